@@ -1,0 +1,1 @@
+"""Agents that learn in a shop, and the loop that trains them."""

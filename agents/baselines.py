@@ -1,0 +1,102 @@
+"""Honest baselines: nothing, random, popular and greedy; the oracle is greedy with the truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recgym import choice, rng
+from recgym.rng import Purpose
+from recgym.types import Observation, Record, Visit
+from recgym.users.base import Shoppers
+
+
+class Nothing:
+    """The policy of empty pages: what incremental values are measured against."""
+
+    def __init__(self, *, num_slots: int) -> None:
+        self.num_slots = num_slots
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Empty pages, [N, K]."""
+        return torch.full_like(observation.visit.recent_item[:, : self.num_slots], -1)
+
+
+class Random:
+    """K different items, each as likely as any other."""
+
+    def __init__(self, *, num_slots: int) -> None:
+        self.num_slots = num_slots
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K], a function of (lane seed, session, page)."""
+        who = observation.arrival
+        key_N = rng.key(who.seed, who.session, observation.visit.page_number, Purpose.POLICY)
+        u_NI = rng.uniform(key_N, observation.price.shape[1], observation.price.dtype)
+        return top_k(u_NI, observation.eligible, self.num_slots)
+
+
+class Popular:
+    """The same K items for all: the most viewed of the training period."""
+
+    def __init__(self, views_I: Tensor, *, num_slots: int) -> None:
+        self.views_I, self.num_slots = views_I, num_slots
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K], the most viewed first."""
+        views_NI = self.views_I.to(observation.price).expand_as(observation.price)
+        return top_k(views_NI, observation.eligible, self.num_slots)
+
+
+class Greedy:
+    """Top K by P(click if shown alone) · P(sold | click) · price, after the model's own belief.
+
+    Sold counts what is bought at once and, at the log's share of carted items that are paid, what
+    goes into the cart. With a true shop as ``model``, over that shop's own state, this is the
+    oracle: a myopic ceiling.
+
+    Args:
+        model: whose state stands in ``observation.encoder``.
+        cart_paid: share of carted items that are paid in the end, from the log.
+    """
+
+    def __init__(self, model: Shoppers, *, num_slots: int, cart_paid: float) -> None:
+        self.model, self.num_slots, self.cart_paid = model, num_slots, cart_paid
+
+    @torch.no_grad()
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K], the best first."""
+        assert observation.encoder is not None
+        click_NI, _ = click_alone(
+            self.model, observation.encoder, observation.visit, observation.price
+        )
+        after = self.model.after(observation.encoder, None, observation.price)
+        buy_NI = torch.sigmoid(after.buy)
+        sold_NI = buy_NI + (1.0 - buy_NI) * torch.sigmoid(after.cart) * self.cart_paid
+        score_NI = click_NI * sold_NI * observation.price
+        return top_k(score_NI, observation.eligible, self.num_slots)
+
+
+def click_alone(
+    model: Shoppers, state: Record, visit: Visit, price_NI: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Odds of clicking each item shown alone against an empty page's finds, and the part of them
+    that the page adds, each [N, I].
+    """  # noqa: D205
+    empty = torch.full_like(visit.recent_item[:, :0], -1)
+    from recgym.types import Page
+
+    response = model.respond(state, Page(empty, price_NI[:, :0]), visit)
+    added_NI, kept_NI = choice.nest(
+        response.organic, model.appeal(state, visit, price_NI), response.dissimilarity
+    )
+    taken_NI = response.organic.exp() * (1.0 - kept_NI)
+    return (added_NI + taken_NI) / (1.0 + added_NI), added_NI
+
+
+def top_k(score_NI: Tensor, eligible_NI: Tensor, num_slots: int) -> Tensor:
+    """The K best eligible items, [N, K]; -1 where fewer are eligible."""
+    masked_NI = torch.where(eligible_NI, score_NI, torch.full_like(score_NI, -torch.inf))
+    best = masked_NI.topk(min(num_slots, score_NI.shape[1]), -1)
+    item_NK = torch.where(best.values == -torch.inf, torch.full_like(best.indices, -1), best.indices)
+    return torch.nn.functional.pad(item_NK, (0, num_slots - item_NK.shape[1]), value=-1)

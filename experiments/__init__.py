@@ -1,0 +1,1 @@
+"""Sweeps, benchmarks and reports over finished runs."""

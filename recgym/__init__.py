@@ -1,0 +1,1 @@
+"""RecGym: from a shop's log to a valued policy."""

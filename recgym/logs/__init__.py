@@ -1,0 +1,1 @@
+"""Logs of shops: readers, cleaning, sessions, splits."""

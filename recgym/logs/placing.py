@@ -1,0 +1,233 @@
+"""Accepted rows to sessions, splits and the Parquet files of a cleaned log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from recgym.errors import UserError
+from recgym.logs.cleaning import count
+from recgym.logs.source import columns_of, identifier, literal
+from recgym.types import Split
+
+PARQUET = "(FORMAT parquet, COMPRESSION zstd)"
+
+
+def place_in_sessions(
+    db: duckdb.DuckDBPyConnection, path: object, session_gap_minutes: float
+) -> None:
+    """Make ``session`` (numbered from 0 by start), ``event_placed`` and ``page_placed``."""
+    shown = bool(columns_of(db, "impressions_good"))
+    if shown:
+        _check_session_columns(db, path)
+    impressions = (
+        "UNION ALL SELECT 1, min(row), shopper, session, min(time_ms), page "
+        "FROM impressions_good GROUP BY shopper, session, page"
+        if shown
+        else ""
+    )
+    # A visit is an event or a page shown. Rows without a session id are cut where the shopper
+    # rests for longer than the gap; rows with one are not.
+    gap_ms = round(session_gap_minutes * 60_000)
+    db.execute(
+        f"CREATE TABLE visit AS WITH visits AS ("
+        f"SELECT 0 AS shown, row, shopper, session, time_ms, page FROM events_good {impressions}), "
+        f"rested AS (SELECT *, session IS NULL AND coalesce(time_ms - lag(time_ms) OVER mine "
+        f"> {gap_ms}, false) AS opens FROM visits "
+        f"WINDOW mine AS (PARTITION BY shopper, session ORDER BY time_ms, shown, row)) "
+        f"SELECT *, CAST(sum(opens::INT) OVER (PARTITION BY shopper, session "
+        f"ORDER BY time_ms, shown, row ROWS UNBOUNDED PRECEDING) AS BIGINT) AS part FROM rested"
+    )
+    db.execute(
+        "CREATE TABLE session AS SELECT row_number() OVER "
+        "(ORDER BY start, shopper, given NULLS LAST, part) - 1 AS session, * "
+        "FROM (SELECT shopper, session AS given, part, min(time_ms) AS start "
+        "FROM visit GROUP BY ALL)"
+    )
+    _number_pages(db)
+    db.execute("DROP TABLE visit")
+
+
+def _check_session_columns(db: duckdb.DuckDBPyConnection, path: object) -> None:
+    """Sessions of events and impressions can only be joined where both are named alike."""
+    named = [
+        db.execute(f"SELECT count(session) > 0 FROM {table}").fetchall()[0][0]
+        for table in ("events_good", "impressions_good")
+    ]
+    if named[0] != named[1] and count(db, "events_good"):
+        holds, lacks = ("events", "impressions") if named[0] else ("impressions", "events")
+        raise UserError(
+            f"{path}: the {holds} name a 'session' but the {lacks} do not: expected both or "
+            f"neither; write the column 'session' into the {lacks} or leave it out of both"
+        )
+
+
+def _number_pages(db: duckdb.DuckDBPyConnection) -> None:
+    """Number pages from 0 by session and time, since page ids may repeat between sessions."""
+    db.execute(
+        "CREATE TABLE placed AS SELECT v.shown, v.row, v.page, s.session, v.time_ms "
+        "FROM visit v JOIN session s ON v.shopper = s.shopper "
+        "AND v.session IS NOT DISTINCT FROM s.given AND v.part = s.part"
+    )
+    db.execute(
+        "CREATE TABLE page AS SELECT row_number() OVER (ORDER BY session, start, first) - 1 "
+        "AS number, session, page FROM (SELECT session, page, min(time_ms) AS start, "
+        "min(row) AS first FROM placed WHERE page IS NOT NULL GROUP BY ALL)"
+    )
+    db.execute(
+        "CREATE TABLE event_placed AS SELECT e.* EXCLUDE (session, page), p.session, "
+        "g.number AS page FROM events_good e JOIN placed p ON p.shown = 0 AND p.row = e.row "
+        "LEFT JOIN page g ON g.session = p.session AND g.page = e.page"
+    )
+    if columns_of(db, "impressions_good"):
+        db.execute(
+            "CREATE TABLE page_placed AS SELECT i.shopper, i.session, i.page, g.session AS "
+            "session_number, g.number FROM impressions_good i JOIN placed p ON p.shown = 1 "
+            "AND p.row = i.row JOIN page g ON g.session = p.session AND g.page = p.page"
+        )
+    db.execute("DROP TABLE placed")
+
+
+def split_by_time(
+    db: duckdb.DuckDBPyConnection, path: object, valid_share: float, test_share: float
+) -> None:
+    """Make ``session_split``: the last sessions to start are test, those before them valid."""
+    if not (0 < valid_share < 1 and 0 < test_share < 1 and valid_share + test_share < 1):
+        raise UserError(
+            f"log.valid_share={valid_share} and log.test_share={test_share}: expected shares "
+            f"above 0 whose sum is below 1; set log.valid_share=0.1 log.test_share=0.1"
+        )
+    sessions = count(db, "session")
+    test, valid = (max(1, round(sessions * share)) for share in (test_share, valid_share))
+    if sessions - test - valid < 1:
+        raise UserError(
+            f"{path} holds {sessions} session(s), too few to split: expected at least one each "
+            f"for training, validation and test; use a longer log, or set "
+            f"log.session_gap_minutes to a shorter rest if sessions run together"
+        )
+    first_valid, first_test = sessions - test - valid, sessions - test
+    db.execute(
+        f"CREATE TABLE session_split AS SELECT session, s.shopper, start, CASE "
+        f"WHEN session < {first_valid} THEN {int(Split.TRAIN)} "
+        f"WHEN session < {first_test} THEN {int(Split.VALID)} "
+        f"WHEN t.shopper IS NULL THEN {int(Split.TEST_NEW)} "
+        f"ELSE {int(Split.TEST)} END AS split FROM session s LEFT JOIN "
+        f"(SELECT DISTINCT shopper FROM session WHERE session < {first_valid}) t USING (shopper)"
+    )
+
+
+def check_variety(db: duckdb.DuckDBPyConnection, path: object) -> None:
+    """Refuse a log in which there is nothing to choose or nobody to compare."""
+    for column, what in (("shopper", "shopper"), ("item", "item")):
+        tables = [t for t in ("events_good", "impressions_good") if columns_of(db, t)]
+        union = " UNION ".join(f"SELECT {column} FROM {t}" for t in tables)
+        found = db.execute(f"SELECT DISTINCT {column} FROM ({union}) LIMIT 2").fetchall()
+        if not found:
+            raise UserError(f"{path} holds no usable row: expected events; set log.path=PATH")
+        if len(found) == 1:
+            raise UserError(
+                f"{path} holds one {what} only ({found[0][0]!r}): expected at least two; "
+                f"check the column with log.columns.{column}=NAME or use a longer log"
+            )
+
+
+def write_tables(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Write the Parquet files of a cleaned log."""
+    ids = {column: _id(db, column) for column in ("shopper", "item")}
+    shopper, item = ids["shopper"], ids["item"]
+    _copy(
+        db,
+        f"SELECT {shopper}, session, time_ms AS time, event, {item}, {_optional(db)}row "
+        f"FROM event_placed ORDER BY session, time_ms, row",
+        folder / "events.parquet",
+    )
+    if columns_of(db, "impressions_good"):
+        # Columns that the logging policy wrote, such as its propensity, pass through.
+        _copy(
+            db,
+            f"SELECT number AS page, {shopper}, session_number AS session, time_ms AS time, "
+            f"CAST(position AS BIGINT) AS position, {item}, price, sponsored, propensity, policy, "
+            f"row FROM (SELECT i.*, p.number, p.session_number FROM impressions_good i "
+            f"JOIN page_placed p ON i.shopper = p.shopper AND i.page = p.page "
+            f"AND i.session IS NOT DISTINCT FROM p.session) ORDER BY number, position",
+            folder / "impressions.parquet",
+        )
+    _copy(
+        db, f"SELECT session, {shopper}, start, split FROM session_split ORDER BY session",
+        folder / "sessions.parquet",
+    )  # fmt: skip
+    _copy(db, _items(db, item), folder / "items.parquet")
+    _copy(db, _shoppers(db, shopper), folder / "shoppers.parquet")
+    _copy(db, "SELECT * FROM set_aside ORDER BY input, row, reason", folder / "set_aside.parquet")
+
+
+def _copy(db: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:
+    db.execute(f"COPY ({query}) TO {literal(file)} {PARQUET}")
+
+
+def _id(db: duckdb.DuckDBPyConnection, column: str) -> str:
+    """SQL for an id: a number where every id in every table is written like one, else text."""
+    name = {"shopper": "shoppers_good", "item": "items_good"}[column]
+    tables = [t for t in ("events_good", "impressions_good", name) if columns_of(db, t)]
+    whole = all(
+        db.execute(
+            f"SELECT coalesce(bool_and(CAST(try_cast({column} AS BIGINT) AS VARCHAR) "
+            f"IS NOT DISTINCT FROM {column}), true) FROM {table}"
+        ).fetchall()[0][0]
+        for table in tables
+    )
+    return f"CAST({column} AS BIGINT) AS {column}" if whole else column
+
+
+def _optional(db: duckdb.DuckDBPyConnection) -> str:
+    """Optional event columns that hold anything at all."""
+    columns = {
+        "price": "price", "quantity": "quantity", "page": "page",
+        "position": "CAST(position AS BIGINT) AS position", "sponsored": "sponsored",
+    }  # fmt: skip
+    counts = ", ".join(f"count({c})" for c in columns)
+    filled = db.execute(f"SELECT {counts} FROM event_placed").fetchall()[0]
+    return "".join(f"{sql}, " for sql, n in zip(columns.values(), filled, strict=True) if n)
+
+
+def _items(db: duckdb.DuckDBPyConnection, item: str) -> str:
+    """Items as listed, in the order of the file, then items only met in events, by id."""
+    met = (
+        "SELECT item, arg_min(category, row) AS category, arg_min(brand, row) AS brand "
+        "FROM event_placed GROUP BY item"
+    )
+    if columns_of(db, "impressions_good"):
+        met += (
+            " UNION ALL SELECT DISTINCT item, NULL, NULL FROM impressions_good "
+            "WHERE item NOT IN (SELECT item FROM event_placed)"
+        )
+    order = "CAST(item AS BIGINT)" if "CAST" in item else "item"
+    listed = columns_of(db, "items_good")
+    if not listed:
+        return (
+            f"SELECT {item}, category, brand, NULL::DOUBLE AS price FROM ({met}) ORDER BY {order}"
+        )
+    merged = [
+        f"coalesce(CAST(l.{c} AS VARCHAR), m.{c}) AS {c}" if c in listed else f"m.{c} AS {c}"
+        for c in ("category", "brand")
+    ]
+    rest = [f"l.{identifier(c)}" for c in listed if c not in ("row", "item", "category", "brand")]
+    return (
+        f"SELECT {item}, * EXCLUDE (item, row) FROM (SELECT item, "
+        f"{', '.join(merged + rest)}, l.row AS row FROM items_good l FULL JOIN ({met}) m "
+        f"USING (item)) ORDER BY row NULLS LAST, {order}"
+    )
+
+
+def _shoppers(db: duckdb.DuckDBPyConnection, shopper: str) -> str:
+    """Shoppers as listed, then those only met in sessions, by id."""
+    order = "CAST(shopper AS BIGINT)" if "CAST" in shopper else "shopper"
+    met = "SELECT DISTINCT shopper FROM session"
+    if not columns_of(db, "shoppers_good"):
+        return f"SELECT {shopper} FROM ({met}) ORDER BY {order}"
+    return (
+        f"SELECT {shopper}, * EXCLUDE (shopper, row) FROM (SELECT l.* EXCLUDE (shopper), "
+        f"shopper FROM shoppers_good l FULL JOIN ({met}) m USING (shopper)) "
+        f"ORDER BY row NULLS LAST, {order}"
+    )

@@ -1,0 +1,104 @@
+"""Roll a policy out over many sessions, lanes refilled as sessions end.
+
+Each session is a function of its (seed, session) alone, so the number of lanes changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recgym.simulator import SimState
+from recgym.spaces import ObservationSpec
+from recgym.types import Kind, Observation, Outcome, Policy, Record, SessionStats
+
+MAX_PAGES = 200  # a session longer than this is cut off
+LANES = 4096
+
+OnStep = Callable[[Tensor, SimState, Observation, Outcome], Any]
+SUMS = ("pages", "views", "impressions", "clicks", "carts", "orders", "revenue", "expected_revenue")
+
+
+def rollout(
+    spec: ObservationSpec,
+    policy: Policy,
+    seed_B: Tensor,
+    session_B: Tensor,
+    *,
+    lanes: int = LANES,
+    max_pages: int = MAX_PAGES,
+    on_step: OnStep | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> SessionStats:
+    """Play every session (seed_B, session_B) once; row b of the statistics is session b.
+
+    ``on_step(index_N, state, observation, outcome)`` sees each step; ``progress(n)`` hears how many
+    sessions have ended since the last call.
+    """
+    simulator, num_sessions = spec.simulator, len(seed_B)
+    device = spec.catalog.category.device
+    seed_B, session_B = seed_B.to(device), session_B.to(device)
+    sums = {
+        name: torch.zeros(num_sessions, dtype=simulator.dtype, device=device) for name in SUMS
+    }
+    started = min(lanes, num_sessions)
+    index_N = torch.arange(started, device=device)
+    state = simulator.reset(seed_B[:started], session_B[:started])
+    while len(index_N):
+        observation = spec.observe(state)
+        page = simulator.page(state, policy.act(observation))
+        after, outcome = simulator.step(state, page)
+        if on_step is not None:
+            on_step(index_N, state, observation, outcome)
+        _add(sums, index_N, outcome)
+        ended_N = outcome.left | (after.visit.page_number >= max_pages)
+        free_F = ended_N.nonzero().squeeze(-1)
+        if progress is not None:
+            progress(len(free_F))
+        fresh = min(len(free_F), num_sessions - started)
+        state = after
+        if fresh:
+            new_F = torch.arange(started, started + fresh, device=device)
+            begun = simulator.reset(seed_B[new_F], session_B[new_F])
+            state = put(state, free_F[:fresh], begun)
+            index_N = index_N.index_copy(0, free_F[:fresh], new_F)
+            started += fresh
+        if fresh < len(free_F):
+            keep_N = torch.ones_like(ended_N)
+            keep_N[free_F[fresh:]] = False
+            keep_F = keep_N.nonzero().squeeze(-1)
+            state, index_N = state.lanes(keep_F), index_N[keep_F]
+    return SessionStats(shopper=seed_B, **sums)
+
+
+def _add(sums: dict[str, Tensor], index_N: Tensor, outcome: Outcome) -> None:
+    brought = {
+        "pages": torch.ones_like(outcome.revenue),
+        "views": outcome.event.kind == Kind.VIEW,
+        "impressions": outcome.impressions,
+        "clicks": outcome.clicked,
+        "carts": outcome.carted,
+        "orders": outcome.bought,
+        "revenue": outcome.revenue,
+        "expected_revenue": outcome.expected_revenue,
+    }
+    for name, value_N in brought.items():
+        sums[name][index_N] += value_N.to(sums[name].dtype)
+
+
+def put(record: SimState, index_F: Tensor, fresh: SimState) -> SimState:
+    """The record with the lanes in ``index_F`` replaced."""
+
+    def replace(old: Any, new: Any) -> Any:
+        if isinstance(old, Tensor):
+            return old.index_copy(0, index_F, new) if old.dim() else old
+        if isinstance(old, Record):
+            fields = {k: replace(v, getattr(new, k)) for k, v in vars(old).items()}
+            return type(old)(**fields)
+        return old
+
+    merged: SimState = replace(record, fresh)
+    return merged

@@ -1,0 +1,114 @@
+"""What a policy sees: observable events only, as one flat vector, in the learned and true shop alike.
+
+Two kinds: `history` (the last views as features) and `encoder` (the fitted user model's state, run
+over the observable events).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from recgym.errors import UserError
+from recgym.simulator import Simulator, SimState
+from recgym.types import HOUR_MS, Arrival, Observation, Visit
+from recgym.visit import HISTORY
+
+NUM_SITE = 7  # features of `site_features`
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A user model whose state can be read as a vector."""
+
+    num_encoded: int
+
+    def encode(self, state: object) -> Tensor:
+        """The state as [N, num_encoded]."""
+        ...
+
+
+def site_features(visit: Visit, arrival: Arrival) -> Tensor:
+    """Cart, page number, hour of arrival and time since the last page, [N, NUM_SITE]."""
+    hour_N = hour_of_day(arrival.start_ms, visit.gap.dtype)
+    return torch.stack(
+        [
+            visit.cart_count().to(visit.gap.dtype).log1p(),
+            visit.cart_value().log1p() / 5.0,
+            (visit.page_number == 0).to(visit.gap.dtype),
+            visit.page_number.to(visit.gap.dtype).log1p() / 3.0,
+            torch.sin(hour_N),
+            torch.cos(hour_N),
+            visit.gap.log1p() / 5.0,
+        ],
+        -1,
+    )
+
+
+def hour_of_day(time_ms_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """Hour of the day (UTC) as an angle in radians, [N]."""
+    return (time_ms_N % (24 * HOUR_MS)).to(dtype) * (2 * torch.pi / (24 * HOUR_MS))
+
+
+class ObservationSpec:
+    """Builds the observations of one simulator.
+
+    Args:
+        simulator: whose catalogue, slots and encoder are read.
+        kind: `history`, or `encoder` where the simulator has one.
+    """
+
+    def __init__(self, simulator: Simulator, kind: str) -> None:
+        if kind not in ("history", "encoder"):
+            raise UserError(f"observation={kind!r} is unknown: expected 'history' or 'encoder'.")
+        if kind == "encoder" and simulator.encoder is None:
+            raise UserError(
+                "observation='encoder' needs a fitted user model, and this shop has none: use "
+                "observation='history', or shop='model:DIR' with the folder of a fit."
+            )
+        self.simulator, self.kind = simulator, kind
+        self.catalog = simulator.catalog
+        num_profile = simulator.reset(*_one_lane(self.catalog.category)).arrival.profile.shape[1]
+        if kind == "encoder":
+            assert isinstance(simulator.encoder, Encoder)
+            width = simulator.encoder.num_encoded
+        else:
+            width = HISTORY * (self.catalog.feature.shape[1] + 6)
+        self.num_features = width + num_profile + NUM_SITE
+
+    def observe(self, state: SimState) -> Observation:
+        """What the site knows of each lane before it fills the page."""
+        parts = [state.arrival.profile, site_features(state.visit, state.arrival)]
+        if self.kind == "encoder":
+            assert isinstance(self.simulator.encoder, Encoder)
+            parts.append(self.simulator.encoder.encode(state.encoder))
+        else:
+            parts.append(self._history(state.visit))
+        price_NI = self.catalog.price_at(state.visit.time_ms)
+        return Observation(
+            feature=torch.cat(parts, -1),
+            visit=state.visit,
+            price=price_NI,
+            eligible=torch.ones_like(price_NI, dtype=torch.bool),
+            encoder=state.encoder,
+            arrival=state.arrival,
+        )
+
+    def _history(self, visit: Visit) -> Tensor:
+        """Features, source, what followed and time of the last views, newest first."""
+        seen_NL1 = (visit.history_item >= 0).unsqueeze(-1)
+        feature_NLE = self.catalog.feature[visit.history_item.clamp(min=0)]
+        after_NL4 = torch.nn.functional.one_hot(visit.history_after.clamp(min=0), 4)
+        clicked_NL1 = (visit.history_slot >= 0).unsqueeze(-1)
+        gap_NL1 = visit.history_gap.unsqueeze(-1).log1p() / 5.0
+        row_NLF = torch.cat(
+            [feature_NLE, after_NL4.to(gap_NL1.dtype), clicked_NL1.to(gap_NL1.dtype), gap_NL1], -1
+        )
+        return (row_NLF * seen_NL1).flatten(1)
+
+
+def _one_lane(like: Tensor) -> tuple[Tensor, Tensor]:
+    zero = torch.zeros(1, dtype=torch.int64, device=like.device)
+    return zero, zero

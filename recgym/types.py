@@ -1,0 +1,247 @@
+"""The records that every part shares, as frozen dataclasses of tensors.
+
+Dims, once: N lanes · B sessions · T steps · S steps of all sessions · K slots · I items ·
+C categories · E item features · P profile features · H hidden · O observation · L remembered
+events · R remembered impressions · M cart places · D days. Local tensors of two or more dims end
+in their letters (``price_NK``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+DAY_MS = 86_400_000  # milliseconds in a day
+HOUR_MS = 3_600_000  # milliseconds in an hour
+
+
+class Kind(IntEnum):
+    """What a shopper does with a page: the upper level of the choice."""
+
+    LEAVE = 0
+    CHECKOUT = 1  # pays for the whole cart
+    VIEW = 2  # of an item on the page, or of one found alone (organic)
+
+
+class After(IntEnum):
+    """What follows a view before the next page; the strongest one counts."""
+
+    NOTHING = 0
+    FAVOURITE = 1
+    CART = 2
+    BUY = 3
+
+
+class Split(IntEnum):
+    """Parts of a log, by the time at which a session starts."""
+
+    TRAIN = 0
+    VALID = 1
+    TEST = 2
+    TEST_NEW = 3  # test period, shoppers never met in training
+
+
+class Record:
+    """A dataclass of tensors that moves, indexes and merges lane by lane."""
+
+    def _map(self, function: Any) -> Self:
+        changed = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = function(value)
+            elif isinstance(value, Record):
+                changed[field.name] = value._map(function)
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+    def to(self, device: torch.device | str | None = None) -> Self:
+        """The same record on another device."""
+        return self._map(lambda x: x.to(device))
+
+    def lanes(self, index: Tensor | slice) -> Self:
+        """The record of the lanes in ``index``; a scalar field is shared by all."""
+        return self._map(lambda x: x[index] if x.dim() else x)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def where(mask_N: Tensor, first: R, second: R) -> R:
+    """Lane by lane, ``first`` where the mask holds and ``second`` elsewhere."""
+    merged = {}
+    for field in dataclasses.fields(first):  # type: ignore[arg-type]
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(a, Tensor):
+            merged[field.name] = torch.where(mask_N.view(-1, *[1] * (a.dim() - 1)), a, b)
+        elif isinstance(a, Record):
+            merged[field.name] = where(mask_N, a, b)
+    return dataclasses.replace(first, **merged)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Catalog(Record):
+    """What a site knows of its items. Row i of each tensor is item i."""
+
+    price: Tensor  # [D, I] float, currency units in force on each simulated day; 1 if unknown
+    category: Tensor  # [I] int64, in [0, num_categories)
+    feature: Tensor  # [I, E] float, what is known of an item never met in training
+    start_ms: int  # UTC milliseconds at which day 0 begins
+    num_categories: int
+    priced: bool = True  # False where the log holds no prices: money is then undefined
+
+    @property
+    def num_items(self) -> int:
+        """I, the number of items."""
+        return self.category.shape[0]
+
+    def price_at(self, time_ms_N: Tensor) -> Tensor:
+        """Prices in force at each lane's time, [N, I]."""
+        return self.price[self.day(time_ms_N)]
+
+    def day(self, time_ms_N: Tensor) -> Tensor:
+        """Row of ``price`` for each lane's time, [N] int64."""
+        day_N = torch.div(time_ms_N - self.start_ms, DAY_MS, rounding_mode="floor")
+        return day_N.clamp(0, self.price.shape[0] - 1)
+
+
+@dataclass(frozen=True)
+class Page(Record):
+    """What the site shows."""
+
+    item: Tensor  # [N, K] int64, -1 for an empty slot; no item twice
+    price: Tensor  # [N, K] float, currency units shown (0 in an empty slot)
+
+
+@dataclass(frozen=True)
+class Event(Record):
+    """What the shopper does with one page."""
+
+    kind: Tensor  # [N] int64, a Kind
+    item: Tensor  # [N] int64, the item viewed; -1 on checkout and leave
+    slot: Tensor  # [N] int64, the slot clicked; -1 where the item was found alone
+    after: Tensor  # [N] int64, an After; NOTHING unless kind is VIEW
+    price: Tensor  # [N] float, price of the item viewed; 0 on checkout and leave
+    quantity: Tensor  # [N] float, pieces carted or bought at once; 0 if neither
+    gap: Tensor  # [N] float, seconds since the page before; 0 on the first page and on leave
+
+
+@dataclass(frozen=True)
+class Visit(Record):
+    """What the site itself knows of a running session: no hidden state enters here."""
+
+    time_ms: Tensor  # [N] int64, UTC milliseconds
+    gap: Tensor  # [N] float, seconds since the page before; 0 on the first
+    page_number: Tensor  # [N] int64, pages answered so far
+    cart_item: Tensor  # [N, M] int64, -1 for a free place
+    cart_price: Tensor  # [N, M] float, price x quantity of each place of the cart
+    recent_item: Tensor  # [N, R] int64, items of the last pages shown, newest first, -1 if none
+    history_item: Tensor  # [N, L] int64, items viewed, newest first, -1 if none
+    history_slot: Tensor  # [N, L] int64, slots they were clicked in, -1 if found alone
+    history_after: Tensor  # [N, L] int64, what followed each view
+    history_gap: Tensor  # [N, L] float, seconds before each view
+
+    def cart_count(self) -> Tensor:
+        """Items in the cart, [N] int64."""
+        return (self.cart_item >= 0).sum(-1)
+
+    def cart_value(self) -> Tensor:
+        """What the cart would cost, [N] currency units."""
+        return self.cart_price.sum(-1)
+
+
+@dataclass(frozen=True)
+class Response(Record):
+    """How a shopper would answer a page: all that is needed to draw, or to score, a choice.
+
+    ``slot`` is relative to the organic mass, which is normalised to 1.
+    """
+
+    leave: Tensor  # [N] logit, going on = 0 on a page that adds nothing
+    checkout: Tensor  # [N] logit, -inf where the cart is empty
+    organic: Tensor  # [N, I] log-probability of each item found alone
+    slot: Tensor  # [N, K] log-mass of each slot, -inf if empty
+    page_item: Tensor  # [N, K] int64, the page answered
+    page_weight: Tensor  # [] in [0, 1], weight of the page's added attraction in going on
+    dissimilarity: Tensor  # [] in (0, 1], of an item on the page and its organic twin
+
+
+@dataclass(frozen=True)
+class Outcome(Record):
+    """What one page brought."""
+
+    event: Event
+    page: Page
+    impressions: Tensor  # [N] int64, slots that held an item
+    clicked: Tensor  # [N] bool, an item of the page was chosen
+    carted: Tensor  # [N] bool
+    bought: Tensor  # [N] float, orders paid on this page (0 or 1)
+    revenue: Tensor  # [N] float, currency units paid
+    chosen_revenue: Tensor  # [N] float, E[revenue | state, page, choice]
+    expected_revenue: Tensor  # [N] float, E[revenue | state, page]
+    left: Tensor  # [N] bool, the session ended
+
+
+@dataclass(frozen=True)
+class Observation(Record):
+    """What a policy may know: the site's own records and the fitted encoder run over them."""
+
+    feature: Tensor  # [N, O] float, the flat observation of the Gymnasium environments
+    visit: Visit
+    price: Tensor  # [N, I] float, prices in force
+    eligible: Tensor  # [N, I] bool, items that may be shown
+    encoder: Record | None  # state of the fitted user model, from observable events alone
+    arrival: Arrival  # a policy's own noise is a function of its seed and session
+
+
+@dataclass(frozen=True)
+class Arrival(Record):
+    """Who begins a session, and when: known to the site before the first page."""
+
+    seed: Tensor  # [N] int64, the shopper's own seed (the lane seed)
+    session: Tensor  # [N] int64, which of the lane's sessions
+    profile: Tensor  # [N, P] float
+    start_ms: Tensor  # [N] int64, UTC milliseconds
+
+
+@dataclass(frozen=True)
+class SessionStats(Record):
+    """Sums over one session, one row a session: what metrics read."""
+
+    shopper: Tensor  # [B] int64, the lane seed
+    pages: Tensor  # [B] pages answered
+    views: Tensor  # [B] items viewed
+    impressions: Tensor  # [B]
+    clicks: Tensor  # [B]
+    carts: Tensor  # [B]
+    orders: Tensor  # [B]
+    revenue: Tensor  # [B] currency units
+    expected_revenue: Tensor  # [B] currency units, sum of E[revenue | state, page]
+
+
+@dataclass(frozen=True)
+class Sessions(Record):
+    """All sessions of a log, steps one after another: what a fit reads.
+
+    Session b owns steps ``offset[b]`` to ``offset[b + 1]``; its last one is the leave step.
+    """
+
+    event: Event  # [S]; slot and gap as in the log, price and quantity each row's own
+    page: Page  # [S, K]; K = 0 where the log does not say what was shown
+    time_ms: Tensor  # [S] int64, when the page was answered
+    offset: Tensor  # [B + 1] int64
+    shopper: Tensor  # [B] int64, row of the shopper
+    profile: Tensor  # [B, P] float, known before the session begins; P may be 0
+    split: Tensor  # [B] int64, a Split
+
+
+class Policy(Protocol):
+    """Anything that can fill a page."""
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items to show, [N, K] int64, -1 for an empty slot."""
+        ...

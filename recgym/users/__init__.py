@@ -1,0 +1,1 @@
+"""Shoppers learned from logs."""

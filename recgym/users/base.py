@@ -1,0 +1,87 @@
+"""The one protocol of shoppers: a true shop and a user model learned from logs both obey it.
+
+p(choice, after, gap | state, page) = p(choice | state, page) · p(after | state, item, price)
+· p(gap | next state): `respond`, `after` and `gap` are its factors, `observe` moves the state on.
+The simulator and the likelihood of a fit call the same functions, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Visit
+
+
+class AfterLogits(NamedTuple):
+    """Logits of buy, of cart if not bought, of favourite if neither, each [N, J]."""
+
+    buy: Tensor
+    cart: Tensor
+    favourite: Tensor
+
+
+class Shoppers(Protocol):
+    """Shoppers of one shop, many at once; parameters live here, states never do."""
+
+    catalog: Catalog
+    quantity: float  # pieces of an item bought at once, on average
+
+    def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
+        """Who comes and when, a function of (seed, session) alone."""
+        ...
+
+    def init_state(self, arrival: Arrival) -> Record:
+        """Their state before the first page."""
+        ...
+
+    def respond(self, state: Record, page: Page, visit: Visit) -> Response:
+        """How they would answer a page of [N, K] slots."""
+        ...
+
+    def appeal(self, state: Record, visit: Visit, price_NI: Tensor) -> Tensor:
+        """Log-mass [N, I] that each item would have alone in the first slot, as in `respond`."""
+        ...
+
+    def after(self, state: Record, item_NJ: Tensor | None, price_NJ: Tensor) -> AfterLogits:
+        """Logits of what would follow viewing these items; None stands for all I of them.
+
+        The logits of buy and of cart never rise with price.
+        """
+        ...
+
+    def observe(
+        self, state: Record, response: Response, page: Page, event: Event, visit: Visit
+    ) -> Record:
+        """Their state after the event.
+
+        ``response`` is their own to this page in this visit, restricted to what was possible.
+        """
+        ...
+
+    def gap(self, state: Record) -> tuple[Tensor, Tensor]:
+        """Mean [N] and standard deviation [] of log seconds until the next page."""
+        ...
+
+
+def after_log_probs(logits: AfterLogits) -> Tensor:
+    """Continuation-ratio logit: log-probabilities [N, J, 4] in the order of `After`.
+
+    Buying and "bought or carted" both fall with price when their logits do, which a multinomial
+    logit would not promise (Tutz 1991, "Sequential models in categorical regression").
+    """
+    buy, cart, favourite = logits
+    log_not_buy = F.logsigmoid(-buy)
+    log_not_cart = log_not_buy + F.logsigmoid(-cart)
+    return torch.stack(
+        [
+            log_not_cart + F.logsigmoid(-favourite),
+            log_not_cart + F.logsigmoid(favourite),
+            log_not_buy + F.logsigmoid(cart),
+            F.logsigmoid(buy),
+        ],
+        -1,
+    )

@@ -1,0 +1,216 @@
+"""Fitting a user model by maximum likelihood (with a prior on the items' own effects)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recgym.errors import UserError
+from recgym.types import After, Kind, Sessions, Split
+from recgym.users.likelihood import cart_counts, gather_steps, log_prob
+from recgym.users.lstm import LSTMUserModel
+
+MAX_LOGITS = 6_000_000  # items x steps of one batch: bounds the memory of the full softmax
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a user model is fitted.
+
+    Attributes:
+        epochs: at most; the best one on the validation sessions is kept.
+        patience: epochs without a better validation likelihood before stopping early.
+        batch_steps: page views of one batch, about.
+        learning_rate: AdamW's peak; warmed up over the first 5 % of updates, then a cosine.
+        weight_decay: AdamW's, on weight matrices.
+        clip: largest norm of a gradient.
+    """
+
+    epochs: int = 10
+    patience: int = 2
+    batch_steps: int = 2048
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+
+
+def batches(
+    length_B: Tensor, batch_steps: int, generator: torch.Generator | None
+) -> Iterator[Tensor]:
+    """Rows of sessions of like length, about ``batch_steps`` steps each, in random order."""
+    order_B = torch.arange(len(length_B))
+    if generator is not None:
+        jitter_B = length_B + torch.rand(len(length_B), generator=generator)
+        order_B = jitter_B.argsort()
+    else:
+        order_B = length_B.argsort()
+    edge_B = (length_B[order_B].cumsum(0) / batch_steps).long()
+    parts = torch.split(order_B, torch.unique_consecutive(edge_B, return_counts=True)[1].tolist())
+    sequence = (
+        torch.randperm(len(parts), generator=generator).tolist()
+        if generator is not None
+        else range(len(parts))
+    )
+    for i in sequence:
+        yield parts[i]
+
+
+def rows_of(sessions: Sessions, *splits: Split) -> Tensor:
+    """Rows of the sessions in these splits."""
+    chosen_B = torch.isin(sessions.split, torch.tensor([int(s) for s in splits]))
+    return chosen_B.nonzero().squeeze(-1)
+
+
+def mean_nll(
+    model: LSTMUserModel, sessions: Sessions, row_B: Tensor, batch_steps: int
+) -> dict[str, float]:
+    """Negative log-likelihood a step in nats, in all and by factor."""
+    was_training = model.training
+    model.eval()
+    cart_S = cart_counts(sessions)
+    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    sums = {"choice": 0.0, "after": 0.0, "gap": 0.0}
+    device = model.item_own.device
+    with torch.no_grad():
+        for part in batches(length_B, batch_steps, None):
+            steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
+            value = log_prob(model, steps)
+            for name in sums:
+                sums[name] -= float(getattr(value, name).double().sum())
+    model.train(was_training)
+    total = int(length_B.sum())
+    result = {name: value / total for name, value in sums.items()}
+    return {"nll": sum(result.values()), **{f"nll_{k}": v for k, v in result.items()}}
+
+
+def start_from_counts(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> None:
+    """Set the intercepts to the log's rates, so that a fit begins at the marginals."""
+    in_train_B = torch.zeros(len(sessions.split), dtype=torch.bool)
+    in_train_B[row_B] = True
+    length_B = sessions.offset[1:] - sessions.offset[:-1]
+    in_train_S = torch.repeat_interleave(in_train_B, length_B)
+    event = sessions.event
+    view_S = in_train_S & (event.kind == Kind.VIEW)
+    organic_S = view_S & (event.slot < 0)
+    num_items = model.catalog.num_items
+    count_I = torch.bincount(event.item[organic_S], minlength=num_items).double()
+    log_share_I = ((count_I + 0.5) / (count_I.sum() + 0.5 * num_items)).log()
+
+    def logit(mask_S: Tensor, among_S: Tensor) -> float:
+        hit = float((mask_S & among_S).sum()) + 0.5
+        rest = float(among_S.sum()) + 1.0 - hit
+        return float(torch.tensor(hit / rest).log())
+
+    after = event.after
+    gap = event.gap[in_train_S & (event.gap > 0)].clamp(min=1.0).log()
+    views, shown = float(view_S.sum()), float((sessions.page.item[in_train_S] >= 0).sum())
+    clicks = float((view_S & (event.slot >= 0)).sum())
+    with torch.no_grad():
+        model.item_bias[:, 0] = log_share_I - log_share_I.mean()
+        model.upper.bias[0] = logit(event.kind == Kind.LEAVE, in_train_S)
+        model.upper.bias[1] = logit(event.kind == Kind.CHECKOUT, in_train_S)
+        if shown > 0:
+            per_slot = (clicks + 0.5) / max(views - clicks, 1.0) * views / shown
+            model.bias.bias[0] = float(torch.tensor(per_slot).log())
+        bought_S, carted_S = after == After.BUY, after == After.CART
+        model.bias.bias[1] = logit(bought_S, view_S)
+        model.bias.bias[2] = logit(carted_S, view_S & ~bought_S)
+        model.bias.bias[3] = logit(after == After.FAVOURITE, view_S & ~bought_S & ~carted_S)
+        if len(gap) > 1:
+            model.gap_mean.bias.fill_(float(gap.mean()))
+            model.gap_log_std.fill_(float(gap.std().clamp(min=0.1).log()))
+
+
+def _schedule(update: int, total: int) -> float:
+    """Warm-up over 5 % of the updates, then a cosine down to 2 % of the peak."""
+    warm = max(1, total // 20)
+    if update < warm:
+        return (update + 1) / warm
+    progress = (update - warm) / max(1, total - warm)
+    return 0.02 + 0.98 * 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress))))
+
+
+def fit(
+    model: LSTMUserModel,
+    sessions: Sessions,
+    settings: FitSettings,
+    *,
+    seed: int,
+    log: Callable[[str, float, int], Any] | None = None,
+    progress: Callable[[float], Any] | None = None,
+) -> dict[str, float]:
+    """Fit in place on the training sessions; the best epoch on the validation sessions is kept.
+
+    ``log(tag, value, step)`` receives the curves, ``progress(share)`` how far the fit is. Returns
+    the validation figures of the epoch kept.
+
+    Raises:
+        UserError: if the likelihood stops being finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = model.item_own.device
+    train_B, valid_B = rows_of(sessions, Split.TRAIN), rows_of(sessions, Split.VALID)
+    length_B = sessions.offset[1:] - sessions.offset[:-1]
+    cart_S = cart_counts(sessions)
+    batch_steps = min(settings.batch_steps, max(64, MAX_LOGITS // model.catalog.num_items))
+    start_from_counts(model, sessions, train_B)
+    matrices = [p for p in model.parameters() if p.dim() > 1 and p is not model.item_bias]
+    others = [p for p in model.parameters() if p.dim() <= 1 or p is model.item_bias]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+    )
+    train_steps = int(length_B[train_B].sum())
+    per_epoch = len(list(batches(length_B[train_B], batch_steps, None)))
+    total = per_epoch * settings.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: _schedule(u, total))
+    best: dict[str, float] = {"nll": float("inf")}
+    kept = copy.deepcopy(model.state_dict())
+    update, worse = 0, 0
+    for epoch in range(settings.epochs):
+        model.train()
+        running = torch.zeros((), device=device)
+        for part in batches(length_B[train_B], batch_steps, generator):
+            steps = gather_steps(sessions, cart_S, train_B[part]).to(device)
+            model.prepare()
+            value = log_prob(model, steps).total()
+            loss = -value.mean() + model.penalty() / train_steps
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            optimiser.step()
+            schedule.step()
+            model.project()
+            running += loss.detach() * (len(value) / train_steps)
+            update += 1
+            if progress is not None:
+                progress(update / total)
+        figures = mean_nll(model, sessions, valid_B, batch_steps)
+        if not torch.isfinite(torch.tensor(figures["nll"])):
+            raise UserError(
+                f"the fit's likelihood is {figures['nll']} after epoch {epoch + 1}: expected a "
+                "finite number; lower user_model.fit.learning_rate."
+            )
+        if log is not None:
+            log("fit/train_nll", float(running), epoch)
+            for name, number in figures.items():
+                log(f"fit/valid_{name}", number, epoch)
+        if figures["nll"] < best["nll"]:
+            best, kept, worse = {**figures, "epoch": float(epoch + 1)}, copy.deepcopy(
+                model.state_dict()
+            ), 0
+        else:
+            worse += 1
+            if worse >= settings.patience:
+                break
+    model.load_state_dict(kept)
+    model.eval()
+    return best

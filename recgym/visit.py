@@ -1,0 +1,76 @@
+"""What the site itself records of a running session, moved on page by page."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recgym.types import After, Event, Kind, Page, Visit
+
+CART_PLACES = 8  # M: a fuller cart takes no more (over 99.9 % of carts hold fewer)
+RECENT_PAGES = 5  # how many pages of impressions fatigue looks back
+HISTORY = 8  # L: views that the flat observation remembers
+
+
+def begin(start_ms_N: Tensor, num_slots: int, dtype: torch.dtype) -> Visit:
+    """A visit before its first page."""
+    device, n = start_ms_N.device, start_ms_N.shape[0]
+
+    def empty(width: int) -> Tensor:
+        return torch.full((n, width), -1, dtype=torch.int64, device=device)
+
+    zero_N = torch.zeros(n, dtype=dtype, device=device)
+    return Visit(
+        time_ms=start_ms_N,
+        gap=zero_N,
+        page_number=torch.zeros(n, dtype=torch.int64, device=device),
+        cart_item=empty(CART_PLACES),
+        cart_price=torch.zeros(n, CART_PLACES, dtype=dtype, device=device),
+        recent_item=empty(RECENT_PAGES * num_slots),
+        history_item=empty(HISTORY),
+        history_slot=empty(HISTORY),
+        history_after=empty(HISTORY),
+        history_gap=torch.zeros(n, HISTORY, dtype=dtype, device=device),
+    )
+
+
+def _push(old_NL: Tensor, new_N: Tensor, viewed_N: Tensor) -> Tensor:
+    pushed_NL = torch.cat([new_N.unsqueeze(-1).to(old_NL.dtype), old_NL[:, :-1]], -1)
+    return torch.where(viewed_N.unsqueeze(-1), pushed_NL, old_NL)
+
+
+def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
+    """The visit after an event, ``gap_N`` seconds later."""
+    viewed_N = event.kind == Kind.VIEW
+    carted_N = event.after == After.CART
+    paid_N = (event.kind == Kind.CHECKOUT).unsqueeze(-1)
+    cart_item_NM = torch.where(paid_N, torch.full_like(visit.cart_item, -1), visit.cart_item)
+    cart_item_NM = _push(cart_item_NM, event.item, carted_N)
+    cart_price_NM = torch.where(paid_N, torch.zeros_like(visit.cart_price), visit.cart_price)
+    cart_price_NM = _push(cart_price_NM, event.price * event.quantity, carted_N)
+    recent_NR = torch.cat([page.item, visit.recent_item], -1)[:, : visit.recent_item.shape[-1]]
+    return Visit(
+        time_ms=visit.time_ms + (gap_N * 1000.0).round().to(torch.int64),
+        gap=gap_N,
+        page_number=visit.page_number + 1,
+        cart_item=cart_item_NM,
+        cart_price=cart_price_NM,
+        recent_item=recent_NR,
+        history_item=_push(visit.history_item, event.item, viewed_N),
+        history_slot=_push(visit.history_slot, event.slot, viewed_N),
+        history_after=_push(visit.history_after, event.after, viewed_N),
+        history_gap=_push(visit.history_gap, visit.gap, viewed_N),
+    )
+
+
+def times_shown(item_NJ: Tensor, recent_NR: Tensor) -> Tensor:
+    """How often each item stood on the last pages, [N, J] int64."""
+    same_NJR = item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)
+    return (same_NJR & (item_NJ >= 0).unsqueeze(-1)).sum(-1)
+
+
+def times_shown_of_all(recent_NR: Tensor, num_items: int, dtype: torch.dtype) -> Tensor:
+    """The same for every item of the catalogue, [N, I]."""
+    count_NI = torch.zeros(recent_NR.shape[0], num_items + 1, dtype=dtype, device=recent_NR.device)
+    one_NR = torch.ones_like(recent_NR, dtype=dtype)
+    return count_NI.scatter_add_(-1, recent_NR + 1, one_NR)[:, 1:]

@@ -1,0 +1,1 @@
+"""True shops, whose law is known."""
