@@ -117,7 +117,7 @@ def log_prob(response: Response, event: Event) -> Tensor:
         lower_N = lower_N - part.attraction
     else:
         lower_N = found_N
-    return upper_N + torch.where(event.kind == Kind.VIEW, lower_N, torch.zeros_like(lower_N))
+    return upper_N + torch.where(event.kind == int(Kind.VIEW), lower_N, torch.zeros_like(lower_N))
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,6 @@ def sample(response: Response, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         slot_N = torch.where(added_N, picked_N, slot_N)
         shown_N = response.page_item.gather(-1, slot_N.clamp(min=0).unsqueeze(-1)).squeeze(-1)
         item_N = torch.where(slot_N >= 0, shown_N, item_N)
-    viewed_N = kind_N == Kind.VIEW
+    viewed_N = kind_N == int(Kind.VIEW)
     none_N = torch.full_like(item_N, -1)
     return kind_N, torch.where(viewed_N, item_N, none_N), torch.where(viewed_N, slot_N, none_N)

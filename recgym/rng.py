@@ -54,7 +54,8 @@ def key(seed_N: Tensor, session_N: Tensor, page_N: Tensor | int, purpose: Purpos
     """A 64-bit word for each lane, [N] int64."""
     x = mix(seed_N + GOLDEN_GAMMA)
     x = mix(x + session_N * GOLDEN_GAMMA + 1)
-    x = mix(x + page_N * GOLDEN_GAMMA + 2)
+    # a page given as an int becomes int64 first: Python's own product would not wrap around
+    x = mix(x + (torch.zeros_like(x) + page_N) * GOLDEN_GAMMA + 2)
     return mix(x ^ (int(purpose) + 1))
 
 

@@ -114,8 +114,8 @@ class Simulator:
         kind_N, item_N, slot_N = choice.sample(response, self._choice_draws(state))
         price_N = self._chosen_price(state, page, item_N, slot_N)
         after_N, buy_N = self._after(state, item_N, price_N)
-        after_N = torch.where(kind_N == Kind.VIEW, after_N, torch.zeros_like(after_N))
-        quantity_N = (after_N >= After.CART).to(self.dtype) * self.shop.quantity
+        after_N = torch.where(kind_N == int(Kind.VIEW), after_N, torch.zeros_like(after_N))
+        quantity_N = (after_N >= int(After.CART)).to(self.dtype) * self.shop.quantity
         event = Event(kind_N, item_N, slot_N, after_N, price_N, quantity_N, now.gap)
 
         user = self.shop.observe(state.user, response, page, event, now)
@@ -187,10 +187,10 @@ class Simulator:
     ) -> Outcome:
         zero_N = torch.zeros_like(event.price)
         cart_value_N = state.visit.cart_value()
-        bought_N, paid_N = event.after == After.BUY, event.kind == Kind.CHECKOUT
+        bought_N, paid_N = event.after == int(After.BUY), event.kind == int(Kind.CHECKOUT)
         value_N = event.price * self.shop.quantity
         checkout_N = torch.where(paid_N, cart_value_N, zero_N)
-        chosen_N = checkout_N + torch.where(event.kind == Kind.VIEW, buy_N * value_N, zero_N)
+        chosen_N = checkout_N + torch.where(event.kind == int(Kind.VIEW), buy_N * value_N, zero_N)
         expected_N = chosen_N
         if self.expected_revenue:
             expected_N = self._expected_revenue(state, page, response)
@@ -199,12 +199,12 @@ class Simulator:
             page=page,
             impressions=(page.item >= 0).sum(-1),
             clicked=event.slot >= 0,
-            carted=event.after == After.CART,
+            carted=event.after == int(After.CART),
             bought=(bought_N | paid_N).to(self.dtype),
             revenue=checkout_N + torch.where(bought_N, value_N, zero_N),
             chosen_revenue=chosen_N,
             expected_revenue=expected_N,
-            left=event.kind == Kind.LEAVE,
+            left=event.kind == int(Kind.LEAVE),
         )
 
     def _expected_revenue(self, state: SimState, page: Page, response: Response) -> Tensor:

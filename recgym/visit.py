@@ -41,9 +41,9 @@ def _push(old_NL: Tensor, new_N: Tensor, viewed_N: Tensor) -> Tensor:
 
 def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
     """The visit after an event, ``gap_N`` seconds later."""
-    viewed_N = event.kind == Kind.VIEW
-    carted_N = event.after == After.CART
-    paid_N = (event.kind == Kind.CHECKOUT).unsqueeze(-1)
+    viewed_N = event.kind == int(Kind.VIEW)
+    carted_N = event.after == int(After.CART)
+    paid_N = (event.kind == int(Kind.CHECKOUT)).unsqueeze(-1)
     cart_item_NM = torch.where(paid_N, torch.full_like(visit.cart_item, -1), visit.cart_item)
     cart_item_NM = _push(cart_item_NM, event.item, carted_N)
     cart_price_NM = torch.where(paid_N, torch.zeros_like(visit.cart_price), visit.cart_price)

@@ -12,7 +12,7 @@ from recgym import choice
 from recgym.simulator import admissible
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Response, Sessions, Visit
 from recgym.users.base import after_log_probs
-from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, tallies
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
 
 
@@ -24,7 +24,7 @@ class Steps(Record):
     page: Page  # [n, K]
     visit: Visit  # [n]
     arrival: Arrival  # [B]
-    session: Tensor  # [n] int64, row of the log's sessions
+    step: Tensor  # [n] int64, row of the log's steps
     number: Tensor  # [n] int64, step within the session
     active: list[int]  # [T] sessions that reach each step; they are the batch's first ones
 
@@ -92,7 +92,7 @@ def gather_steps(sessions: Sessions, cart_S: Tensor, index_B: Tensor) -> Steps:
     arrival = Arrival(
         sessions.shopper[index_B], index_B, sessions.profile[index_B], sessions.time_ms[first_B]
     )
-    return Steps(event, page, visit, arrival, index_B[row_n], number_n, active_T.tolist())
+    return Steps(event, page, visit, arrival, step_n, number_n, active_T.tolist())
 
 
 def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState, Response]]:
@@ -106,7 +106,7 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState,
             steps.page.lanes(rows),
             steps.visit.lanes(rows),
             steps.arrival,
-            steps.session[rows],
+            steps.step[rows],
             steps.number[rows],
             [active],
         )
@@ -117,20 +117,45 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState,
         state = model.observe(state, response, now.page, now.event, now.visit)
 
 
-def log_prob(model: LSTMUserModel, steps: Steps) -> LogProb:
-    """Log-likelihood of each step given all before it, [n]."""
-    parts = [_step_log_prob(model, *step) for step in walk(model, steps)]
-    return LogProb(
-        choice=torch.cat([part.choice for part in parts]),
+@torch.no_grad()
+def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
+    """What the model expected of each step's page, [n], found step by step."""
+    parts = [model.expect(state, response, now.event) for now, state, response in walk(model, steps)]
+    return Expectation(
+        leave=torch.cat([part.leave for part in parts]),
+        slot=torch.cat([part.slot for part in parts]),
         after=torch.cat([part.after for part in parts]),
-        gap=torch.cat([part.gap for part in parts]),
     )
 
 
-def _step_log_prob(
-    model: LSTMUserModel, steps: Steps, state: LSTMState, response: Response
+def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:
+    """The model's state before each step, [n]: those of `walk`, in one run of the LSTM."""
+    inputs_nX = model.inputs(expected, steps.page, steps.event, steps.visit)
+    begin = model.init_state(steps.arrival)
+    h_nH = model.unroll(begin, inputs_nX, steps.active)
+    row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
+    tally_nF, running, first = [], begin.tally, 0
+    step_nF = tallies(expected, steps.event)
+    for active in steps.active:
+        tally_nF.append(running[:active])
+        running = running[:active] + step_nF[first : first + active]
+        first += active
+    return LSTMState(h_nH, h_nH, begin.context[row_n], torch.cat(tally_nF))
+
+
+def log_prob(
+    model: LSTMUserModel, steps: Steps, expected: Expectation | None = None
 ) -> LogProb:
-    event = steps.event
+    """Log-likelihood of each step given all before it, [n].
+
+    A fit passes the expectations that it found at the start of the epoch; without them they are
+    the model's own of this moment.
+    """
+    if expected is None:
+        expected = expectations(model, steps)
+    event, state = steps.event, states_before(model, steps, expected)
+    response = model.respond(state, steps.page, steps.visit)
+    response = admissible(response, steps.visit.page_number, steps.visit.cart_count())
     choice_n = choice.log_prob(response, event)
     zero_n = torch.zeros_like(choice_n)
     item_n1, price_n1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)

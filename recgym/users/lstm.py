@@ -19,6 +19,7 @@ from recgym.visit import times_shown, times_shown_of_all
 
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
 MAX_SLOTS = 64
+NUM_TALLIES = 7
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,16 @@ class LSTMState(Record):
     h: Tensor  # [N, H]
     c: Tensor  # [N, H]
     context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
+    tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
+
+
+@dataclass(frozen=True)
+class Expectation(Record):
+    """What the model expected of a page: what happens is compared with it."""
+
+    leave: Tensor  # [N] probability of leaving
+    slot: Tensor  # [N, K] probability of each slot, given a view
+    after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
 
 
 class LSTMUserModel(nn.Module):
@@ -58,13 +69,13 @@ class LSTMUserModel(nn.Module):
         *,
         quantity: float = 1.0,
         hidden: int = 64,
-        embedding: int = 24,
+        embedding: int = 16,
         dropout: float = 0.1,
         prior_sd: float = 0.5,
     ) -> None:
         super().__init__()
         self.catalog, self.quantity = catalog, quantity
-        self.num_encoded, self.prior_sd = hidden, prior_sd
+        self.num_encoded, self.prior_sd = hidden + NUM_TALLIES, prior_sd
         self.settings: dict[str, Any] = {
             "quantity": quantity,
             "hidden": hidden,
@@ -89,11 +100,11 @@ class LSTMUserModel(nn.Module):
         self.item_bias = nn.Parameter(torch.zeros(num_items, 5))
 
         num_context = profile_BP.shape[1] + 2
-        num_inputs = 2 * embedding + 10
+        num_inputs = 2 * embedding + NUM_TALLIES + 4
         self.begin = nn.Linear(num_context, 2 * hidden)
-        self.cell = nn.LSTMCell(num_inputs, hidden)
+        self.lstm = nn.LSTM(num_inputs, hidden)
         self.dropout = nn.Dropout(dropout)
-        wide = hidden + num_context
+        wide = hidden + num_context + NUM_TALLIES
         self.query = nn.Linear(wide, 5 * embedding)  # found, clicked, buy, cart, favourite
         self.bias = nn.Linear(wide, 4)  # clicked, buy, cart, favourite
         self.upper = nn.Linear(wide, 2)  # leave, checkout
@@ -165,10 +176,11 @@ class LSTMUserModel(nn.Module):
         hour_N1 = hour_of_day(arrival.start_ms, profile_NP.dtype).unsqueeze(-1)
         context_NP = torch.cat([profile_NP, hour_N1.sin(), hour_N1.cos()], -1)
         h_NH, c_NH = self.begin(context_NP).tanh().chunk(2, -1)
-        return LSTMState(h_NH, c_NH, context_NP)
+        tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
+        return LSTMState(h_NH, c_NH, context_NP, tally)
 
     def _read(self, state: LSTMState) -> Tensor:
-        return torch.cat([self.dropout(state.h), state.context], -1)
+        return torch.cat([self.dropout(state.h), state.context, state.tally.asinh()], -1)
 
     def _query(self, wide_NW: Tensor, which: int) -> Tensor:
         size = self.item_own.shape[1]
@@ -240,20 +252,32 @@ class LSTMUserModel(nn.Module):
     def observe(
         self, state: LSTMState, response: Response, page: Page, event: Event, visit: Visit
     ) -> LSTMState:
-        """One step of the LSTM."""
+        """One step of the LSTM; `unroll` is the same over many steps."""
+        expected = self.expect(state, response, event)
+        inputs_NX = self.inputs(expected, page, event, visit)
+        cell = self.lstm
         h_NH, c_NH = torch.lstm_cell(
-            self.inputs(state, response, page, event, visit),
+            inputs_NX,
             (state.h, state.c),
-            self.cell.weight_ih,
-            self.cell.weight_hh,
-            self.cell.bias_ih,
-            self.cell.bias_hh,
+            cell.weight_ih_l0,
+            cell.weight_hh_l0,
+            cell.bias_ih_l0,
+            cell.bias_hh_l0,
         )
-        return LSTMState(h_NH, c_NH, state.context)
+        return LSTMState(h_NH, c_NH, state.context, state.tally + tallies(expected, event))
 
-    def inputs(
-        self, state: LSTMState, response: Response, page: Page, event: Event, visit: Visit
-    ) -> Tensor:
+    @torch.no_grad()
+    def expect(self, state: LSTMState, response: Response, event: Event) -> Expectation:
+        """What the model expected of a page before the event; constants to the gradient."""
+        item_N1, price_N1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
+        after_N14 = after_log_probs(self.after(state, item_N1, price_N1)).exp()
+        return Expectation(
+            leave=choice.upper(response)[:, Kind.LEAVE],
+            slot=choice.slot_given_view(response),
+            after=after_N14[:, 0],
+        )
+
+    def inputs(self, expected: Expectation, page: Page, event: Event, visit: Visit) -> Tensor:
         """What the LSTM reads of one step, [N, X].
 
         What the page and the price brought enters as a *surprise*, what happened minus what the
@@ -261,24 +285,13 @@ class LSTMUserModel(nn.Module):
         page must not make every shopper look keener. Expectations are the model's own, so
         surprises are zero on average under any policy (score-driven models: Creal, Koopman and
         Lucas 2013, "Generalized autoregressive score models", equation 2, with the score of the
-        multinomial logit).
+        multinomial logit). Having stayed enters as the hazard that was survived.
         """
         dtype = self.item_own.dtype
-        viewed_N1 = (event.kind == Kind.VIEW).to(dtype).unsqueeze(-1)
-        item_ND = self.vector_ID[event.item.clamp(min=0)] * viewed_N1
-        slot_NK = choice.slot_given_view(response)
+        viewed_N1 = (event.kind == int(Kind.VIEW)).to(dtype).unsqueeze(-1)
         clicked_NK = F.one_hot(event.slot + 1, page.item.shape[1] + 1)[:, 1:].to(dtype)
-        surprise_NK = (clicked_NK - slot_NK) * viewed_N1
-        page_ND = torch.bmm(
-            surprise_NK.unsqueeze(1), self.vector_ID[page.item.clamp(min=0)]
-        ).squeeze(1)
-        price_N1 = event.price.unsqueeze(-1)
-        expected_N4 = after_log_probs(
-            self.after(state, event.item.clamp(min=0).unsqueeze(-1), price_N1)
-        ).exp()[:, 0]
-        after_N3 = ((F.one_hot(event.after, len(After)) - expected_N4) * viewed_N1)[:, 1:]
-        leave_N1 = choice.upper(response)[:, :1]  # survived: the hazard so far
-        paid_N1 = (event.kind == Kind.CHECKOUT).to(dtype).unsqueeze(-1)
+        surprise_NK = (clicked_NK - expected.slot) * viewed_N1
+        shown_NKD = self.vector_ID[page.item.clamp(min=0)]
         scalars_N4 = torch.stack(
             [
                 self._dear(event.price) * viewed_N1.squeeze(-1),
@@ -288,14 +301,48 @@ class LSTMUserModel(nn.Module):
             ],
             -1,
         )
-        page_N1 = surprise_NK.sum(-1, keepdim=True)
-        return torch.cat([item_ND, page_ND, page_N1, after_N3, leave_N1, paid_N1, scalars_N4], -1)
+        return torch.cat(
+            [
+                self.vector_ID[event.item.clamp(min=0)] * viewed_N1,
+                torch.bmm(surprise_NK.unsqueeze(1), shown_NKD).squeeze(1),
+                tallies(expected, event),
+                scalars_N4,
+            ],
+            -1,
+        )
+
+    def unroll(self, state: LSTMState, inputs_nX: Tensor, active: list[int]) -> Tensor:
+        """h before each step, [n, H], of sessions in lock-step order (`likelihood.Steps`).
+
+        ``active[t]`` of the sessions, which are the first ones, reach step t.
+        """
+        packed = nn.utils.rnn.PackedSequence(inputs_nX, torch.tensor(active))
+        after, _ = self.lstm(packed, (state.h.unsqueeze(0), state.c.unsqueeze(0)))
+        before, first = [state.h], 0
+        for now, following in zip(active[:-1], active[1:], strict=True):
+            before.append(after.data[first : first + following])
+            first += now
+        return torch.cat(before)
 
     def gap(self, state: LSTMState) -> tuple[Tensor, Tensor]:
         """A log-normal whose mean depends on the state."""
         return self.gap_mean(self._read(state)).squeeze(-1), self.gap_log_std.exp()
 
     def encode(self, state: Record) -> Tensor:
-        """The LSTM's output, [N, H]: what a policy reads."""
+        """The LSTM's output and the tallies, [N, num_encoded]: what a policy reads."""
         assert isinstance(state, LSTMState)
-        return state.h
+        return torch.cat([state.h, state.tally.asinh()], -1)
+
+
+def tallies(expected: Expectation, event: Event) -> Tensor:
+    """Surprises of one step, whose sums tell types of shoppers apart, [N, NUM_TALLIES].
+
+    Favourite, cart, buy; a click on the page; the hazard survived; checkout; views. For a shopper
+    with a constant unknown tendency such sums are what its posterior depends on.
+    """
+    viewed_N = (event.kind == Kind.VIEW).to(expected.leave.dtype)
+    after_N4 = (F.one_hot(event.after, len(After)) - expected.after) * viewed_N.unsqueeze(-1)
+    clicked_N = (event.slot >= 0).to(viewed_N.dtype) - expected.slot.sum(-1) * viewed_N
+    paid_N = (event.kind == Kind.CHECKOUT).to(viewed_N.dtype)
+    rest_N4 = torch.stack([clicked_N, expected.leave, paid_N, viewed_N], -1)
+    return torch.cat([after_N4[:, 1:], rest_N4], -1)

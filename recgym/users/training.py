@@ -12,8 +12,8 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.types import After, Kind, Sessions, Split
-from recgym.users.likelihood import cart_counts, gather_steps, log_prob
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
+from recgym.users.lstm import Expectation, LSTMUserModel
 
 MAX_LOGITS = 6_000_000  # items x steps of one batch: bounds the memory of the full softmax
 
@@ -29,14 +29,16 @@ class FitSettings:
         learning_rate: AdamW's peak; warmed up over the first 5 % of updates, then a cosine.
         weight_decay: AdamW's, on weight matrices.
         clip: largest norm of a gradient.
+        calm_share: share of the epochs, at the end, that run without dropout.
     """
 
     epochs: int = 10
     patience: int = 2
     batch_steps: int = 2048
-    learning_rate: float = 4e-3
-    weight_decay: float = 1e-3
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.1
     clip: float = 1.0
+    calm_share: float = 0.4
 
 
 def batches(
@@ -135,6 +137,25 @@ def _schedule(update: int, total: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * progress))))
 
 
+def _expectations_of_all(
+    model: LSTMUserModel, sessions: Sessions, cart_S: Tensor, row_B: Tensor
+) -> Expectation:
+    """The model's expectations of every step of these sessions, by row of the log's steps."""
+    model.eval()
+    num_steps, num_slots = sessions.page.item.shape
+    device, dtype = model.item_own.device, model.item_own.dtype
+    slot_SK = torch.zeros(num_steps, num_slots, device=device, dtype=dtype)
+    leave_S, after_S4 = slot_SK.new_zeros(num_steps), slot_SK.new_zeros(num_steps, len(After))
+    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    most = min(65_536, max(64, MAX_LOGITS * 4 // model.catalog.num_items))
+    for part in batches(length_B, most, None):
+        steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
+        expected = expectations(model, steps)
+        leave_S[steps.step], slot_SK[steps.step] = expected.leave, expected.slot
+        after_S4[steps.step] = expected.after
+    return Expectation(leave_S, slot_SK, after_S4)
+
+
 def fit(
     model: LSTMUserModel,
     sessions: Sessions,
@@ -176,12 +197,16 @@ def fit(
     kept = copy.deepcopy(model.state_dict())
     update, worse = 0, 0
     for epoch in range(settings.epochs):
+        expected_S = _expectations_of_all(model, sessions, cart_S, train_B)
         model.train()
+        # dropout noise in a logit lifts the mean of a rare event's probability, so without it the
+        # rates of buying would come out low: the last epochs fit the model as it will be used
+        model.dropout.train(epoch < settings.epochs * (1 - settings.calm_share))
         running = torch.zeros((), device=device)
         for part in batches(length_B[train_B], batch_steps, generator):
             steps = gather_steps(sessions, cart_S, train_B[part]).to(device)
             model.prepare()
-            value = log_prob(model, steps).total()
+            value = log_prob(model, steps, expected_S.lanes(steps.step)).total()
             loss = -value.mean() + model.penalty() / train_steps
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -88,22 +88,22 @@ class TasteShop:
         quality: float = 0.5,
         price_slope: float = 2.2,
         price_slope_spread: float = 0.3,
-        slot: float = -5.0,
-        shown_pull: float = 0.6,
+        slot: float = -4.0,
+        shown_pull: float = 0.8,
         position: float = 0.35,
         fatigue: float = 0.3,
         dissimilarity: float = 0.6,
-        page_weight: float = 0.5,
+        page_weight: float = 0.45,
         intent_share: tuple[float, float, float] = (0.55, 0.30, 0.15),
-        intent_leave: tuple[float, float, float] = (-0.15, -1.95, -1.6),
-        intent_buying: tuple[float, float, float] = (-1.0, 0.0, 2.0),
+        intent_leave: tuple[float, float, float] = (-0.2, -2.0, -1.8),
+        intent_buying: tuple[float, float, float] = (-1.5, 0.0, 2.4),
         intent_checkout: tuple[float, float, float] = (-4.8, -3.8, -2.3),
         leave_spread: float = 0.6,
-        buy: float = -8.0,
-        cart: float = -5.3,
+        buy: float = -7.8,
+        cart: float = -4.85,
         favourite: float = -3.3,
-        satisfied_leave: float = 1.5,
-        satisfied_buying: float = 2.0,
+        satisfied_leave: float = 0.8,
+        satisfied_buying: float = 0.8,
         promotion_share: float = 0.05,
         promotion: float = -0.22,
         channel_accuracy: float = 0.6,
@@ -272,10 +272,10 @@ class TasteShop:
         self, state: TasteState, response: Response, page: Page, event: Event, visit: Visit
     ) -> TasteState:
         """Views move the interest, orders satisfy."""
-        viewed_N1 = (event.kind == Kind.VIEW).unsqueeze(-1)
+        viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
         seen_NF = self.factor[event.item.clamp(min=0)]
         interest_NF = 0.6 * state.interest + 0.4 * seen_NF * self.factor.shape[1] ** 0.5
-        paid_N = (event.kind == Kind.CHECKOUT) | (event.after == After.BUY)
+        paid_N = (event.kind == int(Kind.CHECKOUT)) | (event.after == int(After.BUY))
         return TasteState(
             organic_taste=state.organic_taste,
             shown_taste=state.shown_taste,

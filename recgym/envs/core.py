@@ -1,0 +1,157 @@
+"""The environment as tensors: what the Gymnasium shells and our own agents step."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recgym.errors import UserError
+from recgym.reward import Reward, reward_named
+from recgym.shops import open_shop, with_encoder
+from recgym.simulator import SimState, Simulator
+from recgym.spaces import ObservationSpec
+from recgym.types import Observation, Outcome, Record, where
+from recgym.users.base import Shoppers
+
+MAX_PAGES = 100  # pages of an episode before it is truncated
+MAX_SEED = 2**62  # lane seeds are int64 and lane i takes seed + i
+
+
+@dataclass(frozen=True)
+class Transition(Record):
+    """What one page brought each lane."""
+
+    observation: Observation  # what to act on next: of a new episode where one ended
+    final_observation: Observation  # before auto-reset, in every lane: what a target bootstraps on
+    reward: Tensor  # [N] float
+    terminated: Tensor  # [N] bool, the shopper left
+    truncated: Tensor  # [N] bool, the page limit was reached (and the shopper had not left)
+    outcome: Outcome
+
+
+class ShopCore:
+    """Shoppers of one shop, one episode a lane, auto-reset in the same step.
+
+    An episode is one session. Lane i of ``reset(s)`` plays the sessions 0, 1, 2, ... of shopper
+    s + i one after another, so what a lane meets does not depend on the other lanes.
+
+    Args:
+        spec: observations, and through ``spec.simulator`` the shop.
+        reward: function of the outcome, or its name in `recgym.reward.REWARDS`.
+        num_envs: N, lanes.
+        max_pages: pages of an episode before it is truncated.
+    """
+
+    state: SimState
+    observation: Observation  # of every lane now; what the next page is chosen on
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        reward: Reward | str = "revenue",
+        *,
+        num_envs: int = 1,
+        max_pages: int = MAX_PAGES,
+    ) -> None:
+        for name, value in (("num_envs", num_envs), ("max_pages", max_pages)):
+            if value < 1:
+                raise UserError(f"{name}={value}: expected at least 1.")
+        self.spec, self.simulator = spec, spec.simulator
+        self.reward = reward_named(reward) if isinstance(reward, str) else reward
+        self.num_envs, self.max_pages = num_envs, max_pages
+        self.device = spec.catalog.category.device
+
+    def reset(self, seed: int | Tensor | None = None) -> Observation:
+        """Begin an episode in every lane.
+
+        Args:
+            seed: of lane 0, with seed + i for lane i; or one a lane, [N] int64; sessions then
+                start at 0. None: each lane goes on to its shopper's next session.
+        """
+        if seed is None:
+            seed_N = self.state.arrival.seed
+            session_N = self.state.arrival.session + 1
+        else:
+            seed_N = self._seeds(seed)
+            session_N = torch.zeros_like(seed_N)
+        self.state = self.simulator.reset(seed_N, session_N)
+        self.observation = self.spec.observe(self.state)
+        return self.observation
+
+    def _seeds(self, seed: int | Tensor) -> Tensor:
+        if isinstance(seed, Tensor):
+            return seed.to(self.device, torch.int64)
+        if not 0 <= seed < MAX_SEED:
+            raise UserError(f"seed={seed}: expected a whole number in [0, 2**62).")
+        return seed + torch.arange(self.num_envs, device=self.device)
+
+    def play(self, item_NK: Tensor) -> Transition:
+        """Show a page in every lane, without auto-reset.
+
+        Args:
+            item_NK: items in [0, I), -1 for an empty slot; a repeated item or one that is not
+                eligible leaves its slot empty.
+        """
+        eligible_NK = self.observation.eligible.gather(-1, item_NK.clamp(min=0))
+        item_NK = torch.where(eligible_NK, item_NK, torch.full_like(item_NK, -1))
+        page = self.simulator.page(self.state, item_NK)
+        self.state, outcome = self.simulator.step(self.state, page)
+        self.observation = self.spec.observe(self.state)
+        last_N = self.state.visit.page_number >= self.max_pages
+        return Transition(
+            observation=self.observation,
+            final_observation=self.observation,
+            reward=self.reward(outcome),
+            terminated=outcome.left,
+            truncated=last_N & ~outcome.left,
+            outcome=outcome,
+        )
+
+    def step(self, item_NK: Tensor) -> Transition:
+        """Show a page in every lane; a lane whose episode ends begins its next session."""
+        played = self.play(item_NK)
+        arrival = self.state.arrival
+        begun = self.simulator.reset(arrival.seed, arrival.session + 1)
+        self.state = where(played.terminated | played.truncated, begun, self.state)
+        self.observation = self.spec.observe(self.state)
+        return dataclasses.replace(played, observation=self.observation)
+
+
+def open_core(
+    shop: str | Shoppers = "world:default",
+    *,
+    num_envs: int = 1,
+    num_slots: int = 10,
+    reward: str = "revenue",
+    observation: str | None = None,
+    max_pages: int = MAX_PAGES,
+    device: str = "cpu",
+) -> ShopCore:
+    """A core over a shop's name, or over a shop itself.
+
+    Args:
+        shop: as in `recgym.shops.open_shop`, or an object that obeys `Shoppers`.
+        num_envs: N, lanes.
+        num_slots: K, slots of a page.
+        reward: a name in `recgym.reward.REWARDS`.
+        observation: `encoder` or `history`; None takes `encoder` where the shop has one.
+        max_pages: pages of an episode before it is truncated.
+        device: of a shop given by name; an object stays where it is.
+    """
+    chosen = reward_named(reward)
+    if num_slots < 1:
+        raise UserError(f"num_slots={num_slots}: expected at least 1.")
+    opened, encoder = open_shop(shop, device) if isinstance(shop, str) else with_encoder(shop)
+    kind = observation or ("encoder" if encoder is not None else "history")
+    simulator = Simulator(
+        opened,
+        encoder=encoder if kind == "encoder" else None,
+        num_slots=num_slots,
+        expected_revenue=reward == "expected_revenue",  # it costs a pass over the catalogue
+    )
+    return ShopCore(
+        ObservationSpec(simulator, kind), chosen, num_envs=num_envs, max_pages=max_pages
+    )
