@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recgym import choice, rng
 from recgym.rng import Purpose
-from recgym.types import Observation, Record, Visit
+from recgym.types import Observation, Page, Record, Response, Visit
 from recgym.users.base import Shoppers
 
 
@@ -67,7 +67,7 @@ class Greedy:
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
         assert observation.encoder is not None
-        click_NI, _ = click_alone(
+        click_NI = click_alone(
             self.model, observation.encoder, observation.visit, observation.price
         )
         after = self.model.after(observation.encoder, None, observation.price)
@@ -77,21 +77,20 @@ class Greedy:
         return top_k(score_NI, observation.eligible, self.num_slots)
 
 
-def click_alone(
-    model: Shoppers, state: Record, visit: Visit, price_NI: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Odds of clicking each item shown alone against an empty page's finds, and the part of them
-    that the page adds, each [N, I].
-    """  # noqa: D205
-    empty = torch.full_like(visit.recent_item[:, :0], -1)
-    from recgym.types import Page
+def empty_page_response(model: Shoppers, state: Record, visit: Visit) -> Response:
+    """How shoppers would answer an empty page."""
+    none_N0 = visit.recent_item[:, :0]
+    return model.respond(state, Page(none_N0, visit.cart_price[:, :0]), visit)
 
-    response = model.respond(state, Page(empty, price_NI[:, :0]), visit)
+
+def click_alone(model: Shoppers, state: Record, visit: Visit, price_NI: Tensor) -> Tensor:
+    """P(click | an item is viewed) of each item shown alone in the first slot, [N, I]."""
+    response = empty_page_response(model, state, visit)
     added_NI, kept_NI = choice.nest(
         response.organic, model.appeal(state, visit, price_NI), response.dissimilarity
     )
     taken_NI = response.organic.exp() * (1.0 - kept_NI)
-    return (added_NI + taken_NI) / (1.0 + added_NI), added_NI
+    return (added_NI + taken_NI) / (1.0 + added_NI)
 
 
 def top_k(score_NI: Tensor, eligible_NI: Tensor, num_slots: int) -> Tensor:

@@ -14,6 +14,7 @@ two pages give the same organic finds under the same noise.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,17 @@ def shares(response: Response) -> Shares:
     added_NK = torch.where(filled_NK, added_NK, torch.zeros_like(added_NK))
     kept_NK = torch.where(filled_NK, kept_NK, torch.ones_like(kept_NK))
     return Shares(log_twin_NK.exp(), added_NK, kept_NK, torch.log1p(added_NK.sum(-1)))
+
+
+def admissible(response: Response, page_number_N: Tensor, cart_count_N: Tensor) -> Response:
+    """A session begins with its first view, and only a filled cart can be paid."""
+    never = torch.full_like(response.leave, -torch.inf)
+    first_N, filled_N = page_number_N == 0, cart_count_N > 0
+    return dataclasses.replace(
+        response,
+        leave=torch.where(first_N, never, response.leave),
+        checkout=torch.where(filled_N, response.checkout, never),
+    )
 
 
 def upper_log_prob(response: Response, attraction_N: Tensor) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recgym import progress
+from recgym.build import build
 from recgym.logging_policy import LoggingPolicy
+from recgym.logs.base import Log
+from recgym.logs.folder import Folder
 from recgym.rollout import rollout
 from recgym.simulator import Simulator, SimState
 from recgym.spaces import ObservationSpec
@@ -132,6 +139,7 @@ def _event_rows(steps: Columns, shopper: Any, impressions: bool) -> Columns:
             "event": np.full(int(mask.sum()), event),
             "item": steps["item"][mask],
             "price": steps["price"][mask],
+            "quantity": np.ones(int(mask.sum()), dtype=np.int64),
             "page": steps["page"][mask],
             "position": steps["slot"][mask] if event == "view" else np.full(int(mask.sum()), -1),
         }
@@ -142,9 +150,15 @@ def _event_rows(steps: Columns, shopper: Any, impressions: bool) -> Columns:
         add(viewed & (steps["after"] == after), name, AFTER_DELAY_MS)
     for place in range(CART_PLACES):
         mask = checkout & (steps["cart_item"][:, place] >= 0)
+        # alike places of a cart are one row with a quantity: alike rows would be duplicates
+        alike = (steps["cart_item"] == steps["cart_item"][:, [place]]) & (
+            steps["cart_price"] == steps["cart_price"][:, [place]]
+        )
+        mask &= ~alike[:, :place].any(1)
         add(
             mask, "purchase",
             item=steps["cart_item"][mask, place], price=steps["cart_price"][mask, place],
+            quantity=alike[mask].sum(1),
         )  # fmt: skip
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((rows["time"], rows["session"]))
@@ -199,7 +213,69 @@ def _write(db: duckdb.DuckDBPyConnection, path: Path, columns: Columns) -> None:
     db.unregister("columns_to_write")
 
 
-def fingerprint(settings: dict[str, Any]) -> str:
-    """A hash of settings that JSON can hold."""
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(kw_only=True)
+class TrueShopLog(Folder):
+    """A log that a true shop writes when it is read.
+
+    Attributes:
+        world: keywords of the true shop, with its ``_target_``.
+        seed: of the shoppers.
+        num_sessions: sessions written.
+        mean_sessions: of a shopper.
+        num_slots: K, slots of a page.
+        share: of affinity, popularity, uniform and empty pages in the logging mixture.
+        sharpness: of the affinity softmax.
+        impressions: False strips the log to bare clicks.
+    """
+
+    name: str = "true shop"
+    world: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    num_sessions: int = 60_000
+    mean_sessions: float = 2.5
+    num_slots: int = 10
+    share: list[float] = field(default_factory=lambda: [0.68, 0.25, 0.05, 0.02])
+    sharpness: float = 2.0
+    impressions: bool = True
+
+    def content_hash(self) -> str:
+        """Of the settings, which decide every row."""
+        settings = {k: v for k, v in vars(self).items() if k not in ("path", "memory_limit")}
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def true_shop(self, device: str = "cpu") -> TrueShop:
+        """The shop behind the log: for writing it, and for valuing policies."""
+        shop: TrueShop = build(self.world, device=device)
+        return shop
+
+    def logging_policy(self, shop: TrueShop) -> LoggingPolicy:
+        """The policy that fills the log's pages."""
+        # the site knew how famous its items were, flattened, before the log began
+        return LoggingPolicy(
+            shop.catalog,
+            (0.7 * shop.fame).exp(),
+            num_slots=self.num_slots,
+            share=(self.share[0], self.share[1], self.share[2], self.share[3]),
+            sharpness=self.sharpness,
+        )
+
+    def clean(self, folder: str | Path) -> Log:
+        """Write the raw log beside ``folder``, clean it into ``folder``, remove the raw one."""
+        shop = self.true_shop()
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=Path(folder).parent, prefix=".raw-") as raw:
+            write_log(
+                shop,
+                self.logging_policy(shop),
+                Path(raw),
+                num_sessions=self.num_sessions,
+                seed=self.seed,
+                mean_sessions=self.mean_sessions,
+                impressions=self.impressions,
+                progress=progress.advance,
+            )
+            return dataclasses.replace(self, path=raw)._clean_raw(folder)
+
+    def _clean_raw(self, folder: str | Path) -> Log:
+        return super().clean(folder)

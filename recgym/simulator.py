@@ -22,7 +22,6 @@ from recgym.types import (
     Page,
     Record,
     Response,
-    Visit,
 )
 from recgym.users.base import Shoppers, after_log_probs
 
@@ -38,21 +37,6 @@ class SimState(Record):
     visit: Visit
     user: Record  # the shopper's own state: hidden from every policy
     encoder: Record | None  # the fitted user model's state, moved by observable events alone
-
-
-def admissible(response: Response, page_number_N: Tensor, cart_count_N: Tensor) -> Response:
-    """A session begins with its first view, and only a filled cart can be paid."""
-    never = torch.full_like(response.leave, -torch.inf)
-    first_N, filled_N = page_number_N == 0, cart_count_N > 0
-    return Response(
-        leave=torch.where(first_N, never, response.leave),
-        checkout=torch.where(filled_N, response.checkout, never),
-        organic=response.organic,
-        slot=response.slot,
-        page_item=response.page_item,
-        page_weight=response.page_weight,
-        dissimilarity=response.dissimilarity,
-    )
 
 
 class Simulator:
@@ -110,7 +94,7 @@ class Simulator:
         """What the shoppers do with a page, and their state after it."""
         now, arrival = state.visit, state.arrival
         response = self.shop.respond(state.user, page, now)
-        response = admissible(response, now.page_number, now.cart_count())
+        response = choice.admissible(response, now.page_number, now.cart_count())
         kind_N, item_N, slot_N = choice.sample(response, self._choice_draws(state))
         price_N = self._chosen_price(state, page, item_N, slot_N)
         after_N, buy_N = self._after(state, item_N, price_N)
@@ -135,7 +119,7 @@ class Simulator:
             return user
         now = state.visit
         response = self.encoder.respond(state.encoder, page, now)
-        response = admissible(response, now.page_number, now.cart_count())
+        response = choice.admissible(response, now.page_number, now.cart_count())
         return self.encoder.observe(state.encoder, response, page, event, now)
 
     def _key(self, state: SimState, purpose: Purpose) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.simulator import Simulator, SimState
-from recgym.types import HOUR_MS, Arrival, Observation, Visit
-from recgym.visit import HISTORY
+from recgym.types import Arrival, Observation, Visit
+from recgym.visit import HISTORY, hour_of_day
 
 NUM_SITE = 7  # features of `site_features`
 
@@ -45,11 +45,6 @@ def site_features(visit: Visit, arrival: Arrival) -> Tensor:
         ],
         -1,
     )
-
-
-def hour_of_day(time_ms_N: Tensor, dtype: torch.dtype) -> Tensor:
-    """Hour of the day (UTC) as an angle in radians, [N]."""
-    return (time_ms_N % (24 * HOUR_MS)).to(dtype) * (2 * torch.pi / (24 * HOUR_MS))
 
 
 class ObservationSpec:

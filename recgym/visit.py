@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recgym.types import After, Event, Kind, Page, Visit
+from recgym.types import HOUR_MS, After, Event, Kind, Page, Visit
 
 CART_PLACES = 8  # M: a fuller cart takes no more (over 99.9 % of carts hold fewer)
 RECENT_PAGES = 5  # how many pages of impressions fatigue looks back
@@ -74,3 +74,8 @@ def times_shown_of_all(recent_NR: Tensor, num_items: int, dtype: torch.dtype) ->
     count_NI = torch.zeros(recent_NR.shape[0], num_items + 1, dtype=dtype, device=recent_NR.device)
     one_NR = torch.ones_like(recent_NR, dtype=dtype)
     return count_NI.scatter_add_(-1, recent_NR + 1, one_NR)[:, 1:]
+
+
+def hour_of_day(time_ms_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """Hour of the day (UTC) as an angle in radians, [N]."""
+    return (time_ms_N % (24 * HOUR_MS)).to(dtype) * (2 * torch.pi / (24 * HOUR_MS))

@@ -151,6 +151,7 @@ def open_core(
         encoder=encoder if kind == "encoder" else None,
         num_slots=num_slots,
         expected_revenue=reward == "expected_revenue",  # it costs a pass over the catalogue
+        dtype=opened.catalog.price.dtype,
     )
     return ShopCore(
         ObservationSpec(simulator, kind), chosen, num_envs=num_envs, max_pages=max_pages

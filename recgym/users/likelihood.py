@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from recgym import choice
-from recgym.simulator import admissible
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Response, Sessions, Visit
 from recgym.users.base import after_log_probs
 from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, tallies
@@ -112,7 +111,7 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState,
         )
         state = state.lanes(slice(0, active))
         response = model.respond(state, now.page, now.visit)
-        response = admissible(response, now.visit.page_number, now.visit.cart_count())
+        response = choice.admissible(response, now.visit.page_number, now.visit.cart_count())
         yield now, state, response
         state = model.observe(state, response, now.page, now.event, now.visit)
 
@@ -155,7 +154,7 @@ def log_prob(
         expected = expectations(model, steps)
     event, state = steps.event, states_before(model, steps, expected)
     response = model.respond(state, steps.page, steps.visit)
-    response = admissible(response, steps.visit.page_number, steps.visit.cart_count())
+    response = choice.admissible(response, steps.visit.page_number, steps.visit.cart_count())
     choice_n = choice.log_prob(response, event)
     zero_n = torch.zeros_like(choice_n)
     item_n1, price_n1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)

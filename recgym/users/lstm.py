@@ -12,10 +12,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice, rng
 from recgym.rng import Purpose
-from recgym.spaces import hour_of_day
 from recgym.types import After, Arrival, Catalog, Event, Kind, Page, Record, Response, Visit
 from recgym.users.base import AfterLogits, after_log_probs
-from recgym.visit import times_shown, times_shown_of_all
+from recgym.visit import hour_of_day, times_shown, times_shown_of_all
 
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
 MAX_SLOTS = 64
@@ -340,9 +339,9 @@ def tallies(expected: Expectation, event: Event) -> Tensor:
     Favourite, cart, buy; a click on the page; the hazard survived; checkout; views. For a shopper
     with a constant unknown tendency such sums are what its posterior depends on.
     """
-    viewed_N = (event.kind == Kind.VIEW).to(expected.leave.dtype)
+    viewed_N = (event.kind == int(Kind.VIEW)).to(expected.leave.dtype)
     after_N4 = (F.one_hot(event.after, len(After)) - expected.after) * viewed_N.unsqueeze(-1)
     clicked_N = (event.slot >= 0).to(viewed_N.dtype) - expected.slot.sum(-1) * viewed_N
-    paid_N = (event.kind == Kind.CHECKOUT).to(viewed_N.dtype)
+    paid_N = (event.kind == int(Kind.CHECKOUT)).to(viewed_N.dtype)
     rest_N4 = torch.stack([clicked_N, expected.leave, paid_N, viewed_N], -1)
     return torch.cat([after_N4[:, 1:], rest_N4], -1)

@@ -1,0 +1,32 @@
+"""What every learner offers to the one training loop."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from recgym.envs.core import Transition
+from recgym.types import Observation
+
+
+class Agent(Protocol):
+    """A policy that learns; its storage, schedules and optimisers are its own."""
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items to show, [N, K] int64, -1 for an empty slot."""
+        ...
+
+    def learn(
+        self, observation: Observation, item_NK: Tensor, transition: Transition
+    ) -> dict[str, Tensor]:
+        """Take in one step of all lanes and improve; metrics as scalar tensors."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that acting needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Act as the agent whose state this is."""
+        ...

@@ -1,0 +1,331 @@
+"""Double DQN for slates: item-wise values, joined by the choice model (SlateQ).
+
+Papers: van Hasselt, Guez and Silver 2016, "Deep reinforcement learning with double Q-learning",
+equation 4; Ie et al. 2019, "SlateQ", equations 14 to 16: Q(s, A) = sum over i in A of
+P(i | s, A) Q(s, i), plus the value of everything else. Deviations: the "everything else" (found
+alone, checkout, leave) has a learned value Q0(s) where SlateQ takes 0; the choice model is the
+fitted user model's nested logit; item values are Q0(s) + A(s, i) with an advantage linear in the
+item's embedding and in what the user model expects the item to sell; the next slate is sought among
+the ``num_candidates`` items that score best when the transition is stored. A slate takes the K items
+of highest added(i) · (Q(s, i) - Q0(s)): an item is worth showing for what it *adds* to what would
+be found anyway.
+
+Logged scalars: `loss` (Huber, in reward units), `q_null` (mean Q0), `advantage` (mean of Q - Q0
+over clicked items), `td_error` (mean absolute), `epsilon` (share of slots filled at random).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from agents.baselines import empty_page_response, top_k
+from agents.replay import Replay
+from recgym import choice, rng
+from recgym.envs.core import Transition
+from recgym.errors import UserError
+from recgym.rng import Purpose
+from recgym.types import Kind, Observation, Record
+from recgym.users.base import AfterLogits
+from recgym.users.lstm import LSTMUserModel
+
+NUM_SALES = 4  # item features of `DQN._sold`
+
+
+@dataclass(frozen=True)
+class Outlook(Record):
+    """What the user model says of every item in one state."""
+
+    go_on: Tensor  # [N] probability of going on from an empty page
+    added: Tensor  # [N, I] mass that the item would add, alone in the first slot
+    taken: Tensor  # [N, I] mass that it would take over from what is found anyway
+    sold: Tensor  # [N, I, NUM_SALES] sales features
+
+
+class SlateQNetwork(nn.Module):
+    """Q0(s) and A(s, i); linear in the item's features, so that a catalogue is one product.
+
+    Args:
+        num_features: O, of the observation.
+        embedding: of an item.
+        hidden: width of the two layers.
+    """
+
+    def __init__(self, num_features: int, embedding: int, hidden: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.null = nn.Linear(hidden, 1)
+        self.taste = nn.Linear(hidden, embedding)
+        self.sales = nn.Linear(hidden, NUM_SALES + 1)
+        for layer in (self.taste, self.sales):  # begin at "an item is worth what it sells"
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.sales.bias[0] = 1.0
+
+    def forward(self, feature_NO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Q0 [N], weights on item embeddings [N, D] and on sales features [N, NUM_SALES + 1]."""
+        body_NH = self.body(feature_NO)
+        return self.null(body_NH).squeeze(-1), self.taste(body_NH), self.sales(body_NH)
+
+
+def advantage(taste_ND: Tensor, sales_NF: Tensor, vector_NJD: Tensor, sold_NJF: Tensor) -> Tensor:
+    """A(s, i) of J items a lane, [N, J]."""
+    like_NJ = torch.bmm(vector_NJD, taste_ND.unsqueeze(-1)).squeeze(-1)
+    worth_NJ = torch.bmm(sold_NJF, sales_NF[:, :-1].unsqueeze(-1)).squeeze(-1)
+    return like_NJ + worth_NJ + sales_NF[:, -1:]
+
+
+def slate_value(
+    null_N: Tensor,
+    advantage_NC: Tensor,
+    added_NC: Tensor,
+    taken_NC: Tensor,
+    go_on_N: Tensor,
+    page_weight: Tensor,
+    slate_NK: Tensor,
+) -> Tensor:
+    """Q(s, A) of the slate made of candidates ``slate_NK``, [N] (SlateQ, equation 14).
+
+    ``go_on_N`` is the probability of going on from an empty page.
+    """
+    mass_N = 1.0 + added_NC.gather(-1, slate_NK).sum(-1)
+    pulled_N = go_on_N * mass_N**page_weight
+    view_N = pulled_N / (pulled_N + 1.0 - go_on_N)
+    clicked_NK = (added_NC + taken_NC).gather(-1, slate_NK) / mass_N.unsqueeze(-1)
+    gain_N = (clicked_NK * advantage_NC.gather(-1, slate_NK)).sum(-1)
+    return null_N + view_N * gain_N
+
+
+class DQN:
+    """Double DQN over slates; see the module's docstring.
+
+    Args:
+        user_model: whose embeddings, choice model and sales the values build on.
+        num_features: O, of the observation.
+        num_slots: K.
+        seed: of the network, of replay and, through the lanes' seeds, of exploration.
+        gamma: discount a page.
+        learning_rate: Adam's.
+        batch_size: transitions of an update.
+        capacity: transitions kept.
+        num_candidates: items of each next state among which the next slate is sought.
+        hidden: width of the network.
+        target_rate: share of the online network that enters the target at each update.
+        epsilon: slots filled at random, at the start and at the end of exploration.
+        epsilon_steps: steps of all lanes over which exploration falls.
+        learning_starts: transitions before the first update.
+        updates: gradient steps for each step of all lanes.
+        clip: largest norm of a gradient.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_model: LSTMUserModel | None,
+        num_features: int,
+        num_slots: int,
+        seed: int = 0,
+        gamma: float = 0.95,
+        learning_rate: float = 1e-3,
+        batch_size: int = 1024,
+        capacity: int = 100_000,
+        num_candidates: int = 32,
+        hidden: int = 128,
+        target_rate: float = 0.01,
+        epsilon: tuple[float, float] = (0.5, 0.05),
+        epsilon_steps: int = 400,
+        learning_starts: int = 5_000,
+        updates: int = 1,
+        clip: float = 10.0,
+    ) -> None:
+        if user_model is None:
+            raise UserError(
+                "agent=dqn scores items through a fitted user model, and this shop has none: "
+                "train on shop='model:DIR'."
+            )
+        self.user_model, self.num_slots = user_model, num_slots
+        self.gamma, self.batch_size, self.target_rate = gamma, batch_size, target_rate
+        self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
+        self.epsilon, self.epsilon_steps = epsilon, epsilon_steps
+        self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
+        device = user_model.vector_ID.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = SlateQNetwork(num_features, user_model.vector_ID.shape[1], hidden)
+        self.network = network.to(device)
+        self.target = copy.deepcopy(self.network)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
+        self.replay = Replay(capacity, device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.steps = 0
+        # money in units of the catalogue's middle price, so that one learning rate fits all shops
+        self.unit = user_model.mean_log_price.exp()
+
+    # ---- acting ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K], the best first; with ``explore`` some slots hold random ones."""
+        score_NI = self._score(observation, self._outlook(observation))
+        item_NK = top_k(score_NI, observation.eligible, self.num_slots)
+        return self._explore(observation, item_NK) if explore else item_NK
+
+    def _score(self, observation: Observation, outlook: Outlook) -> Tensor:
+        """What each item adds times what it is worth above everything else, [N, I]."""
+        _, taste_ND, sales_NF = self.network(observation.feature)
+        like_NI = taste_ND @ self.user_model.vector_ID.T
+        worth_NI = (outlook.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
+        return outlook.added * (like_NI + worth_NI)
+
+    def _outlook(self, observation: Observation) -> Outlook:
+        """What the user model says of every item, were it shown alone."""
+        state, visit, price_NI = observation.encoder, observation.visit, observation.price
+        assert state is not None
+        response = empty_page_response(self.user_model, state, visit)
+        added_NI, kept_NI = choice.nest(
+            response.organic,
+            self.user_model.appeal(state, visit, price_NI),
+            response.dissimilarity,
+        )
+        possible = choice.admissible(response, visit.page_number, visit.cart_count())
+        return Outlook(
+            go_on=choice.upper(possible)[:, Kind.VIEW],
+            added=added_NI,
+            taken=response.organic.exp() * (1.0 - kept_NI),
+            sold=self._sold(self.user_model.after(state, None, price_NI), price_NI),
+        )
+
+    def _sold(self, after: AfterLogits, price_NJ: Tensor) -> Tensor:
+        """Sales features of items, [N, J, NUM_SALES].
+
+        The money that a view brings at once and the money that it puts into the cart (both in
+        units of the middle price), the price's logarithm, the chance that anything is sold.
+        """
+        buy_NJ = torch.sigmoid(after.buy)
+        cart_NJ = (1.0 - buy_NJ) * torch.sigmoid(after.cart)
+        dear_NJ = price_NJ.clamp(min=1e-6).log() - self.user_model.mean_log_price
+        money_NJ = price_NJ / self.unit
+        return torch.stack([buy_NJ * money_NJ, cart_NJ * money_NJ, dear_NJ, buy_NJ + cart_NJ], -1)
+
+    def _explore(self, observation: Observation, item_NK: Tensor) -> Tensor:
+        who, page_N = observation.arrival, observation.visit.page_number
+        key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
+        u_NK = rng.uniform(key_N, 2 * self.num_slots, torch.float64)
+        coin_NK, pick_NK = u_NK[:, : self.num_slots], u_NK[:, self.num_slots :]
+        random_NK = (pick_NK * observation.price.shape[1]).long()
+        return torch.where(coin_NK < self._epsilon(), random_NK, item_NK)
+
+    def _epsilon(self) -> float:
+        first, last = self.epsilon
+        return last + (first - last) * max(0.0, 1.0 - self.steps / self.epsilon_steps)
+
+    # ---- learning -------------------------------------------------------------------------------
+
+    def learn(
+        self, observation: Observation, item_NK: Tensor, transition: Transition
+    ) -> dict[str, Tensor]:
+        """Store one step of all lanes, then take `updates` gradient steps."""
+        self._store(observation, transition)
+        self.steps += 1
+        metrics: dict[str, Tensor] = {}
+        if self.replay.size >= self.learning_starts:
+            for _ in range(self.updates):
+                metrics = self._update(self.replay.sample(self.batch_size, self.generator))
+        return metrics
+
+    @torch.no_grad()
+    def _store(self, observation: Observation, transition: Transition) -> None:
+        event, following = transition.outcome.event, transition.final_observation
+        clicked_N = event.slot >= 0
+        state, item_N1 = observation.encoder, event.item.clamp(min=0).unsqueeze(-1)
+        assert state is not None
+        price_N1 = event.price.unsqueeze(-1)
+        sold_NF = self._sold(self.user_model.after(state, item_N1, price_N1), price_N1)[:, 0]
+        outlook = self._outlook(following)
+        best_NC = self._score(following, outlook).topk(self.num_candidates, -1).indices
+        index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)
+        self.replay.add(
+            {
+                "feature": observation.feature,
+                "chosen": torch.where(clicked_N, event.item, torch.full_like(event.item, -1)),
+                "sold": sold_NF * clicked_N.unsqueeze(-1),
+                "reward": transition.reward / self.unit,
+                "going_on": (~transition.terminated).to(transition.reward.dtype),
+                "next_feature": following.feature,
+                "candidate": best_NC,
+                "added": outlook.added.gather(-1, best_NC),
+                "taken": outlook.taken.gather(-1, best_NC),
+                "next_sold": outlook.sold.gather(1, index_NCF),
+                "go_on": outlook.go_on,
+            }
+        )
+
+    def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One gradient step on the TD error of the chosen item, or of everything else."""
+        target_N = rows["reward"] + self.gamma * rows["going_on"] * self._next_value(rows)
+        null_N, taste_ND, sales_NF = self.network(rows["feature"])
+        clicked_N = rows["chosen"] >= 0
+        vector_N1D = self.user_model.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
+        gain_N = advantage(taste_ND, sales_NF, vector_N1D, rows["sold"].unsqueeze(1)).squeeze(1)
+        gain_N = gain_N * clicked_N
+        value_N = null_N + gain_N
+        loss = F.smooth_l1_loss(value_N, target_N)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.optimiser.step()
+        with torch.no_grad():
+            pairs = zip(self.target.parameters(), self.network.parameters(), strict=True)
+            for old, new in pairs:
+                old.lerp_(new, self.target_rate)
+        return {
+            "loss": loss.detach(),
+            "q_null": null_N.detach().mean(),
+            "advantage": gain_N.detach().sum() / clicked_N.sum().clamp(min=1),
+            "td_error": (value_N - target_N).detach().abs().mean(),
+            "epsilon": torch.tensor(self._epsilon()),
+        }
+
+    @torch.no_grad()
+    def _next_value(self, rows: dict[str, Tensor]) -> Tensor:
+        """Double DQN: the online network picks the next slate, the target network values it."""
+        vector_NCD = self.user_model.vector_ID[rows["candidate"]]
+        _, taste_ND, sales_NF = self.network(rows["next_feature"])
+        score_NC = rows["added"] * advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
+        slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
+        null_N, taste_ND, sales_NF = self.target(rows["next_feature"])
+        return slate_value(
+            null_N,
+            advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"]),
+            rows["added"],
+            rows["taken"],
+            rows["go_on"],
+            self.user_model.page_weight,
+            slate_NK,
+        )
+
+    # ---- keeping --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The networks and the optimiser; replay is not kept."""
+        return {
+            "network": self.network.state_dict(),
+            "target": self.target.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Act and learn on from a saved state."""
+        self.network.load_state_dict(state["network"])
+        self.target.load_state_dict(state["target"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps = int(state["steps"])

@@ -1,0 +1,38 @@
+"""A replay memory of tensors: a ring on the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Replay:
+    """Keeps the last ``capacity`` rows of named tensors.
+
+    Args:
+        capacity: rows kept.
+        device: where they lie.
+    """
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self.capacity, self.device = capacity, device
+        self.rows: dict[str, Tensor] = {}
+        self.size, self.next = 0, 0
+
+    def add(self, rows: dict[str, Tensor]) -> None:
+        """Append N rows, each tensor [N, ...]; the oldest go."""
+        count = len(next(iter(rows.values())))
+        for name, value in rows.items():
+            if name not in self.rows:
+                shape = (self.capacity, *value.shape[1:])
+                self.rows[name] = torch.zeros(shape, dtype=value.dtype, device=self.device)
+        place_N = (self.next + torch.arange(count, device=self.device)) % self.capacity
+        for name, value in rows.items():
+            self.rows[name][place_N] = value
+        self.next = (self.next + count) % self.capacity
+        self.size = min(self.capacity, self.size + count)
+
+    def sample(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Rows drawn uniformly with replacement, each tensor [count, ...]."""
+        index = torch.randint(self.size, (count,), generator=generator, device=self.device)
+        return {name: value[index] for name, value in self.rows.items()}

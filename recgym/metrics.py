@@ -1,0 +1,139 @@
+"""Metrics: pure functions of per-session statistics, with bootstrap intervals.
+
+A metric is a ratio of two sums over sessions. Sessions are independent (each has its own shopper),
+so they are summed in blocks and the blocks are resampled; policies that met the same shoppers are
+compared block by block (paired).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from recgym.types import SessionStats
+
+NUM_BLOCKS = 400  # enough for the bootstrap's quantiles, few enough to resample at once
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; None where it is undefined."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON."""
+        return asdict(self)
+
+
+UNDEFINED = Estimate(None, None, None)
+Pair = tuple[Tensor, Tensor]
+
+
+def _ones(stats_B: SessionStats) -> Tensor:
+    return stats_B.pages * 0 + 1
+
+
+# name: numerator and denominator, each [B]; the README's table of metrics says the same in words
+METRICS: dict[str, Callable[[SessionStats], Pair]] = {
+    "conversion_rate": lambda s: ((s.orders > 0).to(s.revenue.dtype), _ones(s)),
+    "revenue_per_session": lambda s: (s.expected_revenue, _ones(s)),
+    "realised_revenue_per_session": lambda s: (s.revenue, _ones(s)),
+    "average_order_value": lambda s: (s.revenue, s.orders),
+    "click_through_rate": lambda s: (s.clicks, s.impressions),
+    "cart_rate": lambda s: (s.carts, s.views),
+    "session_length": lambda s: (s.views, _ones(s)),
+}
+MONEY = ("revenue_per_session", "realised_revenue_per_session", "average_order_value")
+
+
+def _blocks(value_B: Tensor) -> NDArray[np.float64]:
+    values = value_B.double().cpu().numpy()
+    edges = np.linspace(0, len(values), min(NUM_BLOCKS, len(values)) + 1).astype(int)[:-1]
+    return np.asarray(np.add.reduceat(values, edges))
+
+
+def _ratio(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], axis: int = -1
+) -> NDArray[np.float64]:
+    return np.asarray(numerator.sum(axis) / denominator.sum(axis))
+
+
+def _bootstrap(
+    blocks: tuple[NDArray[np.float64], ...],
+    statistic: Callable[..., NDArray[np.float64]],
+    seed: int,
+) -> Estimate:
+    mean = float(statistic(*blocks, axis=-1))
+    if all(np.ptp(block) == 0 for block in blocks):  # nothing varies: the interval is the value
+        return Estimate(mean, mean, mean)
+    interval = stats.bootstrap(
+        blocks,
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Estimate(mean, float(interval.low), float(interval.high))
+
+
+def estimate(stats_B: SessionStats, metric: str, seed: int = 0) -> Estimate:
+    """A metric of `METRICS` with its interval; undefined where its denominator is 0."""
+    numerator_B, denominator_B = METRICS[metric](stats_B)
+    if float(denominator_B.sum()) == 0:
+        return UNDEFINED
+    return _bootstrap((_blocks(numerator_B), _blocks(denominator_B)), _ratio, seed)
+
+
+def difference(
+    stats_B: SessionStats, other_B: SessionStats, metric: str, seed: int = 0
+) -> Estimate:
+    """Metric of the first minus that of the second, over the same shoppers in the same order.
+
+    Raises:
+        ValueError: if the shoppers differ.
+    """
+    if not bool((stats_B.shopper == other_B.shopper).all()):
+        raise ValueError("paired differences need the same shoppers in the same order")
+    first, second = METRICS[metric](stats_B), METRICS[metric](other_B)
+    if float(first[1].sum()) == 0 or float(second[1].sum()) == 0:
+        return UNDEFINED
+
+    def statistic(
+        a: NDArray[np.float64],
+        b: NDArray[np.float64],
+        c: NDArray[np.float64],
+        d: NDArray[np.float64],
+        axis: int = -1,
+    ) -> NDArray[np.float64]:
+        return _ratio(a, b, axis) - _ratio(c, d, axis)
+
+    blocks = tuple(_blocks(part) for part in (*first, *second))
+    return _bootstrap(blocks, statistic, seed)
+
+
+def incremental_revenue(
+    stats_B: SessionStats, nothing_B: SessionStats, seed: int = 0
+) -> Estimate:
+    """Expected revenue a session above that of empty pages, on the same shoppers."""
+    return difference(stats_B, nothing_B, "revenue_per_session", seed)
+
+
+def kendall_tau(first: list[float], second: list[float]) -> float | None:
+    """Kendall's tau-b of two rankings of the same policies; None where it is undefined."""
+    if len(first) < 2:
+        return None
+    tau = float(stats.kendalltau(first, second, variant="b").statistic)
+    return None if np.isnan(tau) else tau
