@@ -1,4 +1,7 @@
-"""Honest baselines: nothing, random, popular and greedy; the oracle is greedy with the truth."""
+"""Honest baselines: random, popular and greedy; the oracle is greedy with the truth.
+
+The policy *nothing* is `recgym.logging_policy.EmptyPages`.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,6 @@ from recgym import choice, rng
 from recgym.rng import Purpose
 from recgym.types import Observation, Page, Record, Response, Visit
 from recgym.users.base import Shoppers
-
-
-class Nothing:
-    """The policy of empty pages: what incremental values are measured against."""
-
-    def __init__(self, *, num_slots: int) -> None:
-        self.num_slots = num_slots
-
-    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
-        """Empty pages, [N, K]."""
-        return torch.full_like(observation.visit.recent_item[:, : self.num_slots], -1)
 
 
 class Random:

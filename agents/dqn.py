@@ -54,9 +54,10 @@ class SlateQNetwork(nn.Module):
         num_features: O, of the observation.
         embedding: of an item.
         hidden: width of the two layers.
+        cart_paid: what money in the cart is worth, as a first guess.
     """
 
-    def __init__(self, num_features: int, embedding: int, hidden: int) -> None:
+    def __init__(self, num_features: int, embedding: int, hidden: int, cart_paid: float) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
@@ -68,7 +69,7 @@ class SlateQNetwork(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():
-            self.sales.bias[0] = 1.0
+            self.sales.bias[0], self.sales.bias[1] = 1.0, cart_paid
 
     def forward(self, feature_NO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Q0 [N], weights on item embeddings [N, D] and on sales features [N, NUM_SALES + 1]."""
@@ -111,6 +112,7 @@ class DQN:
         user_model: whose embeddings, choice model and sales the values build on.
         num_features: O, of the observation.
         num_slots: K.
+        cart_paid: share of carted items that are paid in the end: the first guess of a cart's worth.
         seed: of the network, of replay and, through the lanes' seeds, of exploration.
         gamma: discount a page.
         learning_rate: Adam's.
@@ -132,6 +134,7 @@ class DQN:
         user_model: LSTMUserModel | None,
         num_features: int,
         num_slots: int,
+        cart_paid: float,
         seed: int = 0,
         gamma: float = 0.95,
         learning_rate: float = 1e-3,
@@ -159,7 +162,7 @@ class DQN:
         device = user_model.vector_ID.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = SlateQNetwork(num_features, user_model.vector_ID.shape[1], hidden)
+            network = SlateQNetwork(num_features, user_model.vector_ID.shape[1], hidden, cart_paid)
         self.network = network.to(device)
         self.target = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)

@@ -129,3 +129,32 @@ def _mend_repeats(item_NK: Tensor, weight_NI: Tensor) -> Tensor:
             hit_N = (item_NK[:, :k] == item_NK[:, k : k + 1]).any(-1)
             item_NK[:, k] = torch.where(hit_N, (item_NK[:, k] + 1) % num_items, item_NK[:, k])
     return item_NK
+
+
+class EmptyPages:
+    """Shows nothing: what a log without impressions is compared with."""
+
+    def __init__(self, num_slots: int) -> None:
+        self.num_slots = num_slots
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Empty pages, [N, K]."""
+        return torch.full_like(observation.visit.recent_item[:, : self.num_slots], -1)
+
+
+class LoggedPages:
+    """Pages of a log drawn at random: a stand-in for a logging policy of which nothing is known.
+
+    Args:
+        item_SK: pages of the log, -1 for an empty slot.
+    """
+
+    def __init__(self, item_SK: Tensor) -> None:
+        self.item_SK = item_SK
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K] of one logged page a lane."""
+        who = observation.arrival
+        key_N = rng.key(who.seed, who.session, observation.visit.page_number, Purpose.POLICY)
+        row_N = (rng.uniform(key_N, dtype=torch.float64) * len(self.item_SK)).long()
+        return self.item_SK.to(row_N.device)[row_N]

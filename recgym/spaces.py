@@ -16,7 +16,7 @@ from recgym.simulator import Simulator, SimState
 from recgym.types import Arrival, Observation, Visit
 from recgym.visit import HISTORY, hour_of_day
 
-NUM_SITE = 7  # features of `site_features`
+NUM_SITE = 8  # features of `site_features`
 
 
 @runtime_checkable
@@ -30,13 +30,17 @@ class Encoder(Protocol):
         ...
 
 
-def site_features(visit: Visit, arrival: Arrival) -> Tensor:
-    """Cart, page number, hour of arrival and time since the last page, [N, NUM_SITE]."""
+def site_features(visit: Visit, arrival: Arrival, unit: Tensor) -> Tensor:
+    """Cart, page number, hour of arrival and time since the last page, [N, NUM_SITE].
+
+    Money counts in ``unit``, the catalogue's mean price.
+    """
     hour_N = hour_of_day(arrival.start_ms, visit.gap.dtype)
     return torch.stack(
         [
             visit.cart_count().to(visit.gap.dtype).log1p(),
-            visit.cart_value().log1p() / 5.0,
+            visit.cart_value() / unit,
+            (visit.cart_value() / unit).log1p(),
             (visit.page_number == 0).to(visit.gap.dtype),
             visit.page_number.to(visit.gap.dtype).log1p() / 3.0,
             torch.sin(hour_N),
@@ -64,7 +68,7 @@ class ObservationSpec:
                 "observation='history', or shop='model:DIR' with the folder of a fit."
             )
         self.simulator, self.kind = simulator, kind
-        self.catalog = simulator.catalog
+        self.catalog, self.unit = simulator.catalog, simulator.catalog.price.mean()
         num_profile = simulator.reset(*_one_lane(self.catalog.category)).arrival.profile.shape[1]
         if kind == "encoder":
             assert isinstance(simulator.encoder, Encoder)
@@ -75,7 +79,7 @@ class ObservationSpec:
 
     def observe(self, state: SimState) -> Observation:
         """What the site knows of each lane before it fills the page."""
-        parts = [state.arrival.profile, site_features(state.visit, state.arrival)]
+        parts = [state.arrival.profile, site_features(state.visit, state.arrival, self.unit)]
         if self.kind == "encoder":
             assert isinstance(self.simulator.encoder, Encoder)
             parts.append(self.simulator.encoder.encode(state.encoder))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from probe_shop import ADDED, CLICK, ProbeShop
 
-from agents.baselines import Greedy, Nothing, Popular, Random, click_alone, top_k
+from agents.baselines import Greedy, Popular, Random, click_alone, top_k
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Observation
@@ -30,7 +30,7 @@ def forbid(observation: Observation, item: int) -> Observation:
 
 def test_nothing_shows_empty_pages() -> None:
     # Why: it is what increments are measured against.
-    assert Nothing(num_slots=2).act(observed(3)).tolist() == [[-1, -1]] * 3
+    assert EmptyPages(2).act(observed(3)).tolist() == [[-1, -1]] * 3
 
 
 def test_popular_shows_the_most_viewed_first() -> None:

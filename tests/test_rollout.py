@@ -7,7 +7,8 @@ import dataclasses
 import torch
 from probe_shop import ProbeShop
 
-from agents.baselines import Nothing, Popular, Random
+from agents.baselines import Popular, Random
+from recgym.logging_policy import EmptyPages
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
@@ -67,7 +68,7 @@ def test_long_sessions_are_cut_and_progress_counts_each_session_once() -> None:
     # Why: a shopper that never leaves must not hang a run.
     spec, heard = spec_of(ProbeShop(dtype=D)), []
     stats = rollout(
-        spec, Nothing(num_slots=3), SEED, SESSION, lanes=32, max_pages=2, progress=heard.append
+        spec, EmptyPages(3), SEED, SESSION, lanes=32, max_pages=2, progress=heard.append
     )
     assert stats.pages.max().item() == 2 and sum(heard) == 300
     assert stats.impressions.sum().item() == 0 and stats.clicks.sum().item() == 0

@@ -163,7 +163,9 @@ def log_prob(
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (event.kind != Kind.LEAVE)
     mean_n, std = model.gap(state)
-    gap_n = torch.distributions.Normal(mean_n, std).log_prob(event.gap.clamp(min=1.0).log())
+    # unchecked, so that a fit which explodes can say so itself, and a GPU is not waited for
+    normal = torch.distributions.Normal(mean_n, std, validate_args=False)
+    gap_n = normal.log_prob(event.gap.clamp(min=1.0).log())
     return LogProb(
         choice=choice_n,
         after=torch.where(event.kind == Kind.VIEW, after_n, zero_n),

@@ -173,6 +173,20 @@ def fit(
     Raises:
         UserError: if the likelihood stops being finite.
     """
+    device = model.item_own.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout draws from the global generator
+        return _fit(model, sessions, settings, seed, log, progress)
+
+
+def _fit(
+    model: LSTMUserModel,
+    sessions: Sessions,
+    settings: FitSettings,
+    seed: int,
+    log: Callable[[str, float, int], Any] | None,
+    progress: Callable[[float], Any] | None,
+) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     device = model.item_own.device
     train_B, valid_B = rows_of(sessions, Split.TRAIN), rows_of(sessions, Split.VALID)

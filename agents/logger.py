@@ -1,0 +1,76 @@
+"""TensorBoard: the one place where tensors become floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Logger:
+    """Writes scalars and figures of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def scalar(self, tag: str, value: float | Tensor, step: int) -> None:
+        """One number."""
+        self.writer.add_scalar(tag, float(value), step)  # type: ignore[no-untyped-call]
+
+    def scalars(self, prefix: str, values: Mapping[str, float | Tensor], step: int) -> None:
+        """Numbers under one prefix."""
+        for name, value in values.items():
+            self.scalar(f"{prefix}/{name}", value, step)
+
+    def text(self, tag: str, content: str) -> None:
+        """A preformatted text."""
+        lines = "\n".join(f"    {line}" for line in content.splitlines())
+        self.writer.add_text(tag, lines)  # type: ignore[no-untyped-call]
+
+    def policies(self, summary: dict[str, Any]) -> None:
+        """The policy table as numbers and as a figure."""
+        for name, values in summary["policies"].items():
+            for shop, row in values.items():
+                for metric, estimate in (row or {}).items():
+                    if estimate["mean"] is not None:
+                        self.scalar(f"policy_{shop}/{name}/{metric}", estimate["mean"], 0)
+        self.writer.add_figure("policies", figure_of(summary))  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.writer.close()  # type: ignore[no-untyped-call]
+
+
+def figure_of(summary: dict[str, Any]) -> Figure:
+    """Incremental revenue a session of each policy, in the learned and the true shop."""
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    metric = "incremental_revenue_per_session"
+    names = list(summary["policies"])
+    for offset, shop, colour in ((-0.14, "learned", "#7a8fb8"), (0.14, "true", "#c8553d")):
+        for row, name in enumerate(names):
+            estimate = (summary["policies"][name][shop] or {}).get(metric)
+            if estimate is None or estimate["mean"] is None:
+                continue
+            mean = estimate["mean"]
+            error = [[mean - estimate["low"]], [estimate["high"] - mean]]
+            axes.errorbar(mean, row + offset, xerr=error, fmt="o", color=colour, capsize=3)
+        axes.plot([], [], "o", color=colour, label=f"{shop} shop")
+    axes.axvline(0.0, color="#999999", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("incremental revenue a session, 95 % interval")
+    axes.legend(loc="lower right")
+    return figure

@@ -1,0 +1,213 @@
+"""``python -m agents.train``: from a shop's log to a valued policy, in one command."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from agents.base import Agent
+from agents.evaluate import (
+    honest_policies,
+    make_agent,
+    oracle_of,
+    resources,
+    shop_specs,
+    summarise,
+    true_elasticity,
+    true_side,
+    value,
+    write_json,
+)
+from agents.logger import Logger
+from agents.table import policy_table
+from recgym import progress
+from recgym.cli import command, use_threads
+from recgym.envs.core import ShopCore
+from recgym.errors import UserError
+from recgym.report import fit_lines, say_log
+from recgym.shops import choose_device
+from recgym.stages import check_priced, prepare_log, prepare_model
+
+SCHEMA_VERSION = 1
+SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
+LOG_EVERY = 20  # steps of all lanes between two points of a curve
+
+
+def train(
+    agent: Agent, core: ShopCore, *, steps: int, seed: int, logger: Logger, checkpoint: Path
+) -> int:
+    """The one training loop; returns the environment steps taken."""
+    observation = core.reset(SEED_BASE + (seed << 32))
+    num_updates = max(1, steps // core.num_envs)
+    for update in range(num_updates):
+        item_NK = agent.act(observation, explore=True)
+        transition = core.step(item_NK)
+        learned = agent.learn(observation, item_NK, transition)
+        observation = transition.observation
+        progress.advance(core.num_envs)
+        if update % LOG_EVERY == 0:
+            taken = (update + 1) * core.num_envs
+            logger.scalars("agent", learned, taken)
+            logger.scalar("train/reward", transition.reward.mean(), taken)
+            clicked = transition.outcome.clicked.float().mean()
+            logger.scalar("train/clicks_per_page", clicked, taken)
+            logger.scalar("train/orders_per_page", transition.outcome.bought.mean(), taken)
+        if update % max(1, num_updates // 4) == 0:
+            save_checkpoint(agent, checkpoint)
+    save_checkpoint(agent, checkpoint)
+    return num_updates * core.num_envs
+
+
+def save_checkpoint(agent: Agent, path: Path) -> None:
+    """Write beside and rename."""
+    beside = path.with_name(f".{path.name}.tmp")
+    torch.save(agent.state_dict(), beside)
+    beside.rename(path)
+
+
+def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """All stages of the main job; returns the summary that it also writes."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    device, cache, seed = choose_device(cfg.device), Path(cfg.cache_dir), int(cfg.seed)
+    name = str(cfg.agent_name)
+    seconds: dict[str, float] = {}
+    log, reader, reused = prepare_log(settings["log"], cache, seconds)
+    check_priced(log, name)
+    world, logging = true_side(reader, device)
+    elasticity = true_elasticity(world, logging, cfg.num_slots) if world and logging else None
+    say_log(log, reader, reused, elasticity)
+
+    with Logger(folder) as logger:
+        model_settings = {**settings["user_model"], "num_slots": settings["num_slots"]}
+        model, report, model_folder, reused = prepare_model(
+            log, reader, model_settings, cache, device, seconds, logger.scalar
+        )
+        for line in fit_lines(report, reused):
+            progress.say(line)
+        offered = resources(model, log.sessions(), cfg.num_slots, seed)
+        agent = make_agent(settings["agent"], offered)
+        specs = shop_specs(model, world, cfg.num_slots)
+        steps = _train(agent, specs["learned"], cfg, folder, logger, seconds)
+
+        policies = {**honest_policies(offered), name: agent}
+        if logging is not None and not report.get("assumptions"):
+            policies = {"nothing": policies.pop("nothing"), "logging": logging, **policies}
+        oracle = oracle_of(world, offered) if world is not None else None
+        num_sessions = int(cfg.evaluation.sessions)
+        total = num_sessions * (len(specs) * len(policies) + (oracle is not None))
+        with progress.stage("evaluate", total, seconds):
+            played = value(
+                specs,
+                policies,
+                num_sessions=num_sessions,
+                seed=int(cfg.evaluation.seed),
+                device=device,
+                oracle=oracle,
+            )
+        summary = {
+            "schema_version": SCHEMA_VERSION,
+            "agent": name,
+            "log": {"folder": str(log.folder), **log.meta},
+            "user_model": {"name": str(cfg.user_model.name), **report},
+            **summarise(played, name, int(cfg.evaluation.seed)),
+            "price_elasticity": elasticity,
+            "environment_steps": steps,
+            "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        }
+        logger.policies(summary)
+        logger.text("verdict", policy_table(summary))
+    keep(folder, cfg, summary, model_folder)
+    return summary
+
+
+def _train(
+    agent: Any, spec: Any, cfg: DictConfig, folder: Path, logger: Logger, seconds: dict[str, float]
+) -> int:
+    if not hasattr(agent, "learn"):
+        seconds["train"] = 0.0
+        return 0
+    spec.simulator.expected_revenue = cfg.reward == "expected_revenue"  # it costs a pass
+    core = ShopCore(spec, str(cfg.reward), num_envs=cfg.num_envs, max_pages=cfg.max_pages)
+    with progress.stage("train", cfg.steps, seconds):
+        steps = train(
+            agent,
+            core,
+            steps=int(cfg.steps),
+            seed=int(cfg.seed),
+            logger=logger,
+            checkpoint=folder / "agent.pt",
+        )
+    spec.simulator.expected_revenue = True
+    return steps
+
+
+def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any], model_folder: Path) -> None:
+    """Leave a run folder that `agents.evaluate` can open on its own."""
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
+    (folder / "table.txt").write_text(policy_table(summary) + "\n")
+    write_json(folder / "summary.json", summary)
+
+
+def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
+    """What the user reads below the table."""
+
+    def percent(key: str) -> str:
+        return "-" if summary[key] is None else f"{summary[key]:+.1%}"
+
+    lines = []
+    if summary["headroom"] is not None:
+        share = summary["headroom_share"]
+        lines += [
+            f"exploitation gap of {summary['agent']}: {percent('exploitation_gap')} on incremental "
+            f"revenue, {percent('exploitation_gap_revenue')} on revenue",
+            f"headroom (oracle over logging policy): {percent('headroom')}; "
+            f"{summary['agent']} earns {share:.0%} of it",
+        ]
+        tau = summary["kendall_tau"]
+        lines.append(f"Kendall tau, learned against true ranking: {'-' if tau is None else f'{tau:.2f}'}")
+    else:
+        lines.append(
+            "the true shop is unknown: all values are the learned shop's own claims, and an A/B "
+            "test alone can confirm them"
+        )
+    assumed = summary["user_model"].get("assumptions")
+    if assumed:
+        lines.append(f"assumed: {assumed['sentence']}")
+    taken = "  ".join(f"{k} {v:.0f} s" for k, v in summary["seconds"].items())
+    lines += [
+        f"time         {taken}",
+        f"files        {folder}",
+        f"TensorBoard  tensorboard --logdir {folder.parent}",
+    ]
+    return lines
+
+
+@command("train")
+def main(cfg: DictConfig) -> float | None:
+    """Train an agent in the shop learned from a log, and value it beside the baselines."""
+    use_threads(cfg.num_threads)
+    begun = time.perf_counter()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if int(cfg.evaluation.sessions) < 2:
+        raise UserError(
+            f"evaluation.sessions={cfg.evaluation.sessions}: expected at least 2, an interval "
+            "needs sessions that differ."
+        )
+    summary = run(cfg, folder)
+    progress.say("\n" + policy_table(summary) + "\n")
+    for line in closing_lines(summary, folder):
+        progress.say(line)
+    progress.say(f"done in {time.perf_counter() - begun:.0f} s")
+    values = summary["policies"][summary["agent"]]["learned"]["incremental_revenue_per_session"]
+    return None if values["mean"] is None else float(values["mean"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""``python -m recgym.fit``: clean a log, fit a user model on it, report on both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.tensorboard import SummaryWriter
+
+from recgym import progress
+from recgym.cli import command, use_threads
+from recgym.report import fit_lines, say_log
+from recgym.shops import choose_device
+from recgym.stages import prepare_log, prepare_model
+
+
+@command("fit")
+def main(cfg: DictConfig) -> None:
+    """Fit alone, with its report."""
+    use_threads(cfg.num_threads)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    seconds: dict[str, float] = {}
+    cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)
+    log, reader, reused = prepare_log(settings["log"], cache, seconds)
+    say_log(log, reader, reused)
+    writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    model_settings = {**settings["user_model"], "num_slots": settings["num_slots"]}
+    _, report, model_folder, reused = prepare_model(
+        log, reader, model_settings, cache, choose_device(cfg.device), seconds, writer.add_scalar
+    )
+    writer.close()  # type: ignore[no-untyped-call]
+    for line in fit_lines(report, reused):
+        progress.say(line)
+    progress.say(f"\nmodel        {model_folder}   (use it as shop='model:{model_folder}')")
+    progress.say(f"log          {log.folder}")
+    progress.say(f"TensorBoard  tensorboard --logdir {folder.parent}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The first two stages of the loop, kept under the hash of what decides them.
+
+A log or a fit whose settings and input have not changed is opened, not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recgym import progress
+from recgym.build import build
+from recgym.errors import UserError
+from recgym.logging_policy import LoggedPages
+from recgym.logs.base import SCHEMA_VERSION, Log, ReaderBase, open_log
+from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
+from recgym.record import TrueShopLog
+from recgym.types import After, Kind, Policy, Sessions, Split
+from recgym.users.assumptions import assume_pages
+from recgym.users.likelihood import cart_counts
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.report import predictive_report
+from recgym.users.store import load_model, read_description, save_model
+from recgym.users.training import FitSettings, fit, rows_of
+
+Settings = Mapping[str, Any]
+
+
+def key_of(settings: Settings) -> str:
+    """A short hash of settings that JSON can hold."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **settings}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_reader(settings: Settings) -> ReaderBase:
+    """The reader that a ``conf/log`` entry describes."""
+    # the world's own `_target_` waits until its log is written or a policy is valued in it
+    reader: ReaderBase = build(settings, recursive=False)
+    return reader
+
+
+def prepare_log(
+    settings: Settings, cache: Path, seconds: dict[str, float]
+) -> tuple[Log, ReaderBase, bool]:
+    """The cleaned log, its reader, and whether it was there already."""
+    reader = open_reader(settings)
+    decided = {k: v for k, v in settings.items() if k not in ("path", "memory_limit")}
+    folder = cache / f"log-{key_of({**decided, 'content': reader.content_hash()})}"
+    total = reader.num_sessions if isinstance(reader, TrueShopLog) else 1
+    reused = (folder / "meta.json").exists()
+    with progress.stage("log", total, seconds):
+        log = open_log(folder) if reused else reader.clean(folder)
+    return log, reader, reused
+
+
+def prepare_model(
+    log: Log,
+    reader: ReaderBase,
+    settings: Settings,
+    cache: Path,
+    device: torch.device,
+    seconds: dict[str, float],
+    write: Callable[[str, float, int], Any] | None = None,
+) -> tuple[LSTMUserModel, dict[str, Any], Path, bool]:
+    """The fitted user model, its report, its folder, and whether it was there already."""
+    num_slots = reader.num_slots if isinstance(reader, TrueShopLog) else settings["num_slots"]
+    folder = cache / f"model-{key_of({'log': log.folder.name, **settings})}"
+    reused = (folder / "model.json").exists()
+    with progress.stage("fit", 1.0, seconds):
+        if not reused:
+            model, report = _fit(log, settings, device, write)
+            sessions = log.sessions()
+            report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
+            if sessions.page.item.shape[1] == 0:
+                report["assumptions"] = assume_pages(
+                    model, num_slots=num_slots, **settings["assumptions"]
+                )
+            save_model(model, folder, {"report": report, "num_slots": num_slots})
+        model = load_model(folder, device)
+    model.requires_grad_(False)
+    return model, read_description(folder)["extra"]["report"], folder, reused
+
+
+def _fit(
+    log: Log,
+    settings: Settings,
+    device: torch.device,
+    write: Callable[[str, float, int], Any] | None,
+) -> tuple[LSTMUserModel, dict[str, Any]]:
+    sessions, seed = log.sessions(), int(settings["seed"])
+    train_B = rows_of(sessions, Split.TRAIN)
+    torch.manual_seed(seed)
+    model: LSTMUserModel = build(
+        settings["model"],
+        catalog=log.catalog(),
+        seen_I=log.seen_item(),
+        profile_BP=sessions.profile[train_B],
+        start_ms_B=sessions.time_ms[sessions.offset[train_B]],
+        quantity=mean_quantity(sessions),
+    )
+    model.to(device)
+    done = 0.0
+
+    def report_progress(share: float) -> None:
+        nonlocal done
+        progress.advance((share - done) * 0.8)  # the rest of the bar is the report
+        done = share
+
+    chosen = FitSettings(**settings["fit"])
+    kept = fit(model, sessions, chosen, seed=seed, log=write, progress=report_progress)
+    test_B = rows_of(sessions, Split.TEST, Split.TEST_NEW)
+    report: dict[str, Any] = dict(predictive_report(model, sessions, train_B, test_B))
+    report["epochs_kept"] = kept["epoch"]
+    return model, report
+
+
+def mean_quantity(sessions: Sessions) -> float:
+    """Pieces carted or bought at once, on average; 1 where nothing was."""
+    quantity_S = sessions.event.quantity[sessions.event.after >= int(After.CART)]
+    return float(quantity_S.mean()) if len(quantity_S) else 1.0
+
+
+def cart_paid(sessions: Sessions) -> float:
+    """Share of carted items that are paid in the end, in the same session; 0 if none is carted."""
+    carted = int((sessions.event.after == int(After.CART)).sum())
+    paid_S = sessions.event.kind == int(Kind.CHECKOUT)
+    return int(cart_counts(sessions)[paid_S].sum()) / carted if carted else 0.0
+
+
+def logging_policy(log: Log, reader: ReaderBase) -> Policy | None:
+    """The policy that filled the log's pages; None where the log does not say what was shown.
+
+    Of a log from elsewhere only its pages are known: they are drawn at random.
+    """
+    page = log.sessions().page
+    if page.item.shape[1] == 0:
+        return None
+    if isinstance(reader, TrueShopLog):
+        return reader.logging_policy(reader.true_shop())
+    return LoggedPages(page.item)
+
+
+def _check_on_policy(
+    model: LSTMUserModel, log: Log, reader: ReaderBase, sessions: Sessions, settings: Settings
+) -> dict[str, Any]:
+    policy = logging_policy(log, reader)
+    check = settings["on_policy"]
+    seed = int(check["seed"])
+    if isinstance(reader, TrueShopLog) and policy is not None:
+        shop = reader.true_shop()
+        reference = reference_of_true_shop(shop, policy, reader.num_slots, check["true_sessions"], seed)
+    else:
+        reference = reference_of_held_out(log, seed)
+    num_slots = sessions.page.item.shape[1]
+    return on_policy_report(model, policy, num_slots, reference, int(check["sessions"]), seed)
+
+
+def check_priced(log: Log, agent: str) -> None:
+    """Policies are ranked by money: stop where the log holds none."""
+    if not log.catalog().priced:
+        raise UserError(
+            f"the log {log.meta.get('source', log.folder)} holds no prices, so revenue is undefined "
+            f"and agent={agent} has nothing to earn: use a log with a price column, or fit alone "
+            "with python -m recgym.fit."
+        )

@@ -1,0 +1,257 @@
+"""Named assumptions on the response to *showing*, for logs that do not say what was shown.
+
+Such a log identifies what shoppers find alone, the funnel, timing and leaving, and nothing of what
+a page would change. Results on a model treated here are results *given* rho and page_share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from recgym import choice
+from recgym.errors import UserError
+from recgym.simulator import Simulator
+from recgym.types import Kind, Response
+from recgym.users.lstm import MAX_SLOTS, NUM_TALLIES, LSTMState, LSTMUserModel
+from recgym.users.training import MAX_LOGITS
+
+POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
+DISSIMILARITY = 0.6  # of an item on the page and its organic twin
+NO_SLOPE = -30.0  # before softplus: a price slope of 1e-13
+FAINT = -10.0  # log-mass of a slot before its level is found: the page goes all but unnoticed
+CLICK_TALLY = 3  # place of the click's surprise in `lstm.tallies`
+SESSIONS, PAGES, ROUNDS = 512, 20, 3  # of the roll-outs that the level is found on
+SEED_STEP = 1 << 32  # apart, the shoppers of two seeds never meet
+
+TINY = 1e-30  # a model that knows no tastes yet has nothing to be scaled to
+
+Inner = Callable[[Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def assume_pages(
+    model: LSTMUserModel, *, rho: float, page_share: float, seed: int, num_slots: int
+) -> dict[str, Any]:
+    """Set, in place and after the fit, how the model's shoppers answer what they are shown.
+
+    f_show = rho · f_organic + sqrt(1 - rho²) · g, the items' own effects included, where g is a
+    random map whose scores spread over items as those of f_organic do, and do not correlate with
+    them. Scores are taken against the catalogue's mean item: a softmax leaves their mean over items
+    open, so that no fit of organic choice says what it should be. The level makes pages of the most popular items bring
+    ``page_share`` of the views; with a page weight of 0 these are moved out of what would be found
+    alone. What the log could not fit (price slope of clicking, fatigue, what a click or a page
+    passed over says about the shopper) is switched off.
+
+    Args:
+        model: fitted on a log without impressions; it is left in evaluation mode.
+        rho: correlation of the taste for what is shown with the taste that drives search, [0, 1].
+        page_share: share of the views that come from the page, in (0, 0.9).
+        seed: of g and of the sampled sessions.
+        num_slots: K of the pages that ``page_share`` speaks of.
+
+    Returns:
+        The assumptions for the report, ``sentence`` in words among them.
+
+    Raises:
+        UserError: if a value is out of its range.
+    """
+    _check(rho, page_share, num_slots)
+    model.eval()
+    _forget_pages(model)
+    _set_constants(model)
+    empty_K = torch.full((num_slots,), -1, device=model.item_own.device)
+    wides, found_I = [], model.item_own.new_zeros(model.catalog.num_items)
+    for state, response in _roll(model, empty_K, seed):
+        wides.append(model._read(state))
+        found_I += response.organic.exp().sum(0)
+    _mix(model, torch.cat(wides), rho, torch.Generator().manual_seed(seed))
+    popular_K = empty_K.clone()
+    best = found_I.topk(min(num_slots, len(found_I))).indices
+    popular_K[: len(best)] = best
+    for _ in range(ROUNDS):  # what is viewed, and so the states, moves a little with the level
+        model.bias.bias[0] += _shift(_sample(model, popular_K, seed), page_share)
+    return {
+        "rho": rho,
+        "page_share": page_share,
+        "seed": seed,
+        "num_slots": num_slots,
+        "position_decay": POSITION_DECAY,
+        "dissimilarity": DISSIMILARITY,
+        "page_weight": 0.0,
+        "fatigue": 0.0,
+        "click_price_slope": 0.0,
+        "sentence": (
+            "The log does not say what was shown, so the response to showing is assumed, not "
+            f"fitted: the taste for shown items correlates with organic taste by rho = {rho:g} "
+            f"(seed {seed}); pages of the {num_slots} most popular items bring {page_share:.0%} "
+            "of the views, moved out of what shoppers would find alone; a page neither keeps "
+            "shoppers longer nor tires them, prices do not sway clicks, and the k-th slot loses "
+            f"{POSITION_DECAY:g} log2(k)."
+        ),
+    }
+
+
+def _check(rho: float, page_share: float, num_slots: int) -> None:
+    if not 0.0 <= rho <= 1.0:
+        raise UserError(f"rho={rho!r}: expected a correlation from 0 to 1; set rho=0.3")
+    if not 0.0 < page_share < 0.9:
+        raise UserError(
+            f"page_share={page_share!r}: expected a share above 0 and below 0.9; set page_share=0.2"
+        )
+    if not 1 <= num_slots <= MAX_SLOTS:
+        raise UserError(f"num_slots={num_slots!r}: expected 1 to {MAX_SLOTS}; set num_slots=10")
+
+
+def _forget_pages(model: LSTMUserModel) -> None:
+    """Cut the inputs that were 0 in all of the log, whose weights still are as they were drawn.
+
+    Else a shopper who is shown something would leave or buy differently by mere chance.
+    """
+    size, wide = model.item_own.shape[1], model.query.in_features
+    weight_GX = model.lstm.get_parameter("weight_ih_l0")
+    weight_GX[:, size : 2 * size] = 0.0
+    weight_GX[:, 2 * size + CLICK_TALLY] = 0.0
+    for head in (model.query, model.bias, model.upper, model.slope, model.gap_mean):
+        head.weight[:, wide - NUM_TALLIES + CLICK_TALLY] = 0.0
+
+
+def _set_constants(model: LSTMUserModel) -> None:
+    place_K = torch.arange(1, MAX_SLOTS + 1, device=model.position.device)
+    model.position.copy_(-POSITION_DECAY * place_K.to(model.position).log2())
+    model.slope.weight[0] = 0.0
+    model.slope.bias[0] = NO_SLOPE
+    model.fatigue.fill_(0.0)
+    model.page_weight.fill_(0.0)
+    model.dissimilarity.fill_(DISSIMILARITY)
+    model.bias.weight[0] = 0.0
+    model.bias.bias[0] = FAINT
+
+
+# ---- the taste for what is shown ----------------------------------------------------------------
+
+
+def _mix(model: LSTMUserModel, wide_nW: Tensor, rho: float, generator: torch.Generator) -> None:
+    """Set the query, own effects and level of clicking from those of being found.
+
+    Over items i and states s the organic score, less its mean over items, is a_i + p_si with
+    a_i = (v_i - v̄)ᵀc + own_i, which all shoppers share, and the personal p_si =
+    (v_i - v̄)ᵀW(w_s - w̄). Each of the two is mixed with a stranger of equal variance.
+    """
+    size, seen_I = model.item_own.shape[1], model.get_buffer("seen").squeeze(-1)
+    found, clicked = slice(0, size), slice(size, 2 * size)
+    centre_D, centre_W = model.vector_ID.mean(0), wide_nW.mean(0)
+    vector_ID, wide_WW = model.vector_ID - centre_D, _covariance(wide_nW)
+    item_DD = _covariance(model.vector_ID)
+
+    def centred(value_I: Tensor) -> Tensor:
+        return (value_I - (value_I * seen_I).sum() / seen_I.sum().clamp(min=1.0)) * seen_I
+
+    def shared(pair: Tensor) -> Tensor:  # c and the own effects, end to end
+        return vector_ID @ pair[:size] + centred(pair[size:])
+
+    weight_DW, own_I = model.query.weight[found], centred(model.item_bias[:, 0])
+    shared_D = model.query.bias[found] + weight_DW @ centre_W
+    noise_D, noise_I, noise_DW = (
+        torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+        for like in (shared_D, own_I, weight_DW)
+    )
+    # the stranger is as much a matter of vectors and of own effects as what it stands beside
+    noise_D = noise_D * (vector_ID @ shared_D).norm() / (vector_ID @ noise_D).norm().clamp(min=TINY)
+    noise_I = noise_I * own_I.norm() / centred(noise_I).norm().clamp(min=TINY)
+    pair, noise = torch.cat([shared_D, own_I]), torch.cat([noise_D, noise_I])
+    pair = _mixture(rho, pair, noise, lambda a, b: (shared(a) * shared(b)).sum())
+    shown_DW = _mixture(
+        rho, weight_DW, noise_DW, lambda a, b: (item_DD @ a @ wide_WW * b).sum()
+    )  # fmt: skip
+    bias_D = pair[:size] - shown_DW @ centre_W
+    model.query.weight[clicked], model.query.bias[clicked] = shown_DW, bias_D
+    model.item_bias[:, 1] = centred(pair[size:])
+    model.bias.weight[0] = -centre_D @ shown_DW
+    model.bias.bias[0] -= centre_D @ bias_D
+
+
+def _covariance(value_nD: Tensor) -> Tensor:
+    centred_nD = value_nD - value_nD.mean(0)
+    return centred_nD.T @ centred_nD / len(centred_nD)
+
+
+def _mixture(rho: float, like: Tensor, noise: Tensor, inner: Inner) -> Tensor:
+    """Of the norm of ``like`` and at the cosine ``rho`` to it, in the plane of the two."""
+    size = inner(like, like)
+    noise = noise - like * inner(noise, like) / size.clamp(min=TINY)
+    stranger = noise * (size / inner(noise, noise).clamp(min=TINY)).sqrt()
+    mixed: Tensor = rho * like + (1.0 - rho * rho) ** 0.5 * stranger
+    return mixed
+
+
+# ---- the level ----------------------------------------------------------------------------------
+
+
+class _Sample(NamedTuple):
+    """How n states of the learned shop meet the page of the most popular items."""
+
+    view: Tensor  # [n] probability of viewing an item
+    twin: Tensor  # [n, K] log-probability of finding each item of the page alone
+    slot: Tensor  # [n, K] log-mass of each slot, as the level is now
+
+
+def _roll(model: LSTMUserModel, item_K: Tensor, seed: int) -> Iterator[tuple[LSTMState, Response]]:
+    """Play sessions under one constant page; each page's states with their responses."""
+    shop: Any = model
+    simulator = Simulator(
+        shop, num_slots=len(item_K), expected_revenue=False, dtype=model.item_own.dtype
+    )
+    lanes = min(SESSIONS, max(32, MAX_LOGITS // model.catalog.num_items))
+    first_B = torch.arange(SESSIONS, device=item_K.device) + seed * SEED_STEP
+    for seed_N in torch.split(first_B, lanes):
+        state = simulator.reset(seed_N, torch.zeros_like(seed_N))
+        for _ in range(PAGES):
+            page = simulator.page(state, item_K.expand(len(state.visit.gap), -1))
+            assert isinstance(state.user, LSTMState)
+            response = model.respond(state.user, page, state.visit)
+            number_N, cart_N = state.visit.page_number, state.visit.cart_count()
+            yield state.user, choice.admissible(response, number_N, cart_N)
+            state, outcome = simulator.step(state, page)
+            state = state.lanes(~outcome.left)
+            if not len(state.visit.gap):
+                break
+
+
+def _sample(model: LSTMUserModel, item_K: Tensor, seed: int) -> _Sample:
+    parts = []
+    for _, response in _roll(model, item_K, seed):
+        twin_nK = response.organic.gather(-1, response.page_item.clamp(min=0))
+        # the page weight is 0, so that viewing does not depend on the level
+        view_n = choice.upper(response)[:, Kind.VIEW]
+        parts.append(_Sample(view_n.double(), twin_nK.double(), response.slot.double()))
+    return _Sample(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _shift(sample: _Sample, page_share: float) -> float:
+    """What to add to the slots' log-mass for this share of views from the page, by bisection."""
+    low, high = -60.0, 60.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _share(sample, middle) < page_share else (low, middle)
+    return (low + high) / 2
+
+
+def _share(sample: _Sample, shift: float) -> float:
+    """Share of the views that come from the page, the slots' log-mass shifted."""
+    view_n, twin_nK, slot_nK = sample
+    place_K = torch.arange(slot_nK.shape[1], device=slot_nK.device)
+    response = Response(
+        leave=torch.zeros_like(view_n),
+        checkout=torch.zeros_like(view_n),
+        organic=twin_nK,
+        slot=slot_nK + shift,
+        page_item=torch.where(slot_nK == -torch.inf, -1, place_K),
+        page_weight=view_n.new_zeros(()),
+        dissimilarity=view_n.new_tensor(DISSIMILARITY),
+    )
+    clicked_n = choice.slot_given_view(response).sum(-1)
+    return float((clicked_n * view_n).sum() / view_n.sum())

@@ -1,0 +1,104 @@
+"""Sessions as a log would hold them, straight from a roll-out and without files."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recgym.logging_policy import LoggingPolicy
+from recgym.rollout import rollout
+from recgym.simulator import Simulator, SimState
+from recgym.spaces import ObservationSpec
+from recgym.types import Event, Kind, Observation, Outcome, Page, Policy, Record, Sessions, Split
+from recgym.users.base import Shoppers
+
+
+class Recorder:
+    """Collects each step's session, event, page, time and, where there is one, encoder state."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[Tensor, Tensor, Event, Page, Tensor, Tensor]] = []
+        self.encoders: list[Record] = []
+
+    def __call__(
+        self, index_N: Tensor, state: SimState, observation: Observation, outcome: Outcome
+    ) -> None:
+        visit = state.visit
+        self.steps.append(
+            (index_N, visit.page_number, outcome.event, outcome.page, visit.time_ms,
+             state.arrival.profile)
+        )  # fmt: skip
+        if state.encoder is not None:
+            self.encoders.append(state.encoder)
+
+
+def join(records: list[Record], order_S: Tensor) -> Record:
+    """The lanes of many records as one, in this order."""
+    return type(records[0])(
+        **{
+            name: torch.cat([getattr(record, name) for record in records])[order_S]
+            for name in vars(records[0])
+        }
+    )
+
+
+def simulate(
+    simulator: Simulator,
+    policy: Policy,
+    num_sessions: int,
+    *,
+    first_seed: int = 0,
+    shares: tuple[float, float] = (0.8, 0.1),
+) -> tuple[Sessions, Recorder, Tensor]:
+    """Sessions of different shoppers, what was recorded and the order [S] that sorts it by step.
+
+    ``shares`` are those of training and validation; the rest is for testing.
+    """
+    seed_B = torch.arange(num_sessions) + first_seed
+    recorder = Recorder()
+    spec = ObservationSpec(simulator, "history")
+    rollout(spec, policy, seed_B, torch.zeros_like(seed_B), on_step=recorder, lanes=num_sessions)
+    index, number, events, pages, times, profiles = zip(*recorder.steps, strict=True)
+    index_S, number_S = torch.cat(index), torch.cat(number)
+    order_S = (index_S * 1000 + number_S).argsort()
+    event, page = join(list(events), order_S), join(list(pages), order_S)
+    assert isinstance(event, Event) and isinstance(page, Page)
+    # a log does not say when a shopper left
+    event.gap[event.kind == Kind.LEAVE] = 0.0
+    length_B = torch.bincount(index_S, minlength=num_sessions)
+    offset = torch.cat([torch.zeros(1, dtype=torch.int64), length_B.cumsum(0)])
+    split_B = torch.full((num_sessions,), int(Split.TEST))
+    split_B[: int(sum(shares) * num_sessions)] = int(Split.VALID)
+    split_B[: int(shares[0] * num_sessions)] = int(Split.TRAIN)
+    sessions = Sessions(
+        event=event,
+        page=page,
+        time_ms=torch.cat(times)[order_S],
+        offset=offset,
+        shopper=torch.arange(num_sessions),
+        profile=torch.cat(profiles)[order_S][offset[:-1]],
+        split=split_B,
+    )
+    return sessions, recorder, order_S
+
+
+def logging_policy(shop: Shoppers, num_slots: int) -> LoggingPolicy:
+    """A mixture of affinity, even popularity, chance and empty pages."""
+    return LoggingPolicy(
+        shop.catalog,
+        torch.ones(shop.catalog.num_items, dtype=shop.catalog.price.dtype),
+        num_slots=num_slots,
+    )
+
+
+def without_pages(sessions: Sessions) -> Sessions:
+    """The same sessions as a log without impressions would hold them."""
+    none = sessions.page.item[:, :0]
+    event = {**vars(sessions.event), "slot": torch.full_like(sessions.event.slot, -1)}
+    return Sessions(
+        **{
+            **vars(sessions),
+            "event": Event(**event),
+            "page": Page(none, sessions.page.price[:, :0]),
+        }
+    )

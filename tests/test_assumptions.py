@@ -1,0 +1,220 @@
+"""recgym.users.assumptions: what is assumed of showing holds in the shop that then runs."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from probe_shop import learned_shop
+from torch import Tensor
+
+from recgym import choice, visit
+from recgym.errors import UserError
+from recgym.rollout import rollout
+from recgym.simulator import Simulator
+from recgym.spaces import ObservationSpec
+from recgym.types import Observation, Page, SessionStats
+from recgym.users.assumptions import assume_pages
+from recgym.users.lstm import LSTMState, LSTMUserModel
+
+SLOTS = 5
+F64 = torch.float64
+
+
+class Constant:
+    """The same page for all."""
+
+    def __init__(self, item_K: Tensor) -> None:
+        self.item_K = item_K
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        return self.item_K.expand(len(observation.visit.gap), -1)
+
+
+def play(model: LSTMUserModel, item_K: Tensor) -> SessionStats:
+    simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    seed_B = torch.arange(4000) + 77_000
+    spec = ObservationSpec(simulator, "history")
+    return rollout(spec, Constant(item_K), seed_B, torch.zeros_like(seed_B))
+
+
+def assumed(rho: float, page_share: float = 0.2, seed: int = 0) -> LSTMUserModel:
+    model = learned_shop(F64)
+    assume_pages(model, rho=rho, page_share=page_share, seed=seed, num_slots=SLOTS)
+    return model
+
+
+def some_states(model: LSTMUserModel, n: int = 300) -> LSTMState:
+    """States as they are met after a few pages."""
+    simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    seed_N = torch.arange(n) + 5_000
+    state = simulator.reset(seed_N, torch.zeros_like(seed_N))
+    for _ in range(3):
+        page = simulator.page(state, torch.full((n, SLOTS), -1))
+        state, _ = simulator.step(state, page)
+    assert isinstance(state.user, LSTMState)
+    return state.user
+
+
+@torch.no_grad()
+def scores(model: LSTMUserModel) -> tuple[Tensor, Tensor]:
+    """Organic and shown scores of every item, less their mean over items, each [N, I]."""
+    state = some_states(model)
+    n, num_items = len(state.h), model.catalog.num_items
+    begun = visit.begin(torch.zeros(n, dtype=torch.int64), SLOTS, F64)
+    none = torch.zeros(n, 0, dtype=F64)
+    found_NI = model.respond(state, Page(none.long(), none), begun).organic
+    shown_NI = model.appeal(state, begun, torch.ones(n, num_items, dtype=F64))
+    return found_NI - found_NI.mean(-1, keepdim=True), shown_NI - shown_NI.mean(-1, keepdim=True)
+
+
+@torch.no_grad()
+def popular(model: LSTMUserModel) -> Tensor:
+    """The items most viewed when nothing is shown, counted in a roll-out."""
+    simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    seed_B = torch.arange(4000)
+    views_I = torch.zeros(model.catalog.num_items)
+    rollout(
+        ObservationSpec(simulator, "history"),
+        Constant(torch.full((SLOTS,), -1)),
+        seed_B,
+        torch.zeros_like(seed_B),
+        on_step=lambda index, state, seen, outcome: views_I.add_(
+            torch.bincount(outcome.event.item[outcome.event.item >= 0], minlength=len(views_I))
+        ),
+    )
+    return views_I.topk(SLOTS).indices
+
+
+@pytest.mark.parametrize(("rho", "page_share"), [(0.3, 0.2), (0.0, 0.05), (1.0, 0.6)])
+def test_pages_of_popular_items_bring_their_share_of_views(rho: float, page_share: float) -> None:
+    # Why: the level of showing decides what any policy can earn; it must be the one named.
+    model = assumed(rho, page_share)
+    stats = play(model, popular(model))
+    share = float(stats.clicks.sum() / stats.views.sum())
+    assert share == pytest.approx(page_share, abs=0.02)
+
+
+def test_views_are_moved_and_not_added() -> None:
+    # Why: a log says how much shoppers view in all, so that a page may not conjure up more.
+    model = assumed(0.3)
+    shown = play(model, popular(model)).views
+    nothing = play(model, torch.full((SLOTS,), -1)).views
+    # the same shoppers; what they view differs, and with it, a little, how long they stay
+    assert float(shown.sum()) == pytest.approx(float(nothing.sum()), rel=0.03)
+    assert torch.equal(shown > 1, nothing > 1) or float((shown - nothing).abs().mean()) < 1.0
+
+
+@torch.no_grad()
+def test_how_long_shoppers_stay_does_not_depend_on_the_page_itself() -> None:
+    # Why: inputs that a log without pages left at 0 have weights that mean nothing.
+    model = assumed(0.5)
+    simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    seed_N = torch.arange(500)
+    state = simulator.reset(seed_N, torch.zeros_like(seed_N))
+    empty = simulator.page(state, torch.full((500, SLOTS), -1))
+    full = simulator.page(state, torch.arange(SLOTS).expand(500, SLOTS))
+    after_full, outcome = simulator.step(state, full)
+    _, same = simulator.step(state, empty)
+    # shoppers who view the same item, wherever they found it, are the same shoppers after it
+    alike_N = outcome.event.item == same.event.item
+    visit_N = state.visit
+    found = model.respond(state.user, empty, visit_N)  # type: ignore[arg-type]
+    found = choice.admissible(found, visit_N.page_number, visit_N.cart_count())
+    state_empty = model.observe(state.user, found, empty, same.event, state.visit)  # type: ignore[arg-type]
+    both = [
+        model.respond(user, empty, after_full.visit)  # type: ignore[arg-type]
+        for user in (after_full.user, state_empty)
+    ]
+    alike_N &= outcome.event.after == same.event.after
+    assert int((alike_N & outcome.clicked).sum()) > 3
+    torch.testing.assert_close(both[0].leave[alike_N], both[1].leave[alike_N], rtol=0, atol=1e-9)
+    torch.testing.assert_close(both[0].organic[alike_N], both[1].organic[alike_N])
+
+
+def test_at_rho_one_shoppers_like_what_they_would_find() -> None:
+    # Why: rho = 1 is the belief that a recommendation list is a search; anything else is noise.
+    found_NI, shown_NI = scores(assumed(1.0))
+    torch.testing.assert_close(found_NI, shown_NI, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_rho_is_the_correlation_and_the_spread_stays(rho: float) -> None:
+    # Why: else "rho = 0.3" would name a different belief for each seed and model.
+    for seed in range(3):
+        found_NI, shown_NI = scores(assumed(rho, seed=seed))
+        correlation = float((found_NI * shown_NI).mean() / (found_NI.std() * shown_NI.std()))
+        # exact on the states that the assumption was made on; these are others
+        assert correlation == pytest.approx(rho, abs=0.03)
+        assert float(shown_NI.std() / found_NI.std()) == pytest.approx(1.0, abs=0.05)
+
+
+@torch.no_grad()
+def test_what_the_log_cannot_tell_is_switched_off() -> None:
+    # Why: a price slope of clicking would sell discounts that nobody has seen work.
+    model = assumed(0.3)
+    state, n = some_states(model, 4), 4
+    begun = visit.begin(torch.zeros(n, dtype=torch.int64), SLOTS, F64)
+    item_NK = torch.tensor([[3, 4, 5, 6, 7]]).expand(n, SLOTS)
+    cheap, dear = (Page(item_NK, torch.full((n, SLOTS), price, dtype=F64)) for price in (1.0, 99.0))
+    slot = model.respond(state, cheap, begun).slot
+    torch.testing.assert_close(slot, model.respond(state, dear, begun).slot, rtol=0, atol=1e-9)
+    tired = visit.advance(begun, cheap, *seen_nothing(n))
+    assert torch.equal(slot, model.respond(state, cheap, tired).slot)
+    # the slot of position 4 (k = 3) loses 0.35 * log2(4) = 0.7 against the first
+    first = model.appeal(state, begun, torch.ones(n, model.catalog.num_items, dtype=F64))[:, 6]
+    torch.testing.assert_close(first - slot[:, 3], torch.full((n,), 0.7, dtype=F64))
+
+
+def seen_nothing(n: int) -> tuple[object, Tensor]:
+    from recgym.types import Event
+
+    none, zero = torch.full((n,), -1), torch.zeros(n, dtype=F64)
+    return Event(torch.ones_like(none), none, none, torch.zeros_like(none), zero, zero, zero), zero
+
+
+def test_the_same_seed_assumes_the_same() -> None:
+    # Why: several draws of g are compared; each must be one that can be drawn again.
+    first, again, other = assumed(0.3), assumed(0.3), assumed(0.3, seed=1)
+    pairs = [copy.copy(model.state_dict()) for model in (first, again, other)]
+    assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
+    assert not torch.equal(pairs[0]["query.weight"], pairs[2]["query.weight"])
+
+
+def test_only_the_response_to_showing_changes() -> None:
+    # Why: what the log does tell must stay as it was fitted.
+    model, before = assumed(0.3), learned_shop(F64)
+    size = model.item_own.shape[1]
+    for which in (0, 2, 3, 4):  # found, buy, cart, favourite
+        rows = slice(which * size, (which + 1) * size)
+        click = model.query.in_features - 7 + 3
+        keep = torch.arange(model.query.in_features) != click
+        assert torch.equal(model.query.weight[rows][:, keep], before.query.weight[rows][:, keep])
+        assert torch.equal(model.item_bias[:, which], before.item_bias[:, which])
+    assert torch.equal(model.item_own, before.item_own)
+    assert torch.equal(model.upper.bias, before.upper.bias)
+
+
+def test_the_report_says_what_was_assumed() -> None:
+    # Why: every result under assumptions has to name them.
+    model = learned_shop()
+    said = assume_pages(model, rho=0.6, page_share=0.2, seed=3, num_slots=SLOTS)
+    assert (said["rho"], said["page_share"], said["seed"]) == (0.6, 0.2, 3)
+    for part in ("assumed, not fitted", "rho = 0.6", "seed 3", "20%", "5 most popular"):
+        assert part in said["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rho", -0.1), ("rho", 1.1), ("rho", float("nan")), ("page_share", 0.0), ("page_share", 0.9),
+     ("num_slots", 0), ("num_slots", 65)],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(name: str, value: float) -> None:
+    # Why: sqrt(1 - rho²) of rho = 1.1 is a NaN that would only show much later.
+    settings = {"rho": 0.3, "page_share": 0.2, "seed": 0, "num_slots": 5, name: value}
+    model = learned_shop()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UserError, match=rf"{name}={value}.*expected.*set {name}="):
+        assume_pages(model, **settings)  # type: ignore[arg-type]
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())

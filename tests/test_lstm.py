@@ -1,0 +1,252 @@
+"""recgym.users.lstm and likelihood: one law, whether it is walked, unrolled, scored or simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probe_shop import learned_shop
+from simulated_log import Recorder, join, logging_policy, simulate
+from torch import Tensor
+
+from recgym import choice, visit
+from recgym.simulator import Simulator
+from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
+from recgym.users.base import after_log_probs
+from recgym.users.likelihood import (
+    cart_counts,
+    expectations,
+    gather_steps,
+    log_prob,
+    states_before,
+    walk,
+)
+from recgym.users.lstm import LSTMState, LSTMUserModel, tallies
+from recgym.worlds.taste import TasteShop
+
+SLOTS = 4
+F64 = torch.float64
+MODEL = learned_shop(F64)
+
+
+class Constant:
+    """The same page for all; no items make it an empty one."""
+
+    def __init__(self, *items: int) -> None:
+        self.item_K = torch.tensor([*items, *[-1] * (SLOTS - len(items))])
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        return self.item_K.expand(len(observation.visit.gap), SLOTS)
+
+
+class TwoFeatures(TasteShop):
+    """The true shop, of whose profile the site knows two features, as many as the model reads."""
+
+    def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
+        arrival = super().arrive(seed_N, session_N)
+        return dataclasses.replace(arrival, profile=arrival.profile[:, :2])
+
+
+@pytest.fixture(scope="module")
+def logged() -> tuple[Sessions, Recorder, Tensor]:
+    """Sessions of a true shop, read by the model while they were simulated."""
+    shop = TwoFeatures(num_items=40, buy=-5.0, cart=-3.0, dtype=F64)
+    simulator = Simulator(
+        shop, encoder=MODEL, num_slots=SLOTS, expected_revenue=False, dtype=F64
+    )  # fmt: skip
+    return simulate(simulator, logging_policy(shop, SLOTS), 150)
+
+
+def steps_of(sessions: Sessions) -> tuple[Tensor, Tensor]:
+    return cart_counts(sessions), torch.arange(len(sessions.split))
+
+
+@torch.no_grad()
+def test_unrolling_gives_the_states_of_walking(logged: tuple[Sessions, Recorder, Tensor]) -> None:
+    # Why: a fit unrolls and a simulator walks; two laws would part here first.
+    sessions, _, _ = logged
+    steps = gather_steps(sessions, *steps_of(sessions))
+    walked = [state for _, state, _ in walk(MODEL, steps)]
+    unrolled = states_before(MODEL, steps, expectations(MODEL, steps))
+    for name in ("h", "context", "tally"):
+        expected = torch.cat([getattr(state, name) for state in walked])
+        torch.testing.assert_close(getattr(unrolled, name), expected, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_the_likelihood_is_the_sum_of_the_verbs(logged: tuple[Sessions, Recorder, Tensor]) -> None:
+    # Why: what a fit maximises must be the law that the simulator draws from, session by session.
+    sessions, _, _ = logged
+    steps = gather_steps(sessions, *steps_of(sessions))
+    value = log_prob(MODEL, steps)
+    total_S = torch.zeros(len(steps.step), dtype=F64)
+    total_S[steps.step] = value.total()
+    for b in range(40):
+        expected = by_hand(sessions, b)
+        first, last = int(sessions.offset[b]), int(sessions.offset[b + 1])
+        torch.testing.assert_close(total_S[first:last], expected, rtol=0, atol=1e-9)
+
+
+def by_hand(sessions: Sessions, b: int) -> Tensor:
+    """Log-likelihood of each step of session b, from a plain loop over the protocol's verbs."""
+    first, last = int(sessions.offset[b]), int(sessions.offset[b + 1])
+    arrival = Arrival(
+        torch.tensor([b]), torch.tensor([0]), sessions.profile[b : b + 1],
+        sessions.time_ms[first : first + 1],
+    )  # fmt: skip
+    state, now = MODEL.init_state(arrival), visit.begin(arrival.start_ms, SLOTS, F64)
+    values = []
+    for s in range(first, last):
+        event, page = sessions.event.lanes(slice(s, s + 1)), sessions.page.lanes(slice(s, s + 1))
+        response = MODEL.respond(state, page, now)
+        response = choice.admissible(response, now.page_number, now.cart_count())
+        value = choice.log_prob(response, event)
+        if event.kind == Kind.VIEW:
+            logits = MODEL.after(state, event.item.unsqueeze(-1), event.price.unsqueeze(-1))
+            value = value + after_log_probs(logits)[0, 0, event.after]
+        if s > first and event.kind != Kind.LEAVE:
+            mean, std = MODEL.gap(state)
+            z = (event.gap.log() - mean) / std
+            value = value - 0.5 * z.square() - std.log() - 0.9189385332046727  # log sqrt(2 pi)
+        values.append(value)
+        state = MODEL.observe(state, response, page, event, now)
+        # the gap belongs to the step it ends with: the visit learns it one step later
+        gap = sessions.event.gap[s + 1 : s + 2] if s + 1 < last else torch.zeros(1, dtype=F64)
+        now = visit.advance(now, page, event, gap)
+    return torch.cat(values)
+
+
+@torch.no_grad()
+def test_a_log_gives_the_states_that_the_encoder_had(
+    logged: tuple[Sessions, Recorder, Tensor],
+) -> None:
+    # Why: a policy trained on the encoder must meet the states that the model was fitted on.
+    sessions, recorder, order_S = logged
+    encoder = join(recorder.encoders, order_S)
+    assert isinstance(encoder, LSTMState)
+    steps = gather_steps(sessions, *steps_of(sessions))
+    state = states_before(MODEL, steps, expectations(MODEL, steps))
+    torch.testing.assert_close(state.h, encoder.h[steps.step], rtol=0, atol=1e-10)
+    torch.testing.assert_close(state.tally, encoder.tally[steps.step], rtol=0, atol=1e-10)
+    assert int((sessions.event.slot >= 0).sum()) > 50 and bool((cart_counts(sessions) > 0).any())
+
+
+def states(model: LSTMUserModel, n: int) -> LSTMState:
+    """States as different as any, of n lanes."""
+    g = torch.Generator().manual_seed(1)
+    like = model.init_state(model.arrive(torch.arange(n), torch.zeros(n, dtype=torch.int64)))
+    return LSTMState(
+        torch.rand(like.h.shape, generator=g, dtype=F64) * 2 - 1,
+        torch.randn(like.c.shape, generator=g, dtype=F64),
+        like.context,
+        torch.randn(like.tally.shape, generator=g, dtype=F64),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    item=st.integers(0, 39),
+    price=st.floats(0.01, 1e5),
+    dearer=st.floats(1.0, 100.0),
+    seed=st.integers(0, 2**31),
+)
+def test_dearer_never_sells_more(item: int, price: float, dearer: float, seed: int) -> None:
+    # Why: an agent that sets or exploits prices would find any turn of the slope.
+    torch.manual_seed(seed)
+    model = learned_shop(F64)
+    with torch.no_grad():
+        for parameter in model.slope.parameters():
+            parameter.copy_(5.0 * torch.randn(parameter.shape, dtype=F64))
+        item_NJ = torch.full((8, 2), item)
+        price_NJ = torch.tensor([price, price * dearer], dtype=F64).expand(8, 2)
+        logits = model.after(states(model, 8), item_NJ, price_NJ)
+        probability = after_log_probs(logits).exp()
+    bought, sold = probability[..., 3], probability[..., 2:].sum(-1)
+    assert bool((bought[:, 1] <= bought[:, 0] + 1e-12).all())
+    assert bool((sold[:, 1] <= sold[:, 0] + 1e-12).all())
+
+
+@torch.no_grad()
+def test_an_item_never_met_falls_back_on_its_features() -> None:
+    # Why: a free vector that no view has shaped is noise, and noise would be recommended.
+    model = learned_shop(F64)
+    model.get_buffer("seen")[[3, 7]] = 0.0
+    twin = model.catalog.feature.clone()
+    twin[7] = twin[3]
+    category = model.catalog.category.clone()
+    category[7] = category[3]
+    model.catalog = dataclasses.replace(model.catalog, feature=twin, category=category)
+    model.eval()
+    state, begun = states(model, 5), visit.begin(torch.zeros(5, dtype=torch.int64), SLOTS, F64)
+    page = Page(torch.tensor([[3, 7, 1, 2]]).expand(5, 4), torch.ones(5, 4, dtype=F64))
+    response = model.respond(state, page, begun)
+    torch.testing.assert_close(response.organic[:, 3], response.organic[:, 7])
+    after = model.after(state, page.item, page.price)
+    for logit in after:
+        torch.testing.assert_close(logit[:, 0], logit[:, 1])
+        assert not torch.equal(logit[:, 0], logit[:, 2])
+    model.item_own[3] += 9.0
+    model.item_bias[3] += 9.0
+    model.eval()
+    again = model.respond(state, page, begun)
+    assert torch.equal(again.organic, response.organic) and torch.equal(again.slot, response.slot)
+
+
+@pytest.mark.parametrize("name", ["learned", "true"])
+@torch.no_grad()
+def test_appeal_is_the_mass_of_a_page_of_one_item(name: str) -> None:
+    # Why: greedy and the oracle rank by appeal, and shoppers answer by respond.
+    shop = MODEL if name == "learned" else TasteShop(num_items=40, dtype=F64)
+    simulator = Simulator(shop, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    seed_N = torch.arange(6)
+    state = simulator.reset(seed_N, torch.zeros_like(seed_N))
+    for page_number in range(3):  # on later pages some items have been shown, which tires
+        item_NK = torch.tensor([5, 6, 7, 8]) + page_number
+        state, _ = simulator.step(state, simulator.page(state, item_NK.expand(6, 4)))
+    price_NI = simulator.catalog.price_at(state.visit.time_ms)
+    appeal_NI = shop.appeal(state.user, state.visit, price_NI)  # type: ignore[arg-type]
+    for item in range(40):
+        page = simulator.page(state, torch.full((6, 1), item))
+        slot_N1 = shop.respond(state.user, page, state.visit).slot  # type: ignore[arg-type]
+        torch.testing.assert_close(slot_N1[:, 0], appeal_NI[:, item], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("policy", [Constant(), Constant(0, 1, 2, 3)], ids=["empty", "full"])
+@torch.no_grad()
+def test_surprises_are_zero_on_average_under_any_policy(policy: Policy) -> None:
+    # Why: else a better page would by itself make every shopper look keener.
+    simulator = Simulator(MODEL, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    sessions, _, _ = simulate(simulator, policy, 4000)
+    steps = gather_steps(sessions, *steps_of(sessions))
+    expected = expectations(MODEL, steps)
+    surprise_n4 = tallies(expected, steps.event)[:, :4]  # favourite, cart, buy, click
+    slot_n = torch.nn.functional.one_hot(steps.event.slot + 1, SLOTS + 1)[:, 1]
+    viewed_n = (steps.event.kind == Kind.VIEW).double()
+    first_n1 = (viewed_n * (slot_n - expected.slot[:, 0])).unsqueeze(-1)
+    surprise_n5 = torch.cat([surprise_n4, first_n1], -1)
+    error_5 = surprise_n5.std(0) / len(surprise_n5) ** 0.5
+    assert bool((surprise_n5.mean(0).abs() <= 4 * error_5).all())
+    clicked = isinstance(policy, Constant) and bool((policy.item_K >= 0).any())
+    assert bool((steps.event.slot >= 0).any()) == clicked
+
+
+@torch.no_grad()
+def test_a_step_of_observe_does_not_read_its_own_future() -> None:
+    # Why: a state that knew what comes next would predict it well and simulate it badly.
+    simulator = Simulator(MODEL, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    sessions, _, _ = simulate(simulator, Constant(0, 1), 30)
+    steps = gather_steps(sessions, *steps_of(sessions))
+    state = states_before(MODEL, steps, expectations(MODEL, steps))
+    changed_S: Event = sessions.event
+    last_S = sessions.offset[1:] - 2
+    item_S = changed_S.item.clone()
+    item_S[last_S] = (item_S[last_S] + 1) % 40
+    other = dataclasses.replace(sessions, event=dataclasses.replace(changed_S, item=item_S))
+    steps_after = gather_steps(other, *steps_of(other))
+    state_after = states_before(MODEL, steps_after, expectations(MODEL, steps_after))
+    until_n = ~torch.isin(steps.step, sessions.offset[1:] - 1)
+    assert torch.equal(state.h[until_n], state_after.h[until_n])
+    assert not torch.equal(state.h, state_after.h)
