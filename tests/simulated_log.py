@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recgym.logging_policy import LoggingPolicy
 from recgym.rollout import rollout
-from recgym.simulator import Simulator, SimState
+from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Event, Kind, Observation, Outcome, Page, Policy, Record, Sessions, Split
 from recgym.users.base import Shoppers

@@ -1,4 +1,4 @@
-"""recgym.users.lstm and likelihood: one law, whether it is walked, unrolled, scored or simulated."""
+"""recgym.users.lstm and likelihood: one law, walked, unrolled, scored or simulated."""
 
 from __future__ import annotations
 

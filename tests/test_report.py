@@ -135,7 +135,7 @@ def sessions() -> Sessions:
 
 @torch.no_grad()
 def walked(sessions: Sessions, row_B: Tensor) -> dict[int, tuple[float, int, float, float]]:
-    """Of each view after the first: log-probability, rank, P(cart or buy) and P(buy), one by one."""
+    """Of each view, one by one: log-probability, rank, P(cart or buy) and P(buy)."""
     found = {}
     steps = gather_steps(sessions, cart_counts(sessions), row_B)
     for now, state, response in walk(MODEL, steps):

@@ -26,7 +26,6 @@ FAINT = -10.0  # log-mass of a slot before its level is found: the page goes all
 CLICK_TALLY = 3  # place of the click's surprise in `lstm.tallies`
 SESSIONS, PAGES, ROUNDS = 512, 20, 3  # of the roll-outs that the level is found on
 SEED_STEP = 1 << 32  # apart, the shoppers of two seeds never meet
-
 TINY = 1e-30  # a model that knows no tastes yet has nothing to be scaled to
 
 Inner = Callable[[Tensor, Tensor], Tensor]
@@ -41,10 +40,11 @@ def assume_pages(
     f_show = rho · f_organic + sqrt(1 - rho²) · g, the items' own effects included, where g is a
     random map whose scores spread over items as those of f_organic do, and do not correlate with
     them. Scores are taken against the catalogue's mean item: a softmax leaves their mean over items
-    open, so that no fit of organic choice says what it should be. The level makes pages of the most popular items bring
-    ``page_share`` of the views; with a page weight of 0 these are moved out of what would be found
-    alone. What the log could not fit (price slope of clicking, fatigue, what a click or a page
-    passed over says about the shopper) is switched off.
+    open, so that no fit of organic choice says what it should be.
+
+    The level makes pages of the most popular items bring ``page_share`` of the views; with a page
+    weight of 0 these are moved out of what would be found alone. What the log could not fit (price
+    slope of clicking, fatigue, what a page and its clicks say about the shopper) is switched off.
 
     Args:
         model: fitted on a log without impressions; it is left in evaluation mode.
@@ -151,7 +151,8 @@ def _mix(model: LSTMUserModel, wide_nW: Tensor, rho: float, generator: torch.Gen
         return (value_I - (value_I * seen_I).sum() / seen_I.sum().clamp(min=1.0)) * seen_I
 
     def shared(pair: Tensor) -> Tensor:  # c and the own effects, end to end
-        return vector_ID @ pair[:size] + centred(pair[size:])
+        score_I: Tensor = vector_ID @ pair[:size] + centred(pair[size:])
+        return score_I
 
     weight_DW, own_I = model.query.weight[found], centred(model.item_bias[:, 0])
     shared_D = model.query.bias[found] + weight_DW @ centre_W

@@ -21,7 +21,9 @@ from recgym.users.lstm import LSTMUserModel
 
 SCHEMA_VERSION = 1
 TENSORS, SETTINGS = "model.pt", "model.json"
-REMEDY = "fit it anew with python -m recgym.fit log=folder log.path=LOG"
+REMEDY = "make one with python -m recgym.fit log=folder log.path=LOG"
+# a fit reuses the folder that it finds: a spoiled one has to go first
+REFIT = "remove the folder and fit anew with python -m recgym.fit log=folder log.path=LOG"
 
 
 def save_model(model: LSTMUserModel, folder: Path, extra: dict[str, Any]) -> None:
@@ -77,14 +79,14 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> LSTMUserMode
     description = read_description(folder)
     file = folder / TENSORS
     if not file.is_file():
-        raise UserError(f"{file} is missing: expected it beside {SETTINGS}; {REMEDY}")
+        raise UserError(f"{file} is missing: expected it beside {SETTINGS}; {REFIT}")
     if _sha256(file) != description.get("sha256"):
-        raise UserError(f"{file} is damaged (its bytes are not those that were written): {REMEDY}")
+        raise UserError(f"{file} is damaged (its bytes are not those that were written): {REFIT}")
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
         model = _build(tensors["state"], tensors["catalog"], description)
     except (KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
-        raise UserError(f"{folder} is damaged ({_line(e)}): {REMEDY}") from e
+        raise UserError(f"{folder} is damaged ({_line(e)}): {REFIT}") from e
     return model.to(device).eval()
 
 
@@ -101,12 +103,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text())
     except ValueError as error:
-        raise UserError(f"{file} is damaged ({_line(error)}): {REMEDY}") from error
+        raise UserError(f"{file} is damaged ({_line(error)}): {REFIT}") from error
     version = description.get("schema_version") if isinstance(description, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
             f"{file} has schema_version {version!r}: expected {SCHEMA_VERSION}, the one of this "
-            f"version of RecGym; {REMEDY}"
+            f"version of RecGym; {REFIT}"
         )
     known: dict[str, Any] = description
     return known
