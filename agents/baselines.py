@@ -62,7 +62,7 @@ class Greedy:
         click_NI = click_alone(
             self.model, observation.encoder, observation.visit, observation.price
         )
-        after = self.model.after(observation.encoder, None, observation.price)
+        after = self.model.after(observation.encoder, None, observation.price, True)
         buy_NI = torch.sigmoid(after.buy)
         sold_NI = buy_NI + (1.0 - buy_NI) * torch.sigmoid(after.cart) * self.cart_paid
         score_NI = click_NI * sold_NI * observation.price

@@ -203,7 +203,7 @@ class DQN:
             go_on=choice.upper(possible)[:, Kind.VIEW],
             added=added_NI,
             taken=response.organic.exp() * (1.0 - kept_NI),
-            sold=self._sold(self.user_model.after(state, None, price_NI), price_NI),
+            sold=self._sold(self.user_model.after(state, None, price_NI, True), price_NI),
         )
 
     def _sold(self, after: AfterLogits, price_NJ: Tensor) -> Tensor:
@@ -251,7 +251,7 @@ class DQN:
         state, item_N1 = observation.encoder, event.item.clamp(min=0).unsqueeze(-1)
         assert state is not None
         price_N1 = event.price.unsqueeze(-1)
-        sold_NF = self._sold(self.user_model.after(state, item_N1, price_N1), price_N1)[:, 0]
+        sold_NF = self._sold(self.user_model.after(state, item_N1, price_N1, True), price_N1)[:, 0]
         outlook = self._outlook(following)
         best_NC = self._score(following, outlook).topk(self.num_candidates, -1).indices
         index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)

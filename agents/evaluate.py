@@ -32,7 +32,7 @@ from recgym.logs.base import Log
 from recgym.record import TrueShopLog
 from recgym.rollout import rollout
 from recgym.shops import choose_device
-from recgym.simulator import Simulator, SimState
+from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import cart_paid, open_reader
 from recgym.types import Kind, Observation, Outcome, Policy, Sessions, SessionStats, Split
@@ -318,7 +318,9 @@ def open_run(folder: Path, device: torch.device) -> Run:
     offered = resources(model, log.sessions(), int(plain["num_slots"]), int(plain["seed"]))
     agent = make_agent(plain["agent"], offered)
     if (folder / "agent.pt").is_file():
-        agent.load_state_dict(torch.load(folder / "agent.pt", map_location=device, weights_only=True))
+        agent.load_state_dict(
+            torch.load(folder / "agent.pt", map_location=device, weights_only=True)
+        )
     return Run(settings, summary, model, log, open_reader(plain["log"]), agent, offered)
 
 
@@ -326,7 +328,9 @@ def open_run(folder: Path, device: torch.device) -> Run:
 def main(cfg: DictConfig) -> None:
     """Value the policies of a finished run on fresh shoppers."""
     if cfg.run is None:
-        raise UserError("run is missing: set run=DIR, the folder that python -m agents.train printed.")
+        raise UserError(
+            "run is missing: set run=DIR, the folder that python -m agents.train printed."
+        )
     device = choose_device(cfg.device)
     begun = time.perf_counter()
     run = open_run(Path(cfg.run), device)

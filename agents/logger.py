@@ -16,11 +16,11 @@ class Logger:
     """Writes scalars and figures of one run."""
 
     def __init__(self, folder: Path) -> None:
-        self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(folder))
 
     def scalar(self, tag: str, value: float | Tensor, step: int) -> None:
         """One number."""
-        self.writer.add_scalar(tag, float(value), step)  # type: ignore[no-untyped-call]
+        self.writer.add_scalar(tag, float(value), step)
 
     def scalars(self, prefix: str, values: Mapping[str, float | Tensor], step: int) -> None:
         """Numbers under one prefix."""
@@ -30,7 +30,7 @@ class Logger:
     def text(self, tag: str, content: str) -> None:
         """A preformatted text."""
         lines = "\n".join(f"    {line}" for line in content.splitlines())
-        self.writer.add_text(tag, lines)  # type: ignore[no-untyped-call]
+        self.writer.add_text(tag, lines)
 
     def policies(self, summary: dict[str, Any]) -> None:
         """The policy table as numbers and as a figure."""
@@ -39,7 +39,7 @@ class Logger:
                 for metric, estimate in (row or {}).items():
                     if estimate["mean"] is not None:
                         self.scalar(f"policy_{shop}/{name}/{metric}", estimate["mean"], 0)
-        self.writer.add_figure("policies", figure_of(summary))  # type: ignore[no-untyped-call]
+        self.writer.add_figure("policies", figure_of(summary))
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +50,7 @@ class Logger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()
 
 
 def figure_of(summary: dict[str, Any]) -> Figure:

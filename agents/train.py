@@ -27,15 +27,24 @@ from agents.evaluate import (
 from agents.logger import Logger
 from agents.table import policy_table
 from recgym import progress
-from recgym.cli import command, use_threads
+from recgym.cli import check_numbers, command, use_threads
 from recgym.envs.core import ShopCore
-from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
+from recgym.reward import reward_named
 from recgym.shops import choose_device
 from recgym.stages import check_priced, prepare_log, prepare_model
 
 SCHEMA_VERSION = 1
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
+NUMBERS = {  # least values; an interval needs two sessions that may differ
+    "seed": 0,
+    "steps": 1,
+    "num_envs": 1,
+    "max_pages": 1,
+    "num_slots": 1,
+    "evaluation.seed": 0,
+    "evaluation.sessions": 2,
+}
 LOG_EVERY = 20  # steps of all lanes between two points of a curve
 
 
@@ -171,7 +180,9 @@ def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
             f"{summary['agent']} earns {share:.0%} of it",
         ]
         tau = summary["kendall_tau"]
-        lines.append(f"Kendall tau, learned against true ranking: {'-' if tau is None else f'{tau:.2f}'}")
+        lines.append(
+            f"Kendall tau, learned against true ranking: {'-' if tau is None else f'{tau:.2f}'}"
+        )
     else:
         lines.append(
             "the true shop is unknown: all values are the learned shop's own claims, and an A/B "
@@ -195,11 +206,8 @@ def main(cfg: DictConfig) -> float | None:
     use_threads(cfg.num_threads)
     begun = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if int(cfg.evaluation.sessions) < 2:
-        raise UserError(
-            f"evaluation.sessions={cfg.evaluation.sessions}: expected at least 2, an interval "
-            "needs sessions that differ."
-        )
+    check_numbers(cfg, NUMBERS)
+    reward_named(str(cfg.reward))  # before the log and the fit
     summary = run(cfg, folder)
     progress.say("\n" + policy_table(summary) + "\n")
     for line in closing_lines(summary, folder):

@@ -2,10 +2,10 @@
 
 Lower level, given that the shopper goes on: each item i found alone has mass P(i) (they add up to
 1); slot k showing item i has mass e^{v_k}, and shares one nest with its organic twin, of mass
-(P(i)^{1/d} + e^{v_k/d})^d with dissimilarity d in (0, 1] (Train 2009, "Discrete choice methods with
-simulation", section 4.2). What the nest has above P(i) is what the page *adds*; the rest of what the
-slot wins is *taken over* from the twin. Upper level: leave, checkout, go on, where going on has
-utility 0 plus `page_weight` times log of the lower level's mass (its mass without the page is 1).
+(P(i)^{1/d} + e^{v_k/d})^d with dissimilarity d in (0, 1] (Train 2009, "Discrete choice methods
+with simulation", section 4.2). What the nest has above P(i) is what the page *adds*; the rest of
+what the slot wins is *taken over* from the twin. Upper level: leave, checkout, go on, where going
+on has utility 0 plus `page_weight` times log of the lower level's mass (1 without the page).
 
 Drawing follows the same split: first whether the page adds a view; if not, the item that would be
 found on an empty page, and then whether its slot takes it over. The law is the nested logit's, and

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import hydra
 import torch
-from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recgym.errors import UserError
@@ -25,23 +27,79 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         @functools.wraps(function)
         def guarded(cfg: DictConfig) -> Any:
-            try:
+            # here and not only around Hydra, which would print a line of its own first
+            with _Sentences():
                 return function(cfg)
-            except (UserError, OmegaConfBaseException, HydraException) as error:
-                _stop(error)
 
-        main: Callable[[], Any] = hydra.main(
+        through_hydra: Callable[[], Any] = hydra.main(
             version_base="1.3", config_path="pkg://conf", config_name=config_name
         )(guarded)
+
+        @functools.wraps(function)
+        def main() -> Any:
+            # Hydra then lets its exceptions through, where it would print several lines and exit
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            with _Sentences():
+                return through_hydra()
+
         return main
 
     return decorate
 
 
-def _stop(error: Exception) -> None:
-    sentence = " ".join(str(error).split())
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(1)
+class _Sentences:
+    """Ends the program with one sentence where the user can mend what went wrong."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Print and exit, or let a bug through with its traceback."""
+        if isinstance(error, UserError | OmegaConfBaseException | HydraException):
+            print(f"error: {_sentence(error)}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _sentence(error: Exception) -> str:
+    """What, where, expected, remedy."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        known = f"expected one of {', '.join(error.options)}" if error.options else "none exists"
+        return f"{group}={name} is unknown: {known}."
+    cause = error.__cause__
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        if cause.full_key and isinstance(cause.parent_node, Mapping):
+            return _unknown_key(cause.full_key, map(str, cause.parent_node))
+        return _one_line(f"{error}: {cause}")
+    return _one_line(str(error))
+
+
+def _unknown_key(full_key: str, known: Iterable[str]) -> str:
+    parent, _, name = full_key.rpartition(".")
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, 1)
+    key = f"{parent}.{nearest[0]}" if parent and nearest else "".join(nearest)
+    meant = f"did you mean {key}? If not, " if key else ""
+    if not names:
+        return f"{full_key} is no setting: {parent} holds a single value."
+    where = f"under {parent} " if parent else ""
+    return f"{full_key} is no setting: {meant}the settings {where}are {', '.join(names)}."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def check_numbers(cfg: DictConfig, least: Mapping[str, int]) -> None:
+    """Stop before any work where a setting is not a whole number of at least ``least[key]``.
+
+    Raises:
+        UserError: naming the first such setting.
+    """
+    for key, smallest in least.items():
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+            raise UserError(f"{key}={value}: expected a whole number of at least {smallest}.")
 
 
 def use_threads(num_threads: int | None) -> None:

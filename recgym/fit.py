@@ -25,12 +25,12 @@ def main(cfg: DictConfig) -> None:
     cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     say_log(log, reader, reused)
-    writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder))
     model_settings = {**settings["user_model"], "num_slots": settings["num_slots"]}
     _, report, model_folder, reused = prepare_model(
         log, reader, model_settings, cache, choose_device(cfg.device), seconds, writer.add_scalar
     )
-    writer.close()  # type: ignore[no-untyped-call]
+    writer.close()
     for line in fit_lines(report, reused):
         progress.say(line)
     progress.say(f"\nmodel        {model_folder}   (use it as shop='model:{model_folder}')")

@@ -124,9 +124,7 @@ def difference(
     return _bootstrap(blocks, statistic, seed)
 
 
-def incremental_revenue(
-    stats_B: SessionStats, nothing_B: SessionStats, seed: int = 0
-) -> Estimate:
+def incremental_revenue(stats_B: SessionStats, nothing_B: SessionStats, seed: int = 0) -> Estimate:
     """Expected revenue a session above that of empty pages, on the same shoppers."""
     return difference(stats_B, nothing_B, "revenue_per_session", seed)
 

@@ -22,7 +22,7 @@ from recgym.logging_policy import LoggingPolicy
 from recgym.logs.base import Log
 from recgym.logs.folder import Folder
 from recgym.rollout import rollout
-from recgym.simulator import Simulator, SimState
+from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import After, Kind, Observation, Outcome
 from recgym.visit import CART_PLACES
@@ -171,7 +171,7 @@ def _event_rows(steps: Columns, shopper: Any, impressions: bool) -> Columns:
 def _impression_rows(steps: Columns, shopper: Any) -> Columns:
     num_slots = steps["page_item"].shape[1]
     shown = steps["page_item"] >= 0
-    row, slot = np.nonzero(shown)
+    row, _ = np.nonzero(shown)
     return {
         "page": steps["page"][row],
         "shopper": shopper[steps["session"][row]],
@@ -237,6 +237,10 @@ class TrueShopLog(Folder):
     share: list[float] = field(default_factory=lambda: [0.68, 0.25, 0.05, 0.02])
     sharpness: float = 2.0
     impressions: bool = True
+
+    def source(self) -> str:
+        """The world, since the raw files are gone once they are clean."""
+        return f"{self.world['_target_']}, seed {self.seed}"
 
     def content_hash(self) -> str:
         """Of the settings, which decide every row."""

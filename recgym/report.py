@@ -80,13 +80,12 @@ def fit_lines(report: dict[str, Any], reused: bool) -> list[str]:
         ("MRR@20", "mrr_at_20"),
     ):
         own, markov, popular = (report.get(p + key) for p in ("", "markov_", "popularity_"))
-        lines.append(
-            f"{title:<22}{_number(own):>10}{_number(markov):>10}{_number(popular):>12}"
-        )
+        lines.append(f"{title:<22}{_number(own):>10}{_number(markov):>10}{_number(popular):>12}")
     lines.append(f"NLL a step {_number(report.get('nll'))}")
     for event in ("cart", "purchase"):
         lines.append(
-            f"{event + ' after a view':<22}ROC-AUC {_number(report.get(event + '_auc'), '{:.3f}')}   "
+            f"{event + ' after a view':<22}"
+            f"ROC-AUC {_number(report.get(event + '_auc'), '{:.3f}')}   "
             f"calibration error {_number(report.get(event + '_ece'), '{:.5f}')} at a rate of "
             f"{_number(report.get(event + '_rate'), '{:.4f}')}"
         )

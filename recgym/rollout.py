@@ -41,9 +41,7 @@ def rollout(
     simulator, num_sessions = spec.simulator, len(seed_B)
     device = spec.catalog.category.device
     seed_B, session_B = seed_B.to(device), session_B.to(device)
-    sums = {
-        name: torch.zeros(num_sessions, dtype=simulator.dtype, device=device) for name in SUMS
-    }
+    sums = {name: torch.zeros(num_sessions, dtype=simulator.dtype, device=device) for name in SUMS}
     started = min(lanes, num_sessions)
     index_N = torch.arange(started, device=device)
     state = simulator.reset(seed_B[:started], session_B[:started])

@@ -22,6 +22,7 @@ from recgym.types import (
     Page,
     Record,
     Response,
+    Visit,
 )
 from recgym.users.base import Shoppers, after_log_probs
 
@@ -97,7 +98,7 @@ class Simulator:
         response = choice.admissible(response, now.page_number, now.cart_count())
         kind_N, item_N, slot_N = choice.sample(response, self._choice_draws(state))
         price_N = self._chosen_price(state, page, item_N, slot_N)
-        after_N, buy_N = self._after(state, item_N, price_N)
+        after_N, buy_N = self._after(state, item_N, price_N, slot_N)
         after_N = torch.where(kind_N == int(Kind.VIEW), after_N, torch.zeros_like(after_N))
         quantity_N = (after_N >= int(After.CART)).to(self.dtype) * self.shop.quantity
         event = Event(kind_N, item_N, slot_N, after_N, price_N, quantity_N, now.gap)
@@ -147,10 +148,12 @@ class Simulator:
             price_N = torch.where(slot_N >= 0, shown_N, price_N)
         return torch.where(item_N >= 0, price_N, torch.zeros_like(price_N))
 
-    def _after(self, state: SimState, item_N: Tensor, price_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _after(
+        self, state: SimState, item_N: Tensor, price_N: Tensor, slot_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """What follows the view [N], and the probability that it is buying [N]."""
         item_N1, price_N1 = item_N.clamp(min=0).unsqueeze(-1), price_N.unsqueeze(-1)
-        logits = self.shop.after(state.user, item_N1, price_N1)
+        logits = self.shop.after(state.user, item_N1, price_N1, (slot_N >= 0).unsqueeze(-1))
         full_N1 = state.visit.cart_item[:, -1:] >= 0
         never = torch.full_like(logits.cart, -torch.inf)
         logits = logits._replace(cart=torch.where(full_N1, never, logits.cart))
@@ -195,9 +198,9 @@ class Simulator:
         """E[revenue | state, page] over choice and after, [N]; the sum over all items."""
         probability = choice.probabilities(response)
         price_NI = self.catalog.price_at(state.visit.time_ms)
-        buy_NI = torch.sigmoid(self.shop.after(state.user, None, price_NI).buy)
+        buy_NI = torch.sigmoid(self.shop.after(state.user, None, price_NI, False).buy)
         found_N = (probability.organic * buy_NI * price_NI).sum(-1)
-        shown = self.shop.after(state.user, page.item.clamp(min=0), page.price)
+        shown = self.shop.after(state.user, page.item.clamp(min=0), page.price, True)
         clicked_N = (probability.slot * torch.sigmoid(shown.buy) * page.price).sum(-1)
         paid_N = probability.checkout * state.visit.cart_value()
         return (found_N + clicked_N) * self.shop.quantity + paid_N

@@ -1,4 +1,4 @@
-"""What a policy sees: observable events only, as one flat vector, in the learned and true shop alike.
+"""What a policy sees: observable events only, one flat vector, in learned and true shop alike.
 
 Two kinds: `history` (the last views as features) and `encoder` (the fitted user model's state, run
 over the observable events).
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError
-from recgym.simulator import Simulator, SimState
+from recgym.simulator import SimState, Simulator
 from recgym.types import Arrival, Observation, Visit
 from recgym.visit import HISTORY, hour_of_day
 

@@ -153,7 +153,9 @@ def _check_on_policy(
     seed = int(check["seed"])
     if isinstance(reader, TrueShopLog) and policy is not None:
         shop = reader.true_shop()
-        reference = reference_of_true_shop(shop, policy, reader.num_slots, check["true_sessions"], seed)
+        reference = reference_of_true_shop(
+            shop, policy, reader.num_slots, check["true_sessions"], seed
+        )
     else:
         reference = reference_of_held_out(log, seed)
     num_slots = sessions.page.item.shape[1]
@@ -164,7 +166,7 @@ def check_priced(log: Log, agent: str) -> None:
     """Policies are ranked by money: stop where the log holds none."""
     if not log.catalog().priced:
         raise UserError(
-            f"the log {log.meta.get('source', log.folder)} holds no prices, so revenue is undefined "
-            f"and agent={agent} has nothing to earn: use a log with a price column, or fit alone "
+            f"the log {log.meta.get('source', log.folder)} holds no prices, so revenue is "
+            f"undefined and agent={agent} has nothing to earn: use a log with a price column, or fit alone "
             "with python -m recgym.fit."
         )

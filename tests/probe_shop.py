@@ -63,7 +63,7 @@ class ProbeShop:
         return Response(
             leave=state.views / 2 - 1,
             checkout=torch.zeros_like(state.views),
-            organic=self.log_found_I.expand(len(state.views), 4),
+            organic=self.log_found_I.expand(len(state.views), -1),
             slot=slot_NK,
             page_item=page.item,
             page_weight=self.page_weight,
@@ -73,7 +73,13 @@ class ProbeShop:
     def appeal(self, state: ProbeState, visit: Visit, price_NI: Tensor) -> Tensor:
         return self.log_appeal.expand_as(price_NI)
 
-    def after(self, state: ProbeState, item_NJ: Tensor | None, price_NJ: Tensor) -> AfterLogits:
+    def after(
+        self,
+        state: ProbeState,
+        item_NJ: Tensor | None,
+        price_NJ: Tensor,
+        clicked_NJ: Tensor | bool,
+    ) -> AfterLogits:
         cheap_NJ = -(price_NJ / 10.0).clamp(min=1e-6).log()
         return AfterLogits(cheap_NJ, cheap_NJ, torch.zeros_like(cheap_NJ))
 

@@ -11,7 +11,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up; a module may import its own line and those above it in this list. The longest
 # name that fits decides, so that `recgym.users.base` is not judged as `recgym.users`.
 LAYERS = [
-    ["recgym.errors", "recgym.types", "recgym.rng", "recgym.build", "recgym.progress"],
+    [
+        "recgym.errors",
+        "recgym.types",
+        "recgym.rng",
+        "recgym.build",
+        "recgym.progress",
+        "recgym.cli",
+    ],
     ["recgym.logs"],
     ["recgym.choice", "recgym.visit", "recgym.users.base", "recgym.worlds.base"],
     ["recgym.users", "recgym.worlds"],
@@ -23,13 +30,9 @@ LAYERS = [
         "recgym.metrics",
         "recgym.shops",
     ],
-    [
-        "recgym.rollout",
-        "recgym.logging_policy",
-        "recgym.record",
-        "recgym.fidelity",
-        "recgym.ope",
-    ],
+    ["recgym.rollout", "recgym.logging_policy"],
+    ["recgym.users.assumptions", "recgym.worlds.truth", "recgym.onpolicy", "recgym.record"],
+    ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages"],
     ["recgym.envs"],
     ["agents"],
     ["experiments"],

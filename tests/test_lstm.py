@@ -105,7 +105,10 @@ def by_hand(sessions: Sessions, b: int) -> Tensor:
         response = choice.admissible(response, now.page_number, now.cart_count())
         value = choice.log_prob(response, event)
         if event.kind == Kind.VIEW:
-            logits = MODEL.after(state, event.item.unsqueeze(-1), event.price.unsqueeze(-1))
+            clicked = (event.slot >= 0).unsqueeze(-1)
+            logits = MODEL.after(
+                state, event.item.unsqueeze(-1), event.price.unsqueeze(-1), clicked
+            )
             value = value + after_log_probs(logits)[0, 0, event.after]
         if s > first and event.kind != Kind.LEAVE:
             mean, std = MODEL.gap(state)
@@ -162,7 +165,7 @@ def test_dearer_never_sells_more(item: int, price: float, dearer: float, seed: i
             parameter.copy_(5.0 * torch.randn(parameter.shape, dtype=F64))
         item_NJ = torch.full((8, 2), item)
         price_NJ = torch.tensor([price, price * dearer], dtype=F64).expand(8, 2)
-        logits = model.after(states(model, 8), item_NJ, price_NJ)
+        logits = model.after(states(model, 8), item_NJ, price_NJ, True)
         probability = after_log_probs(logits).exp()
     bought, sold = probability[..., 3], probability[..., 2:].sum(-1)
     assert bool((bought[:, 1] <= bought[:, 0] + 1e-12).all())
@@ -184,7 +187,7 @@ def test_an_item_never_met_falls_back_on_its_features() -> None:
     page = Page(torch.tensor([[3, 7, 1, 2]]).expand(5, 4), torch.ones(5, 4, dtype=F64))
     response = model.respond(state, page, begun)
     torch.testing.assert_close(response.organic[:, 3], response.organic[:, 7])
-    after = model.after(state, page.item, page.price)
+    after = model.after(state, page.item, page.price, True)
     for logit in after:
         torch.testing.assert_close(logit[:, 0], logit[:, 1])
         assert not torch.equal(logit[:, 0], logit[:, 2])

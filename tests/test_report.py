@@ -140,7 +140,8 @@ def walked(sessions: Sessions, row_B: Tensor) -> dict[int, tuple[float, int, flo
     steps = gather_steps(sessions, cart_counts(sessions), row_B)
     for now, state, response in walk(MODEL, steps):
         chance = choice.probabilities(response)
-        after = MODEL.after(state, now.event.item.clamp(min=0)[:, None], now.event.price[:, None])
+        item_n1, price_n1 = now.event.item.clamp(min=0)[:, None], now.event.price[:, None]
+        after = MODEL.after(state, item_n1, price_n1, (now.event.slot >= 0)[:, None])
         after_n4 = after_log_probs(after).exp()[:, 0]
         for n in range(len(now.step)):
             if now.event.kind[n] != Kind.VIEW:

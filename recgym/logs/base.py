@@ -47,6 +47,10 @@ class Reader(Protocol):
     events: Mapping[str, str]  # their name of an event -> ours
     time_unit: str  # auto, s, ms or iso
 
+    def source(self) -> str:
+        """Where the log comes from, for its card."""
+        ...
+
     def content_hash(self) -> str:
         """Hash of the bytes of the input."""
         ...
@@ -85,6 +89,10 @@ class ReaderBase:
     def files(self) -> list[Path]:
         """The files of the input."""
         return find_files(existing(self.path, self.name))
+
+    def source(self) -> str:
+        """Where the log comes from, for its card."""
+        return str(self.path)
 
     def content_hash(self) -> str:
         """SHA-256 over names, sizes and bytes of the input files."""
@@ -212,7 +220,7 @@ def _write_meta(
     meta = {
         "schema_version": SCHEMA_VERSION,
         "name": reader.name,
-        "source": str(reader.path),
+        "source": reader.source(),
         "content_hash": reader.content_hash(),
         "settings": settings,
         "rows": rows,

@@ -151,7 +151,10 @@ def _one_hot(
 
 
 def build_profiles(db: duckdb.DuckDBPyConnection) -> Tensor:
-    """Profile of each shopper, [shoppers, P]: numbers standardised, texts one-hot."""
+    """Profile of each shopper, [shoppers, P]: numbers as they are, texts one-hot.
+
+    A user model standardises for itself: what it was fitted on must mean the same in any other shop.
+    """
     blocks = [np.zeros((count(db, "shoppers"), 0))]
     for column, kind in columns_of(db, "shoppers").items():
         if column in ("code", "shopper"):
@@ -159,18 +162,16 @@ def build_profiles(db: duckdb.DuckDBPyConnection) -> Tensor:
         if kind in ("VARCHAR", "BOOLEAN"):
             blocks.append(_one_hot(db, "shoppers", column, MAX_LEVELS))
         else:
-            blocks.append(_standardised(db, column))
+            blocks.append(_numbers(db, column))
     return torch.from_numpy(np.concatenate(blocks, axis=1)).float()
 
 
-def _standardised(db: duckdb.DuckDBPyConnection, column: str) -> npt.NDArray[np.float64]:
-    """A numeric column of the shoppers with mean 0 and spread 1; unknown is the mean, 0."""
+def _numbers(db: duckdb.DuckDBPyConnection, column: str) -> npt.NDArray[np.float64]:
+    """A numeric column of the shoppers; the unknown take the mean of the known."""
     rows = db.execute(
         f"SELECT try_cast({identifier(column)} AS DOUBLE) AS value FROM shoppers ORDER BY code"
     ).fetchnumpy()
     value = floats(rows["value"])
     known = np.isfinite(value)
-    if not known.any() or value[known].std() == 0:
-        return np.zeros((len(value), 0))
-    scaled = (value - value[known].mean()) / value[known].std()
-    return np.where(known, scaled, 0.0)[:, None]
+    mean = value[known].mean() if known.any() else 0.0
+    return np.where(known, value, mean)[:, None]

@@ -46,10 +46,14 @@ class Shoppers(Protocol):
         """Log-mass [N, I] that each item would have alone in the first slot, as in `respond`."""
         ...
 
-    def after(self, state: Record, item_NJ: Tensor | None, price_NJ: Tensor) -> AfterLogits:
+    def after(
+        self, state: Record, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+    ) -> AfterLogits:
         """Logits of what would follow viewing these items; None stands for all I of them.
 
-        The logits of buy and of cart never rise with price.
+        ``clicked_NJ`` says which are clicked on the page and which found alone: who looks for an
+        item has shown a taste for it that a click on the page does not show. The logits of buy and
+        of cart never rise with price.
         """
         ...
 

@@ -119,7 +119,9 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState,
 @torch.no_grad()
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
-    parts = [model.expect(state, response, now.event) for now, state, response in walk(model, steps)]
+    parts = [
+        model.expect(state, response, now.event) for now, state, response in walk(model, steps)
+    ]
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
@@ -142,9 +144,7 @@ def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> 
     return LSTMState(h_nH, h_nH, begin.context[row_n], torch.cat(tally_nF))
 
 
-def log_prob(
-    model: LSTMUserModel, steps: Steps, expected: Expectation | None = None
-) -> LogProb:
+def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = None) -> LogProb:
     """Log-likelihood of each step given all before it, [n].
 
     A fit passes the expectations that it found at the start of the epoch; without them they are
@@ -158,7 +158,8 @@ def log_prob(
     choice_n = choice.log_prob(response, event)
     zero_n = torch.zeros_like(choice_n)
     item_n1, price_n1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-    after_n4 = after_log_probs(model.after(state, item_n1, price_n1)).squeeze(1)
+    clicked_n1 = (event.slot >= 0).unsqueeze(-1)
+    after_n4 = after_log_probs(model.after(state, item_n1, price_n1, clicked_n1)).squeeze(1)
     after_n = after_n4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (event.kind != Kind.LEAVE)

@@ -19,6 +19,7 @@ from recgym.visit import hour_of_day, times_shown, times_shown_of_all
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
 MAX_SLOTS = 64
 NUM_TALLIES = 7
+INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ class LSTMUserModel(nn.Module):
         spread_P, centre_P = torch.std_mean(profile_BP, 0, correction=0)
         self.register_buffer("profile_centre", centre_P)
         self.register_buffer("profile_spread", spread_P.clamp(min=1e-6))
-        self.register_buffer("mean_log_price", catalog.price.clamp(min=1e-6).log().mean())
+        log_price_DI = catalog.price.clamp(min=1e-6).log()
+        self.register_buffer("mean_log_price", log_price_DI.mean())
+        self.register_buffer("item_log_price", log_price_DI.mean(0))
 
         self.item_own = nn.Parameter(0.1 * torch.randn(num_items, embedding))
         self.of_category = nn.Embedding(catalog.num_categories, embedding)
@@ -105,17 +108,24 @@ class LSTMUserModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         wide = hidden + num_context + NUM_TALLIES
         self.query = nn.Linear(wide, 5 * embedding)  # found, clicked, buy, cart, favourite
-        self.bias = nn.Linear(wide, 4)  # clicked, buy, cart, favourite
+        self.bias = nn.Linear(wide, 7)  # clicked, buy, cart, favourite; the last three if clicked
         self.upper = nn.Linear(wide, 2)  # leave, checkout
         self.slope = nn.Linear(wide, 3)  # before softplus: clicked, buy, cart
+        self.usual_slope = nn.Linear(wide, 3)  # on the items' usual prices, of either sign
+        nn.init.zeros_(self.usual_slope.weight)
+        nn.init.constant_(self.usual_slope.bias, 1.0)
+        with torch.no_grad():
+            self.bias.weight[4:].zero_()
+            self.bias.bias[4:].zero_()
         self.gap_mean = nn.Linear(wide, 1)
         self.gap_log_std = nn.Parameter(torch.zeros(()))
-        self.full_cart = nn.Parameter(torch.zeros(()))
+        self.of_cart = nn.Linear(2, 2, bias=False)  # on leave and checkout
+        nn.init.zeros_(self.of_cart.weight)
         self.position = nn.Parameter(torch.zeros(MAX_SLOTS))
         self.fatigue = nn.Parameter(torch.zeros(()))
         self.page_weight = nn.Parameter(torch.tensor(0.5))
         self.dissimilarity = nn.Parameter(torch.tensor(0.7))
-        nn.init.constant_(self.slope.bias, 0.5)
+        nn.init.constant_(self.slope.bias, INITIAL_SLOPE)
         self.prepare()
 
     # ---- parameters -----------------------------------------------------------------------------
@@ -186,18 +196,35 @@ class LSTMUserModel(nn.Module):
         rows = slice(which * size, (which + 1) * size)
         return F.linear(wide_NW, self.query.weight[rows], self.query.bias[rows])
 
-    def _dear(self, price: Tensor) -> Tensor:
-        return price.clamp(min=1e-6).log() - self.mean_log_price
+    def _price_loss(self, wide_NW: Tensor, item_NJ: Tensor | None, price_NJ: Tensor) -> list[Tensor]:
+        """What prices take from the logits of click, buy and cart, three of [N, J].
+
+        A move of an item's price against its own mean always deters. What sets usually dear items
+        apart from cheap ones is confounded with quality, so that slope is another one, of either
+        sign: one slope for both would be wrong by as much as quality is worth.
+        """
+        if not self.catalog.priced:
+            return [torch.zeros_like(price_NJ)] * 3
+        usual = self.item_log_price if item_NJ is None else self.item_log_price[item_NJ]
+        move_NJ = price_NJ.clamp(min=1e-6).log() - usual
+        level = usual - self.mean_log_price
+        slope_N3 = F.softplus(self.slope(wide_NW))
+        usual_N3 = self.usual_slope(wide_NW)
+        return [
+            slope_N3[:, head, None] * move_NJ + usual_N3[:, head, None] * level
+            for head in range(3)
+        ]
 
     def respond(self, state: LSTMState, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""
         wide_NW = self._read(state)
         found_NI = self._query(wide_NW, 0) @ self.vector_ID.T + self._own_effect(0)
-        upper_N2 = self.upper(wide_NW)
-        cart_N = visit.cart_count().to(wide_NW.dtype)
+        count_N = visit.cart_count().to(wide_NW.dtype)
+        cart_N2 = torch.stack([count_N.clamp(max=1.0), count_N.log1p()], -1)
+        upper_N2 = self.upper(wide_NW) + self.of_cart(cart_N2)
         return Response(
             leave=upper_N2[:, 0],
-            checkout=upper_N2[:, 1] + self.full_cart * cart_N.log1p(),
+            checkout=upper_N2[:, 1],
             organic=found_NI.log_softmax(-1),
             slot=self._slot(wide_NW, page, visit),
             page_item=page.item,
@@ -210,7 +237,8 @@ class LSTMUserModel(nn.Module):
         taste_NK = torch.bmm(self.vector_ID[item_NK], self._query(wide_NW, 1).unsqueeze(-1)).squeeze(-1)
         taste_NK = taste_NK + self._own_effect(1)[item_NK]
         tired_NK = times_shown(page.item, visit.recent_item).to(taste_NK.dtype)
-        mass_NK = self._mass(wide_NW, taste_NK, page.price, tired_NK)
+        deterred_NK = self._price_loss(wide_NW, item_NK, page.price)[0]
+        mass_NK = self._mass(wide_NW, taste_NK, deterred_NK, tired_NK)
         mass_NK = mass_NK + self.position[: item_NK.shape[1]]
         return torch.where(page.item >= 0, mass_NK, torch.full_like(mass_NK, -torch.inf))
 
@@ -219,21 +247,21 @@ class LSTMUserModel(nn.Module):
         wide_NW = self._read(state)
         taste_NI = self._query(wide_NW, 1) @ self.vector_ID.T + self._own_effect(1)
         tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, taste_NI.dtype)
-        return self._mass(wide_NW, taste_NI, price_NI, tired_NI) + self.position[0]
+        deterred_NI = self._price_loss(wide_NW, None, price_NI)[0]
+        return self._mass(wide_NW, taste_NI, deterred_NI, tired_NI) + self.position[0]
 
-    def _mass(self, wide_NW: Tensor, taste: Tensor, price: Tensor, tired: Tensor) -> Tensor:
-        slope_N1 = F.softplus(self.slope(wide_NW)[:, :1])
-        if not self.catalog.priced:
-            slope_N1 = torch.zeros_like(slope_N1)
-        level_N1 = self.bias(wide_NW)[:, :1]
-        return level_N1 + taste - slope_N1 * self._dear(price) - self.fatigue * tired
+    def _mass(self, wide_NW: Tensor, taste: Tensor, deterred: Tensor, tired: Tensor) -> Tensor:
+        return self.bias(wide_NW)[:, :1] + taste - deterred - self.fatigue * tired
 
-    def after(self, state: LSTMState, item_NJ: Tensor | None, price_NJ: Tensor) -> AfterLogits:
+    def after(
+        self, state: LSTMState, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+    ) -> AfterLogits:
         """What would follow viewing these items (None: all), dearer selling less."""
         wide_NW = self._read(state)
         vector = self.vector_ID if item_NJ is None else self.vector_ID[item_NJ]
-        slope_N2 = F.softplus(self.slope(wide_NW)[:, 1:])
-        dear_NJ = self._dear(price_NJ) if self.catalog.priced else torch.zeros_like(price_NJ)
+        price_loss = self._price_loss(wide_NW, item_NJ, price_NJ)
+        level_N7 = self.bias(wide_NW)
+        clicked_NJ = torch.as_tensor(clicked_NJ, device=wide_NW.device).to(wide_NW.dtype)
         logits = []
         for head in range(3):
             query_ND = self._query(wide_NW, 2 + head)
@@ -242,9 +270,10 @@ class LSTMUserModel(nn.Module):
                 like_NJ = query_ND @ vector.T + own
             else:
                 like_NJ = torch.bmm(vector, query_ND.unsqueeze(-1)).squeeze(-1) + own[item_NJ]
-            logit_NJ = like_NJ + self.bias(wide_NW)[:, 1 + head, None]
+            logit_NJ = like_NJ + level_N7[:, 1 + head, None]
+            logit_NJ = logit_NJ + level_N7[:, 4 + head, None] * clicked_NJ
             if head < 2:
-                logit_NJ = logit_NJ - slope_N2[:, head, None] * dear_NJ
+                logit_NJ = logit_NJ - price_loss[1 + head]
             logits.append(logit_NJ)
         return AfterLogits(*logits)
 
@@ -269,7 +298,9 @@ class LSTMUserModel(nn.Module):
     def expect(self, state: LSTMState, response: Response, event: Event) -> Expectation:
         """What the model expected of a page before the event; constants to the gradient."""
         item_N1, price_N1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-        after_N14 = after_log_probs(self.after(state, item_N1, price_N1)).exp()
+        after_N14 = after_log_probs(
+            self.after(state, item_N1, price_N1, (event.slot >= 0).unsqueeze(-1))
+        ).exp()
         return Expectation(
             leave=choice.upper(response)[:, Kind.LEAVE],
             slot=choice.slot_given_view(response),
@@ -293,7 +324,7 @@ class LSTMUserModel(nn.Module):
         shown_NKD = self.vector_ID[page.item.clamp(min=0)]
         scalars_N4 = torch.stack(
             [
-                self._dear(event.price) * viewed_N1.squeeze(-1),
+                (event.price.clamp(min=1e-6).log() - self.mean_log_price) * viewed_N1.squeeze(-1),
                 event.quantity.log1p(),
                 event.gap.log1p() / 5.0,
                 visit.cart_count().to(dtype).log1p(),

@@ -107,7 +107,8 @@ def _predict_batch(model: LSTMUserModel, steps: Steps, later_n: Tensor) -> Predi
     viewed_n = event.kind == Kind.VIEW
     now = state.lanes(viewed_n)
     price_v1, item_v1 = event.price[viewed_n, None], event.item[viewed_n, None]
-    after_v4 = after_log_probs(model.after(now, item_v1, price_v1)).squeeze(1).exp()
+    clicked_v1 = (event.slot >= 0)[viewed_n, None]
+    after_v4 = after_log_probs(model.after(now, item_v1, price_v1, clicked_v1)).squeeze(1).exp()
     bought_v = after_v4[:, After.BUY]
     happened_v = event.after[viewed_n]
 

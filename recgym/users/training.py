@@ -223,7 +223,7 @@ def _fit(
             value = log_prob(model, steps, expected_S.lanes(steps.step)).total()
             loss = -value.mean() + model.penalty() / train_steps
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimiser.step()
             schedule.step()
@@ -243,9 +243,11 @@ def _fit(
             for name, number in figures.items():
                 log(f"fit/valid_{name}", number, epoch)
         if figures["nll"] < best["nll"]:
-            best, kept, worse = {**figures, "epoch": float(epoch + 1)}, copy.deepcopy(
-                model.state_dict()
-            ), 0
+            best, kept, worse = (
+                {**figures, "epoch": float(epoch + 1)},
+                copy.deepcopy(model.state_dict()),
+                0,
+            )
         else:
             worse += 1
             if worse >= settings.patience:

@@ -237,14 +237,20 @@ class TasteShop:
     def _slot(self, state: TasteState, page: Page, visit: Visit) -> Tensor:
         item_NK = page.item.clamp(min=0)
         query_NF = self.shown_pull * state.shown_taste + 0.25 * state.interest
-        taste_NK = (self.factor[item_NK] * query_NF.unsqueeze(1)).sum(-1) + self.appeal_bias[item_NK]
+        taste_NK = (self.factor[item_NK] * query_NF.unsqueeze(1)).sum(-1) + self.appeal_bias[
+            item_NK
+        ]
         tired_NK = times_shown(page.item, visit.recent_item).to(self.dtype)
-        mass_NK = self._mass(state, taste_NK, page.price, tired_NK) + self.slot_bias[: item_NK.shape[1]]
+        mass_NK = (
+            self._mass(state, taste_NK, page.price, tired_NK) + self.slot_bias[: item_NK.shape[1]]
+        )
         return torch.where(page.item >= 0, mass_NK, torch.full_like(mass_NK, -torch.inf))
 
     def appeal(self, state: TasteState, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
-        taste_NI = (self.shown_pull * state.shown_taste + 0.25 * state.interest) @ self.factor.T + self.appeal_bias
+        taste_NI = (
+            self.shown_pull * state.shown_taste + 0.25 * state.interest
+        ) @ self.factor.T + self.appeal_bias
         tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, self.dtype)
         return self._mass(state, taste_NI, price_NI, tired_NI) + self.slot_bias[0]
 
@@ -253,8 +259,14 @@ class TasteShop:
         dear = price.clamp(min=1e-6).log() - self.mean_log_price
         return taste - slope_N1 * dear - self.fatigue * tired
 
-    def after(self, state: TasteState, item_NJ: Tensor | None, price_NJ: Tensor) -> AfterLogits:
-        """Organic taste and quality sell; price deters, by the shopper's own slope."""
+    def after(
+        self,
+        state: TasteState,
+        item_NJ: Tensor | None,
+        price_NJ: Tensor,
+        clicked_NJ: Tensor | bool,
+    ) -> AfterLogits:
+        """Organic taste and quality sell, however found; price deters, by the own slope."""
         if item_NJ is None:
             worth_NJ = 0.7 * state.organic_taste @ self.factor.T + self.worth
         else:
@@ -264,9 +276,7 @@ class TasteShop:
         keen_NJ = worth_NJ - state.price_sensitivity.unsqueeze(-1) * dear_NJ
         sated_N = state.buying - self.satisfied_buying * state.satisfied
         keen_NJ = keen_NJ + sated_N.unsqueeze(-1)
-        return AfterLogits(
-            self.buy + keen_NJ, self.cart + keen_NJ, self.favourite + 0.5 * worth_NJ
-        )
+        return AfterLogits(self.buy + keen_NJ, self.cart + keen_NJ, self.favourite + 0.5 * worth_NJ)
 
     def observe(
         self, state: TasteState, response: Response, page: Page, event: Event, visit: Visit

@@ -1,4 +1,4 @@
-"""What a learner may not know. Only `agents.evaluate`, the oracles and `experiments` import this."""
+"""What a learner may not know: only `agents.evaluate` and `experiments` import this."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recgym import choice
 from recgym.rollout import rollout
-from recgym.simulator import Simulator, SimState
+from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import After, Observation, Outcome, Page, Policy
 from recgym.users.base import after_log_probs
@@ -28,7 +28,7 @@ def oracle_spec(world: TrueShop, num_slots: int) -> ObservationSpec:
 def elasticity(
     world: TrueShop, policy: Policy, *, num_slots: int, num_sessions: int, seed: int
 ) -> float:
-    """d log P(an item is bought or carted on a page) / d log of its price, under a policy.
+    """D log P(an item is bought or carted on a page) / d log of its price, under a policy.
 
     Central difference with the prices of a random fifth of the items changed, on the page and off
     it, everything else as it is; averaged over the pages of ``num_sessions`` sessions.
@@ -63,8 +63,8 @@ def _sold(
         state.visit.cart_count(),
     )
     chosen = choice.probabilities(response)
-    found = after_log_probs(world.after(state.user, None, price_NI * factor_I)).exp()
-    shown = after_log_probs(world.after(state.user, item_NK, page.price)).exp()
+    found = after_log_probs(world.after(state.user, None, price_NI * factor_I, False)).exp()
+    shown = after_log_probs(world.after(state.user, item_NK, page.price, True)).exp()
     first = int(After.CART)  # carted or bought
     found_NI = chosen.organic * found[..., first:].sum(-1) * changed_I
     shown_NK = chosen.slot * shown[..., first:].sum(-1) * changed_I[item_NK]

@@ -1,0 +1,239 @@
+"""agents.dqn: slates valued by hand, targets that stop where they must, and real learning."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from probe_shop import START_MS, ProbeShop, ProbeState
+from torch import Tensor
+
+from agents.dqn import DQN, slate_value
+from recgym.envs.core import ShopCore
+from recgym.errors import UserError
+from recgym.simulator import Simulator
+from recgym.spaces import ObservationSpec
+from recgym.types import Catalog, Observation, Outcome
+
+ITEMS, SIZE, SLOTS = 20, 6, 3
+
+
+class ProbeModel(ProbeShop):
+    """Twenty items of one price that all appeal alike, told apart by their vectors alone."""
+
+    num_encoded = 1
+
+    def __init__(self) -> None:
+        super().__init__(appeal=2.0)
+        self.vector_ID = torch.randn(ITEMS, SIZE, generator=torch.Generator().manual_seed(0))
+        self.catalog = Catalog(
+            price=torch.full((1, ITEMS), 10.0),
+            category=torch.zeros(ITEMS, dtype=torch.int64),
+            feature=self.vector_ID,
+            start_ms=START_MS,
+            num_categories=1,
+        )
+        self.log_found_I = torch.full((ITEMS,), 1 / ITEMS).log()
+        self.mean_log_price = torch.tensor(10.0).log()
+
+    def encode(self, state: object) -> Tensor:
+        assert isinstance(state, ProbeState)
+        return state.views.unsqueeze(-1)
+
+
+MODEL = ProbeModel()
+SPEC = ObservationSpec(Simulator(MODEL, encoder=MODEL, num_slots=SLOTS), "encoder")
+
+
+def agent_of(**changed: Any) -> DQN:
+    settings: dict[str, Any] = {
+        "user_model": MODEL,
+        "num_features": SPEC.num_features,
+        "num_slots": SLOTS,
+        "cart_paid": 0.0,
+        "batch_size": 64,
+        "learning_starts": 64,
+        "hidden": 32,
+    }
+    return DQN(**{**settings, **changed})
+
+
+def first_pages(num: int) -> Observation:
+    seed = torch.arange(num)
+    return SPEC.observe(SPEC.simulator.reset(seed, torch.zeros_like(seed)))
+
+
+def test_the_value_of_a_slate_by_hand() -> None:
+    # Why: SlateQ, equation 14. Items add 0.5 and 0.25 and take over 0.1 and 0.05, so the page has
+    # mass 1.75; going on rises from 0.6 to 1.05 / 1.45 = 0.7241379; clicks have 0.6 / 1.75 and
+    # 0.3 / 1.75; the gain is 3 * 0.342857 + 1 * 0.1714286 = 1.2 a view.
+    given = (
+        torch.tensor([2.0]),
+        torch.tensor([[3.0, 1.0]]),
+        torch.tensor([[0.5, 0.25]]),
+        torch.tensor([[0.1, 0.05]]),
+        torch.tensor([0.6]),
+    )
+    both = torch.tensor([[0, 1]])
+    value = slate_value(*given, torch.tensor(1.0), both)
+    assert value.item() == pytest.approx(2.0 + 0.7241379 * 1.2, abs=1e-6)
+    # without a pull of the page on going on, 0.6 stays
+    assert slate_value(*given, torch.tensor(0.0), both).item() == pytest.approx(2.72, abs=1e-6)
+    # the first item alone: mass 1.5, 0.9 / 1.3 going on, clicked with 0.4
+    alone = slate_value(*given, torch.tensor(1.0), torch.tensor([[0]]))
+    assert alone.item() == pytest.approx(2.0 + 0.9 / 1.3 * 0.4 * 3.0, abs=1e-6)
+
+
+def constant(agent: DQN) -> DQN:
+    """Online Q0 = 1 and target Q0 = 5; sales weigh 1, 2 online and 7, 3 in the target."""
+    weights = {
+        agent.network: (1.0, [1.0, 2.0, 0.0, 0.0, 0.0]),
+        agent.target: (5.0, [7.0, 3.0, 0.0, 0.0, 0.0]),
+    }
+    with torch.no_grad():
+        for network, (null, sales) in weights.items():
+            for parameter in network.parameters():
+                parameter.zero_()
+            network.null.bias.fill_(null)
+            network.sales.bias.copy_(torch.tensor(sales))
+    return agent
+
+
+def one_row(going_on: float) -> dict[str, Tensor]:
+    """Candidates 0 and 1 alike but for what they sell; nothing was clicked; the reward was 1."""
+    feature = torch.zeros(1, SPEC.num_features)
+    return {
+        "feature": feature,
+        "chosen": torch.tensor([-1]),
+        "sold": torch.zeros(1, 4),
+        "reward": torch.tensor([1.0]),
+        "going_on": torch.tensor([going_on]),
+        "next_feature": feature,
+        "candidate": torch.tensor([[0, 1]]),
+        "added": torch.tensor([[0.5, 0.5]]),
+        "taken": torch.tensor([[0.1, 0.1]]),
+        "next_sold": torch.eye(4)[:2].unsqueeze(0),
+        "go_on": torch.tensor([0.5]),
+    }
+
+
+def test_double_dqn_picks_online_and_values_by_the_target() -> None:
+    # Why: one network for both overestimates. The online network picks item 1 (2 above 1), which
+    # the target values at 3 (it would itself pick item 0 at 7): going on 0.75 / 1.25 = 0.6, clicked
+    # with 0.6 / 1.5 = 0.4, so 5 + 0.6 * 0.4 * 3 = 5.72.
+    agent = constant(agent_of(num_slots=1))
+    assert agent._next_value(one_row(1.0)).item() == pytest.approx(5.72, abs=1e-5)
+
+
+@pytest.mark.parametrize(("going_on", "error"), [(1.0, 2.86), (0.0, 0.0)])
+def test_the_target_by_hand(going_on: float, error: float) -> None:
+    # Why: 1 + 0.5 * 5.72 = 3.86 against Q0 = 1, and 1 alone where the shopper had left.
+    agent = constant(agent_of(num_slots=1, gamma=0.5))
+    assert agent._update(one_row(going_on))["td_error"].item() == pytest.approx(error, abs=1e-5)
+
+
+def test_what_is_stored_is_the_next_state_and_stops_at_terminated_alone() -> None:
+    # Why: SlateQ's target on the state itself, the reset observation as the next one, and a page
+    # limit taken for an end are the classical traps.
+    core = ShopCore(SPEC, "revenue", num_envs=64, max_pages=2)
+    agent = agent_of(learning_starts=10**6)
+    observation = core.reset(0)
+    stored = 0
+    for _ in range(2):
+        item_NK = agent.act(observation)
+        transition = core.step(item_NK)
+        agent.learn(observation, item_NK, transition)
+        rows = {k: v[stored : stored + 64] for k, v in agent.replay.rows.items()}
+        assert torch.equal(rows["feature"], observation.feature)
+        assert torch.equal(rows["next_feature"], transition.final_observation.feature)
+        assert torch.equal(rows["going_on"], (~transition.terminated).float())
+        observation, stored = transition.observation, stored + 64
+    cut = transition.truncated
+    assert bool(cut.any()) and bool(transition.terminated.any())
+    assert bool((rows["going_on"][cut] == 1.0).all())
+    # where an episode ended, the next observation is another one
+    assert not torch.equal(rows["next_feature"][cut], transition.observation.feature[cut])
+
+
+def test_exploration_is_a_function_of_the_lane() -> None:
+    # Why: results must not depend on the number of lanes or on what was drawn before.
+    agent = agent_of(epsilon=(1.0, 1.0))
+    few, many = agent.act(first_pages(8), explore=True), agent.act(first_pages(32), explore=True)
+    assert torch.equal(few, many[:8]) and len(many.unique(dim=0)) > 8
+    assert torch.equal(few, agent.act(first_pages(8), explore=True))
+    keen = agent_of(epsilon=(0.0, 0.0))
+    assert torch.equal(keen.act(first_pages(8), explore=True), keen.act(first_pages(8)))
+
+
+def test_exploration_falls_as_it_was_told() -> None:
+    # Why: a schedule that never anneals keeps half of the slots random. By hand, halfway from 0.5
+    # to 0.1 is 0.3.
+    agent = agent_of(epsilon=(0.5, 0.1), epsilon_steps=10)
+    shares = []
+    for agent.steps in (0, 5, 10, 99):
+        shares.append(agent._epsilon())
+    assert shares == pytest.approx([0.5, 0.3, 0.1, 0.1])
+
+
+# What a click on each item is worth, nothing to do with its price: linear in its vector.
+WORTH = 10.0 * MODEL.vector_ID @ torch.tensor([1.0, -1.0, 0.5, 0.0, 1.0, -0.5])
+
+
+def trained(shuffled: bool) -> DQN:
+    generator = torch.Generator().manual_seed(0)
+
+    def reward(outcome: Outcome) -> Tensor:
+        event = outcome.event
+        paid_N = torch.where(event.slot >= 0, WORTH[event.item.clamp(min=0)], 0.0)
+        return paid_N[torch.randperm(len(paid_N), generator=generator)] if shuffled else paid_N
+
+    core = ShopCore(SPEC, reward, num_envs=64, max_pages=5)
+    agent = agent_of(gamma=0.0, learning_rate=3e-3, epsilon=(1.0, 0.2), epsilon_steps=150)
+    observation = core.reset(0)
+    for _ in range(250):
+        item_NK = agent.act(observation, explore=True)
+        transition = core.step(item_NK)
+        agent.learn(observation, item_NK, transition)
+        observation = transition.observation
+    return agent
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_it_learns_the_best_slate_of_a_probe_shop(shuffled: bool) -> None:
+    # Why: all items appeal alike, so a slate is worth the sum of its items: the best one holds the
+    # three of highest worth. Rewards of other lanes say nothing, and must not lead there.
+    item_NK = trained(shuffled).act(first_pages(200))
+    assert bool((item_NK >= 0).all())
+    reached = WORTH[item_NK].sum(-1).mean() / WORTH.topk(SLOTS).values.sum()
+    assert bool(reached < 0.8) if shuffled else bool(reached >= 0.9), reached
+
+
+def test_a_saved_agent_acts_alike(tmp_path: Any) -> None:
+    # Why: a checkpoint is what an evaluation opens; it loads without pickled code.
+    agent, other = agent_of(seed=0), agent_of(seed=1)
+    with torch.no_grad():
+        for parameter in agent.network.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    agent.steps = 7
+    torch.save(agent.state_dict(), tmp_path / "agent.pt")
+    observation = first_pages(50)
+    assert not torch.equal(agent.act(observation), other.act(observation))
+    other.load_state_dict(torch.load(tmp_path / "agent.pt", weights_only=True))
+    assert torch.equal(agent.act(observation), other.act(observation)) and other.steps == 7
+
+
+def test_items_that_may_not_be_shown_are_not() -> None:
+    # Why: stock and rules hold for a learner too.
+    observation = first_pages(4)
+    eligible = torch.zeros_like(observation.eligible)
+    eligible[:, [2, 5]] = True
+    item_NK = agent_of().act(dataclasses.replace(observation, eligible=eligible))
+    assert sorted(item_NK[0].tolist()) == [-1, 2, 5]
+
+
+def test_a_shop_without_a_user_model_is_refused_in_a_sentence() -> None:
+    # Why: the values are built on the model's embeddings and choices.
+    with pytest.raises(UserError, match="shop='model:DIR'"):
+        agent_of(user_model=None)
