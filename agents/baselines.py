@@ -89,5 +89,7 @@ def top_k(score_NI: Tensor, eligible_NI: Tensor, num_slots: int) -> Tensor:
     """The K best eligible items, [N, K]; -1 where fewer are eligible."""
     masked_NI = torch.where(eligible_NI, score_NI, torch.full_like(score_NI, -torch.inf))
     best = masked_NI.topk(min(num_slots, score_NI.shape[1]), -1)
-    item_NK = torch.where(best.values == -torch.inf, torch.full_like(best.indices, -1), best.indices)
+    item_NK = torch.where(
+        best.values == -torch.inf, torch.full_like(best.indices, -1), best.indices
+    )
     return torch.nn.functional.pad(item_NK, (0, num_slots - item_NK.shape[1]), value=-1)

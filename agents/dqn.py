@@ -5,10 +5,10 @@ equation 4; Ie et al. 2019, "SlateQ", equations 14 to 16: Q(s, A) = sum over i i
 P(i | s, A) Q(s, i), plus the value of everything else. Deviations: the "everything else" (found
 alone, checkout, leave) has a learned value Q0(s) where SlateQ takes 0; the choice model is the
 fitted user model's nested logit; item values are Q0(s) + A(s, i) with an advantage linear in the
-item's embedding and in what the user model expects the item to sell; the next slate is sought among
-the ``num_candidates`` items that score best when the transition is stored. A slate takes the K items
-of highest added(i) · (Q(s, i) - Q0(s)): an item is worth showing for what it *adds* to what would
-be found anyway.
+item's embedding and in what the user model expects it to sell; the next slate is sought among the
+``num_candidates`` items that score best when the transition is stored. A slate takes the K items of
+highest added(i) · (Q(s, i) - Q0(s)): an item is worth showing for what it *adds* to what would be
+found anyway.
 
 Logged scalars: `loss` (Huber, in reward units), `q_null` (mean Q0), `advantage` (mean of Q - Q0
 over clicked items), `td_error` (mean absolute), `epsilon` (share of slots filled at random).
@@ -32,7 +32,7 @@ from recgym.errors import UserError
 from recgym.rng import Purpose
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.lstm import LSTMState, LSTMUserModel
 
 NUM_SALES = 4  # item features of `DQN._sold`
 
@@ -112,7 +112,7 @@ class DQN:
         user_model: whose embeddings, choice model and sales the values build on.
         num_features: O, of the observation.
         num_slots: K.
-        cart_paid: share of carted items that are paid in the end: the first guess of a cart's worth.
+        cart_paid: share of carted items that are paid: the first guess of a cart's worth.
         seed: of the network, of replay and, through the lanes' seeds, of exploration.
         gamma: discount a page.
         learning_rate: Adam's.
@@ -185,13 +185,14 @@ class DQN:
         """What each item adds times what it is worth above everything else, [N, I]."""
         _, taste_ND, sales_NF = self.network(observation.feature)
         like_NI = taste_ND @ self.user_model.vector_ID.T
-        worth_NI = (outlook.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
-        return outlook.added * (like_NI + worth_NI)
+        worth_NI: Tensor = (outlook.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
+        score_NI: Tensor = outlook.added * (like_NI + worth_NI)
+        return score_NI
 
     def _outlook(self, observation: Observation) -> Outlook:
         """What the user model says of every item, were it shown alone."""
         state, visit, price_NI = observation.encoder, observation.visit, observation.price
-        assert state is not None
+        assert isinstance(state, LSTMState)
         response = empty_page_response(self.user_model, state, visit)
         added_NI, kept_NI = choice.nest(
             response.organic,
@@ -249,7 +250,7 @@ class DQN:
         event, following = transition.outcome.event, transition.final_observation
         clicked_N = event.slot >= 0
         state, item_N1 = observation.encoder, event.item.clamp(min=0).unsqueeze(-1)
-        assert state is not None
+        assert isinstance(state, LSTMState)
         price_N1 = event.price.unsqueeze(-1)
         sold_NF = self._sold(self.user_model.after(state, item_N1, price_N1, True), price_N1)[:, 0]
         outlook = self._outlook(following)
@@ -282,7 +283,7 @@ class DQN:
         value_N = null_N + gain_N
         loss = F.smooth_l1_loss(value_N, target_N)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimiser.step()
         with torch.no_grad():

@@ -76,17 +76,14 @@ def _bootstrap(
     mean = float(statistic(*blocks, axis=-1))
     if all(np.ptp(block) == 0 for block in blocks):  # nothing varies: the interval is the value
         return Estimate(mean, mean, mean)
-    interval = stats.bootstrap(
-        blocks,
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(mean, float(interval.low), float(interval.high))
+    count = len(blocks[0])
+    index = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = statistic(*(block[index] for block in blocks), axis=-1)
+    found = found[np.isfinite(found)]  # a resample without, say, orders has no value of an order
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(found, [tail, 1.0 - tail])
+    return Estimate(mean, float(low), float(high))
 
 
 def estimate(stats_B: SessionStats, metric: str, seed: int = 0) -> Estimate:

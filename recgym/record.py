@@ -279,7 +279,12 @@ class TrueShopLog(Folder):
                 impressions=self.impressions,
                 progress=progress.advance,
             )
-            return dataclasses.replace(self, path=raw)._clean_raw(folder)
+            log = dataclasses.replace(self, path=raw)._clean_raw(folder)
+        log.meta["source"] = self.name  # the raw files are gone
+        beside = log.folder / ".meta.json.tmp"
+        beside.write_text(json.dumps(log.meta, indent=2) + "\n")
+        beside.rename(log.folder / "meta.json")
+        return log
 
     def _clean_raw(self, folder: str | Path) -> Log:
         return super().clean(folder)

@@ -110,9 +110,7 @@ class Simulator:
         outcome = self._outcome(state, page, event, response, buy_N)
         return SimState(arrival, after_visit, user, encoder), outcome
 
-    def _encode(
-        self, state: SimState, user: Record, page: Page, event: Event
-    ) -> Record | None:
+    def _encode(self, state: SimState, user: Record, page: Page, event: Event) -> Record | None:
         """The encoder's next state; where it is the shop itself, that is ``user``."""
         if self.encoder is None or state.encoder is None:
             return None
@@ -124,9 +122,7 @@ class Simulator:
         return self.encoder.observe(state.encoder, response, page, event, now)
 
     def _key(self, state: SimState, purpose: Purpose) -> Tensor:
-        return rng.key(
-            state.arrival.seed, state.arrival.session, state.visit.page_number, purpose
-        )
+        return rng.key(state.arrival.seed, state.arrival.session, state.visit.page_number, purpose)
 
     def _uniform(self, state: SimState, purpose: Purpose) -> Tensor:
         return rng.uniform(self._key(state, purpose), dtype=self.dtype)

@@ -25,8 +25,10 @@ from recgym.users.assumptions import assume_pages
 from recgym.users.likelihood import cart_counts
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import predictive_report
+from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model, read_description, save_model
 from recgym.users.training import FitSettings, fit, rows_of
+from recgym.worlds.base import TrueShop
 
 Settings = Mapping[str, Any]
 
@@ -68,8 +70,8 @@ def prepare_model(
     write: Callable[[str, float, int], Any] | None = None,
 ) -> tuple[LSTMUserModel, dict[str, Any], Path, bool]:
     """The fitted user model, its report, its folder, and whether it was there already."""
-    num_slots = reader.num_slots if isinstance(reader, TrueShopLog) else settings["num_slots"]
-    folder = cache / f"model-{key_of({'log': log.folder.name, **settings})}"
+    num_slots = int(settings["num_slots"])
+    folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **settings})}"
     reused = (folder / "model.json").exists()
     with progress.stage("fit", 1.0, seconds):
         if not reused:
@@ -132,7 +134,7 @@ def cart_paid(sessions: Sessions) -> float:
     return int(cart_counts(sessions)[paid_S].sum()) / carted if carted else 0.0
 
 
-def logging_policy(log: Log, reader: ReaderBase) -> Policy | None:
+def logging_policy(log: Log, reader: ReaderBase, shop: TrueShop | None) -> Policy | None:
     """The policy that filled the log's pages; None where the log does not say what was shown.
 
     Of a log from elsewhere only its pages are known: they are drawn at random.
@@ -140,25 +142,24 @@ def logging_policy(log: Log, reader: ReaderBase) -> Policy | None:
     page = log.sessions().page
     if page.item.shape[1] == 0:
         return None
-    if isinstance(reader, TrueShopLog):
-        return reader.logging_policy(reader.true_shop())
+    if isinstance(reader, TrueShopLog) and shop is not None:
+        return reader.logging_policy(shop)
     return LoggedPages(page.item)
 
 
 def _check_on_policy(
     model: LSTMUserModel, log: Log, reader: ReaderBase, sessions: Sessions, settings: Settings
 ) -> dict[str, Any]:
-    policy = logging_policy(log, reader)
+    device = str(model.item_own.device)
+    shop = reader.true_shop(device) if isinstance(reader, TrueShopLog) else None
+    policy = logging_policy(log, reader, shop)
     check = settings["on_policy"]
-    seed = int(check["seed"])
-    if isinstance(reader, TrueShopLog) and policy is not None:
-        shop = reader.true_shop()
-        reference = reference_of_true_shop(
-            shop, policy, reader.num_slots, check["true_sessions"], seed
-        )
+    seed, num_slots = int(check["seed"]), sessions.page.item.shape[1]
+    if shop is not None and policy is not None:
+        num_sessions = int(check["true_sessions"])
+        reference = reference_of_true_shop(shop, policy, num_slots, num_sessions, seed)
     else:
         reference = reference_of_held_out(log, seed)
-    num_slots = sessions.page.item.shape[1]
     return on_policy_report(model, policy, num_slots, reference, int(check["sessions"]), seed)
 
 
@@ -167,6 +168,6 @@ def check_priced(log: Log, agent: str) -> None:
     if not log.catalog().priced:
         raise UserError(
             f"the log {log.meta.get('source', log.folder)} holds no prices, so revenue is "
-            f"undefined and agent={agent} has nothing to earn: use a log with a price column, or fit alone "
-            "with python -m recgym.fit."
+            f"undefined and agent={agent} has nothing to earn: use a log with a price column, "
+            "or fit alone with python -m recgym.fit."
         )

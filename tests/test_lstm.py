@@ -182,6 +182,7 @@ def test_an_item_never_met_falls_back_on_its_features() -> None:
     category = model.catalog.category.clone()
     category[7] = category[3]
     model.catalog = dataclasses.replace(model.catalog, feature=twin, category=category)
+    model.item_log_price[7] = model.item_log_price[3]
     model.eval()
     state, begun = states(model, 5), visit.begin(torch.zeros(5, dtype=torch.int64), SLOTS, F64)
     page = Page(torch.tensor([[3, 7, 1, 2]]).expand(5, 4), torch.ones(5, 4, dtype=F64))

@@ -153,7 +153,7 @@ def _one_hot(
 def build_profiles(db: duckdb.DuckDBPyConnection) -> Tensor:
     """Profile of each shopper, [shoppers, P]: numbers as they are, texts one-hot.
 
-    A user model standardises for itself: what it was fitted on must mean the same in any other shop.
+    A user model standardises for itself: what it was fitted on must mean the same in any shop.
     """
     blocks = [np.zeros((count(db, "shoppers"), 0))]
     for column, kind in columns_of(db, "shoppers").items():

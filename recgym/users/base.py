@@ -7,7 +7,7 @@ The simulator and the likelihood of a fit call the same functions, so that they 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +25,10 @@ class AfterLogits(NamedTuple):
 
 
 class Shoppers(Protocol):
-    """Shoppers of one shop, many at once; parameters live here, states never do."""
+    """Shoppers of one shop, many at once; parameters live here, states never do.
+
+    Each kind has a state of its own, a `Record` that only it reads: hence ``Any``.
+    """
 
     catalog: Catalog
     quantity: float  # pieces of an item bought at once, on average
@@ -38,16 +41,16 @@ class Shoppers(Protocol):
         """Their state before the first page."""
         ...
 
-    def respond(self, state: Record, page: Page, visit: Visit) -> Response:
+    def respond(self, state: Any, page: Page, visit: Visit) -> Response:
         """How they would answer a page of [N, K] slots."""
         ...
 
-    def appeal(self, state: Record, visit: Visit, price_NI: Tensor) -> Tensor:
+    def appeal(self, state: Any, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass [N, I] that each item would have alone in the first slot, as in `respond`."""
         ...
 
     def after(
-        self, state: Record, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+        self, state: Any, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
     ) -> AfterLogits:
         """Logits of what would follow viewing these items; None stands for all I of them.
 
@@ -58,7 +61,7 @@ class Shoppers(Protocol):
         ...
 
     def observe(
-        self, state: Record, response: Response, page: Page, event: Event, visit: Visit
+        self, state: Any, response: Response, page: Page, event: Event, visit: Visit
     ) -> Record:
         """Their state after the event.
 
@@ -66,7 +69,7 @@ class Shoppers(Protocol):
         """
         ...
 
-    def gap(self, state: Record) -> tuple[Tensor, Tensor]:
+    def gap(self, state: Any) -> tuple[Tensor, Tensor]:
         """Mean [N] and standard deviation [] of log seconds until the next page."""
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,15 @@ class LSTMUserModel(nn.Module):
         prior_sd: standard deviation of an item's own effects, in logits.
     """
 
+    seen: Tensor  # [I, 1] float, 1 for an item met in training
+    profile: Tensor  # [B, P] of the training sessions
+    start_ms: Tensor  # [B] int64, UTC milliseconds
+    profile_centre: Tensor  # [P]
+    profile_spread: Tensor  # [P]
+    mean_log_price: Tensor  # []
+    item_log_price: Tensor  # [I] each item's mean over the days
+    vector_ID: Tensor  # [I, D], see `prepare`
+
     def __init__(
         self,
         catalog: Catalog,
@@ -87,7 +97,8 @@ class LSTMUserModel(nn.Module):
         self.register_buffer("seen", seen_I.float().unsqueeze(-1))
         self.register_buffer("profile", profile_BP)
         self.register_buffer("start_ms", start_ms_B)
-        spread_P, centre_P = torch.std_mean(profile_BP, 0, correction=0)
+        centre_P = profile_BP.mean(0)
+        spread_P = (profile_BP - centre_P).square().mean(0).sqrt()
         self.register_buffer("profile_centre", centre_P)
         self.register_buffer("profile_spread", spread_P.clamp(min=1e-6))
         log_price_DI = catalog.price.clamp(min=1e-6).log()
@@ -153,7 +164,7 @@ class LSTMUserModel(nn.Module):
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> LSTMUserModel:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         dtype, moved = self.item_own.dtype, self.catalog.to(self.item_own.device)
         self.catalog = dataclasses.replace(
             moved, price=moved.price.to(dtype), feature=moved.feature.to(dtype)
@@ -196,7 +207,9 @@ class LSTMUserModel(nn.Module):
         rows = slice(which * size, (which + 1) * size)
         return F.linear(wide_NW, self.query.weight[rows], self.query.bias[rows])
 
-    def _price_loss(self, wide_NW: Tensor, item_NJ: Tensor | None, price_NJ: Tensor) -> list[Tensor]:
+    def _price_loss(
+        self, wide_NW: Tensor, item_NJ: Tensor | None, price_NJ: Tensor
+    ) -> list[Tensor]:
         """What prices take from the logits of click, buy and cart, three of [N, J].
 
         A move of an item's price against its own mean always deters. What sets usually dear items
@@ -211,8 +224,7 @@ class LSTMUserModel(nn.Module):
         slope_N3 = F.softplus(self.slope(wide_NW))
         usual_N3 = self.usual_slope(wide_NW)
         return [
-            slope_N3[:, head, None] * move_NJ + usual_N3[:, head, None] * level
-            for head in range(3)
+            slope_N3[:, head, None] * move_NJ + usual_N3[:, head, None] * level for head in range(3)
         ]
 
     def respond(self, state: LSTMState, page: Page, visit: Visit) -> Response:
@@ -234,7 +246,9 @@ class LSTMUserModel(nn.Module):
 
     def _slot(self, wide_NW: Tensor, page: Page, visit: Visit) -> Tensor:
         item_NK = page.item.clamp(min=0)
-        taste_NK = torch.bmm(self.vector_ID[item_NK], self._query(wide_NW, 1).unsqueeze(-1)).squeeze(-1)
+        taste_NK = torch.bmm(
+            self.vector_ID[item_NK], self._query(wide_NW, 1).unsqueeze(-1)
+        ).squeeze(-1)
         taste_NK = taste_NK + self._own_effect(1)[item_NK]
         tired_NK = times_shown(page.item, visit.recent_item).to(taste_NK.dtype)
         deterred_NK = self._price_loss(wide_NW, item_NK, page.price)[0]
@@ -251,7 +265,8 @@ class LSTMUserModel(nn.Module):
         return self._mass(wide_NW, taste_NI, deterred_NI, tired_NI) + self.position[0]
 
     def _mass(self, wide_NW: Tensor, taste: Tensor, deterred: Tensor, tired: Tensor) -> Tensor:
-        return self.bias(wide_NW)[:, :1] + taste - deterred - self.fatigue * tired
+        level_N1: Tensor = self.bias(wide_NW)[:, :1]
+        return level_N1 + taste - deterred - self.fatigue * tired
 
     def after(
         self, state: LSTMState, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
@@ -283,15 +298,7 @@ class LSTMUserModel(nn.Module):
         """One step of the LSTM; `unroll` is the same over many steps."""
         expected = self.expect(state, response, event)
         inputs_NX = self.inputs(expected, page, event, visit)
-        cell = self.lstm
-        h_NH, c_NH = torch.lstm_cell(
-            inputs_NX,
-            (state.h, state.c),
-            cell.weight_ih_l0,
-            cell.weight_hh_l0,
-            cell.bias_ih_l0,
-            cell.bias_hh_l0,
-        )
+        h_NH, c_NH = torch.lstm_cell(inputs_NX, (state.h, state.c), *self.lstm.all_weights[0])
         return LSTMState(h_NH, c_NH, state.context, state.tally + tallies(expected, event))
 
     @torch.no_grad()
@@ -342,14 +349,14 @@ class LSTMUserModel(nn.Module):
         )
 
     def unroll(self, state: LSTMState, inputs_nX: Tensor, active: list[int]) -> Tensor:
-        """h before each step, [n, H], of sessions in lock-step order (`likelihood.Steps`).
+        """The output before each step, [n, H], of sessions in lock-step order (`likelihood.Steps`).
 
         ``active[t]`` of the sessions, which are the first ones, reach step t.
         """
         packed = nn.utils.rnn.PackedSequence(inputs_nX, torch.tensor(active))
         after, _ = self.lstm(packed, (state.h.unsqueeze(0), state.c.unsqueeze(0)))
         before, first = [state.h], 0
-        for now, following in zip(active[:-1], active[1:], strict=True):
+        for now, following in itertools.pairwise(active):
             before.append(after.data[first : first + following])
             first += now
         return torch.cat(before)

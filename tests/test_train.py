@@ -1,0 +1,222 @@
+"""agents.train, agents.evaluate and recgym.fit: the whole loop, small, as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import FIT, TRAIN, WORLD, below, call
+
+from agents import evaluate, train
+from recgym import fit
+
+# one worker runs the file, so that its runs are made once
+pytestmark = [pytest.mark.xdist_group("train"), pytest.mark.slow]
+DATA = Path(os.environ.get("RECGYM_DATA", "missing"))
+real = pytest.mark.skipif(not DATA.is_dir(), reason="RECGYM_DATA names no folder")
+
+METRICS = {
+    "conversion_rate",
+    "revenue_per_session",
+    "incremental_revenue_per_session",
+    "click_through_rate",
+    "session_length",
+    "coverage",
+}
+PROMISED = {
+    "schema_version", "log", "user_model", "policies", "differences", "kendall_tau",
+    "exploitation_gap", "headroom", "environment_steps", "seconds",
+}  # fmt: skip
+POLICIES = ["nothing", "random", "popular", "greedy", "dqn"]
+MODULE = """
+import torch
+
+def first_three(observation):
+    return torch.arange(3).expand(len(observation.price), 3)
+"""
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    text = (folder / "summary.json").read_text()
+    return dict(json.loads(text, parse_constant=refuse))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def run(home: Path) -> Path:
+    call(train.main, *TRAIN, *WORLD, *below(home))
+    return home / "run"
+
+
+def estimates(row: dict[str, Any]) -> None:
+    assert set(row) >= METRICS
+    for metric, value in row.items():
+        assert set(value) == {"mean", "low", "high"}, metric
+        if None not in value.values():
+            assert value["low"] <= value["mean"] <= value["high"], metric
+
+
+def test_the_summary_holds_what_was_promised(run: Path) -> None:
+    # Why: others read it; a key that moves breaks them.
+    summary = summary_of(run)
+    assert set(summary) >= PROMISED
+    assert set(summary["user_model"]) >= {"name", "nll", "recall_at_20", "on_policy"}
+    assert set(summary["seconds"]) == {"log", "fit", "train", "evaluate"}
+    assert summary["environment_steps"] == 320
+    policies = summary["policies"]
+    assert list(policies)[-1] == "oracle" and set(POLICIES) < set(policies)
+    assert policies["oracle"]["learned"] is None
+    for name, shops in policies.items():
+        assert set(shops) == {"learned", "true"}
+        for shop, row in shops.items():
+            if (name, shop) != ("oracle", "learned"):
+                estimates(row)
+    assert set(summary["differences"]) == {"learned", "true"}
+    for metric in ("conversion_rate", "revenue_per_session", "incremental_revenue_per_session"):
+        pair = summary["differences"]["true"]["dqn"]["popular"][metric]
+        assert set(pair) == {"mean", "low", "high"}
+    nothing = policies["nothing"]["true"]
+    assert nothing["click_through_rate"]["mean"] is None and nothing["coverage"]["mean"] == 0.0
+    assert nothing["incremental_revenue_per_session"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_a_run_folder_stands_on_its_own(run: Path) -> None:
+    # Why: it is sent to colleagues, and a cache is emptied.
+    left = {path.name for path in run.iterdir()}
+    assert left >= {"summary.json", "config.yaml", "table.txt", "agent.pt", "model"}
+    assert not [name for name in left if name.endswith(".tmp")]
+    table = (run / "table.txt").read_text().splitlines()
+    assert [line.split()[0] for line in table[2:]] == list(summary_of(run)["policies"])
+
+
+def test_tensorboard_shows_curves_policies_and_a_figure(run: Path) -> None:
+    # Why: the README names these tags.
+    events = EventAccumulator(str(run))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    curves = {"agent/loss", "agent/q_null", "train/reward", "train/clicks_per_page"}
+    values = {
+        f"policy_{shop}/{name}/incremental_revenue_per_session"
+        for shop in ("learned", "true")
+        for name in POLICIES
+    }
+    assert scalars >= curves | values
+    assert any(tag.startswith("fit/") or "nll" in tag for tag in scalars)
+    assert "policies" in events.Tags()["images"]
+
+
+def without_timings(summary: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in summary.items() if key != "seconds"}
+    return {**kept, "log": {k: v for k, v in kept["log"].items() if k != "folder"}}
+
+
+def test_a_second_run_reuses_log_and_fit_and_says_the_same(
+    run: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: two runs with one seed give one summary, and what has not changed is not made again.
+    call(train.main, *TRAIN, *WORLD, *below(home, "again"))
+    said = capsys.readouterr().out
+    assert "log: reused" in said and "user model: reused" in said
+    first, second = summary_of(run), summary_of(home / "again")
+    assert without_timings(first) == without_timings(second)
+    assert second["seconds"]["log"] + second["seconds"]["fit"] < 1.5
+
+
+def test_a_run_from_nothing_says_the_same(run: Path, home: Path) -> None:
+    # Why: nothing may hang on the cache, on its place, or on what ran before in this process.
+    other = home / "elsewhere"
+    call(train.main, *TRAIN, *WORLD, *below(other))
+    assert without_timings(summary_of(run)) == without_timings(summary_of(other / "run"))
+
+
+def test_anyones_policy_is_valued_in_a_finished_run(
+    run: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Why: the A/B test's candidate is rarely ours.
+    (home / "my_candidate.py").write_text(MODULE)
+    monkeypatch.chdir(home)
+    arguments = ["sessions=50", "seed=3", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
+    call(evaluate.main, f"run={run}", "policy=my_candidate:first_three", *arguments)
+    valued = json.loads((run / "evaluation-seed3-sessions50.json").read_text())
+    assert set(valued["policies"]) == {*POLICIES, "logging", "oracle", "first_three"}
+    estimates(valued["policies"]["first_three"]["true"])
+    assert valued["policies"]["first_three"]["learned"]["coverage"]["mean"] == 3 / 30
+
+
+def test_the_evaluated_agent_is_the_trained_one(run: Path, home: Path) -> None:
+    # Why: on the training run's own evaluation seed and sessions, its numbers must come again.
+    arguments = ["sessions=60", "seed=0", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
+    call(evaluate.main, f"run={run}", *arguments)
+    valued = json.loads((run / "evaluation-seed0-sessions60.json").read_text())
+    first = summary_of(run)["policies"]["dqn"]
+    for shop in ("learned", "true"):
+        assert valued["policies"]["dqn"][shop] == first[shop]
+
+
+def test_a_multirun_trains_each_job(run: Path, home: Path) -> None:
+    # Why: sweeps are how policies are compared; both jobs reuse the one fit.
+    call(train.main, "-m", "agent.gamma=0,0.9", *TRAIN, *WORLD, *below(home, "sweep"))
+    jobs = [summary_of(home / "sweep" / str(number)) for number in range(2)]
+    assert (home / "sweep" / "multirun.yaml").is_file()
+    values = [job["policies"]["random"]["learned"] for job in jobs]
+    assert values[0] == values[1]
+    configs = [(home / "sweep" / str(n) / "config.yaml").read_text() for n in range(2)]
+    assert "gamma: 0\n" in configs[0] and "gamma: 0.9\n" in configs[1]
+
+
+def test_a_baseline_can_be_the_agent(run: Path, home: Path) -> None:
+    # Why: `agent=popular` must not ask for what only learners have.
+    plain = [x for x in TRAIN if not x.startswith("agent.")]
+    call(train.main, "agent=popular", *plain, *WORLD, *below(home, "popular"))
+    summary = summary_of(home / "popular")
+    assert summary["agent"] == "popular" and summary["environment_steps"] == 0
+
+
+def test_a_bare_click_log_trains_on_named_assumptions(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: most logs do not say what was shown; the summary must say what was assumed instead.
+    bare = [*WORLD, "log.impressions=false"]
+    call(train.main, *TRAIN, *bare, *below(home, "bare"))
+    summary = summary_of(home / "bare")
+    assert summary["user_model"]["assumptions"]["rho"] == 0.3
+    assert summary["policies"]["dqn"]["true"] is not None
+    assert "assumed: " in capsys.readouterr().out
+
+
+@real
+def test_rees46_trains_to_the_end(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Why: a real log has no truth and no impressions, and the loop must run and say so.
+    path = DATA / "rees46" / "2019-Oct.csv.gz"
+    few = ["user_model.fit.batch_steps=8192", "evaluation.sessions=30", "steps=128"]
+    call(train.main, *TRAIN, *few, "log=rees46", f"log.path={path}", *below(home, "rees46"))
+    summary, said = summary_of(home / "rees46"), capsys.readouterr().out
+    assert all(shops["true"] is None for shops in summary["policies"].values())
+    assert "oracle" not in summary["policies"] and summary["kendall_tau"] is None
+    assert summary["policies"]["dqn"]["learned"]["revenue_per_session"]["mean"] is not None
+    sentence = summary["user_model"]["assumptions"]["sentence"]
+    assert f"assumed: {sentence}" in said
+    assert "the true shop is unknown" in said
+
+
+@real
+def test_taobao_cleans_and_fits(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Why: no prices and 55,000 items; money must stay unknown.
+    path = DATA / "taobao"
+    few = ["user_model.fit.batch_steps=8192", "user_model.on_policy.sessions=30"]
+    call(fit.main, *FIT, *few, "log=taobao", f"log.path={path}", *below(home, "taobao"))
+    said = capsys.readouterr().out
+    assert "user model: fitted" in said and "model:" in said
+    row = next(line for line in said.splitlines() if line.startswith("revenue_per_session"))
+    assert row.split()[1:] == ["-", "-", "-"]

@@ -1,0 +1,59 @@
+"""The mains in this process, with settings that take seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from omegaconf import OmegaConf
+
+FIT = [
+    "user_model.model.hidden=8",
+    "user_model.model.embedding=4",
+    "user_model.fit.epochs=1",
+    "user_model.on_policy.sessions=100",
+    "user_model.on_policy.true_sessions=100",
+    "num_slots=3",
+    "device=cpu",
+    "num_threads=1",
+]
+WORLD = ["log.num_sessions=400", "log.world.num_items=30"]
+TRAIN = [
+    *FIT,
+    "steps=320",
+    "num_envs=32",
+    "agent.learning_starts=64",
+    "agent.batch_size=32",
+    "evaluation.sessions=60",
+]
+
+
+def call(main: Callable[[], Any], *overrides: str) -> None:
+    """Run a main as its command line would, with these overrides."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{main.__module__}.py", *overrides])
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        main()
+
+
+def below(folder: Path, name: str = "run") -> list[str]:
+    """Overrides that keep all files of a run below ``folder``."""
+    return [
+        f"cache_dir={folder / 'cache'}",
+        f"hydra.run.dir={folder / name}",
+        f"hydra.sweep.dir={folder / name}",
+    ]
+
+
+def compose(name: str, *overrides: str) -> dict[str, Any]:
+    """The config that a main would get, without what only a running job knows, as plain data."""
+    with initialize_config_module("conf", version_base="1.3"):
+        running = ["agent_name=unknown"] if name == "train" else []
+        config = hydra_compose(name, [*running, *overrides])
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(plain)
