@@ -11,7 +11,12 @@ from typing import Any
 
 import hydra
 import torch
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -66,6 +71,11 @@ def _sentence(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         known = f"expected one of {', '.join(error.options)}" if error.options else "none exists"
         return f"{group}={name} is unknown: {known}."
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read: expected KEY=VALUE; put quotes around a value with "
+            "spaces, brackets or equals signs."
+        )
     cause = error.__cause__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         if cause.full_key and isinstance(cause.parent_node, Mapping):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from probe_shop import START_MS, ProbeShop, ProbeState
+from probe_shop import START_MS, ProbeShop
 from torch import Tensor
 
 from agents.dqn import DQN, slate_value
@@ -15,9 +15,23 @@ from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Catalog, Observation, Outcome
+from recgym.types import Arrival, Catalog, Observation, Outcome
+from recgym.users.lstm import LSTMState
 
 ITEMS, SIZE, SLOTS = 20, 6, 3
+
+
+class ModelState(LSTMState):
+    """The probe shop's memory in the shape of a user model's state."""
+
+    @property
+    def views(self) -> Tensor:
+        return self.h[:, 0]
+
+    @classmethod
+    def of(cls, views_N: Tensor) -> ModelState:
+        none_N0 = views_N.unsqueeze(-1)[:, :0]
+        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0)
 
 
 class ProbeModel(ProbeShop):
@@ -38,9 +52,15 @@ class ProbeModel(ProbeShop):
         self.log_found_I = torch.full((ITEMS,), 1 / ITEMS).log()
         self.mean_log_price = torch.tensor(10.0).log()
 
-    def encode(self, state: object) -> Tensor:
-        assert isinstance(state, ProbeState)
-        return state.views.unsqueeze(-1)
+    def init_state(self, arrival: Arrival) -> Any:
+        return ModelState.of(super().init_state(arrival).views)
+
+    def observe(self, state: Any, *seen: Any) -> Any:
+        return ModelState.of(super().observe(state, *seen).views)
+
+    def encode(self, state: Any) -> Tensor:
+        encoded: Tensor = state.h
+        return encoded
 
 
 MODEL = ProbeModel()

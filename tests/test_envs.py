@@ -22,6 +22,7 @@ from recgym.envs.single import RecEnv
 from recgym.envs.vector import RecVectorEnv
 from recgym.errors import UserError
 from recgym.rng import Purpose, key, uniform
+from recgym.spaces import NUM_SITE
 from recgym.types import Kind
 from recgym.worlds.taste import TasteShop
 
@@ -306,5 +307,5 @@ def test_a_learned_shop_is_observed_through_its_encoder() -> None:
     model = learned_shop()
     encoded, plain = RecEnv(model), RecEnv(model, observation="history")
     assert encoded.shell.core.spec.kind == "encoder" and plain.shell.core.spec.kind == "history"
-    assert encoded.observation_space.shape[0] == model.num_encoded + 2 + 7
+    assert encoded.observation_space.shape[0] == model.num_encoded + 2 + NUM_SITE
     assert not model.training

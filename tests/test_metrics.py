@@ -1,4 +1,4 @@
-"""recgym.metrics: every policy is ranked by these ratios, so they are computed a second time here."""
+"""recgym.metrics: policies are ranked by these ratios, so they are computed a second time here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""agents.replay: a ring that keeps rows together; a shifted column would train on mixed-up steps."""
+"""agents.replay: a ring that keeps rows together; a shifted column would mix up steps."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from tiny import FIT, WORLD, compose
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages, LoggingPolicy
 from recgym.logs.base import Log, ReaderBase
+from recgym.record import TrueShopLog
 from recgym.stages import (
     cart_paid,
     check_priced,
@@ -24,7 +25,6 @@ from recgym.stages import (
     prepare_model,
 )
 
-pytestmark = pytest.mark.xdist_group("stages")
 CPU = torch.device("cpu")
 SETTINGS = compose("train", *FIT, *WORLD)
 MODEL = {**SETTINGS["user_model"], "num_slots": 3}
@@ -107,10 +107,12 @@ def test_the_logging_policy_is_the_mixture_or_the_pages_of_the_log(
     log: tuple[Log, ReaderBase], tmp_path: Path, cache: Path
 ) -> None:
     # Why: the on-policy check simulates it; a log from elsewhere gives its pages alone.
-    assert isinstance(logging_policy(*log), LoggingPolicy)
-    assert isinstance(logging_policy(log[0], ReaderBase()), LoggedPages)
+    made, reader = log
+    assert isinstance(reader, TrueShopLog)
+    assert isinstance(logging_policy(made, reader, reader.true_shop()), LoggingPolicy)
+    assert isinstance(logging_policy(made, ReaderBase(), None), LoggedPages)
     bare, reader, _ = prepare_log(changed(num_sessions=60, impressions=False), cache, {})
-    assert logging_policy(bare, reader) is None
+    assert logging_policy(bare, reader, None) is None
 
 
 def test_carts_by_hand(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ FIT = [
 WORLD = ["log.num_sessions=400", "log.world.num_items=30"]
 TRAIN = [
     *FIT,
-    "steps=320",
+    "steps=960",
     "num_envs=32",
     "agent.learning_starts=64",
     "agent.batch_size=32",
