@@ -25,7 +25,7 @@ from agents.sb3 import PredictPolicy
 from agents.table import policy_table
 from recgym import metrics, progress
 from recgym.build import build, keywords_of
-from recgym.cli import command
+from recgym.cli import check_numbers, command
 from recgym.errors import UserError
 from recgym.logging_policy import EmptyPages
 from recgym.logs.base import Log
@@ -331,6 +331,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError(
             "run is missing: set run=DIR, the folder that python -m agents.train printed."
         )
+    check_numbers(cfg, {"sessions": 2, "seed": 0})
     device = choose_device(cfg.device)
     begun = time.perf_counter()
     run = open_run(Path(cfg.run), device)

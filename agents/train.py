@@ -60,7 +60,7 @@ def train(
         learned = agent.learn(observation, item_NK, transition)
         observation = transition.observation
         progress.advance(core.num_envs)
-        if update % LOG_EVERY == 0:
+        if update % LOG_EVERY == 0 or update == num_updates - 1:
             taken = (update + 1) * core.num_envs
             logger.scalars("agent", learned, taken)
             logger.scalar("train/reward", transition.reward.mean(), taken)

@@ -8,6 +8,8 @@ from typing import Any
 
 from hydra.utils import get_object, instantiate
 
+from recgym.errors import UserError
+
 
 def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) -> Any:
     """What the config's ``_target_`` makes of its keywords and of ``changed``.
@@ -16,6 +18,12 @@ def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) 
     """
     # keywords that are records must not pass through Hydra: it takes dataclasses for configs
     make = instantiate(config, _convert_="all", _partial_=True, _recursive_=recursive)
+    unknown = sorted(set(make.keywords) - set(inspect.signature(make.func).parameters))
+    if unknown:
+        known = ", ".join(inspect.signature(make.func).parameters)
+        raise UserError(
+            f"{config['_target_']} takes no {', '.join(unknown)}: expected keywords among {known}."
+        )
     return make(**changed)
 
 

@@ -115,7 +115,15 @@ def _forget_pages(model: LSTMUserModel) -> None:
     weight_GX = model.lstm.get_parameter("weight_ih_l0")
     weight_GX[:, size : 2 * size] = 0.0
     weight_GX[:, 2 * size + CLICK_TALLY] = 0.0
-    for head in (model.query, model.bias, model.upper, model.slope, model.gap_mean):
+    heads = (
+        model.query,
+        model.bias,
+        model.upper,
+        model.slope,
+        model.usual_slope,
+        model.gap_mean,
+    )
+    for head in heads:
         head.weight[:, wide - NUM_TALLIES + CLICK_TALLY] = 0.0
 
 
@@ -124,6 +132,10 @@ def _set_constants(model: LSTMUserModel) -> None:
     model.position.copy_(-POSITION_DECAY * place_K.to(model.position).log2())
     model.slope.weight[0] = 0.0
     model.slope.bias[0] = NO_SLOPE
+    model.usual_slope.weight[0] = 0.0
+    model.usual_slope.bias[0] = 0.0
+    model.bias.weight[4:] = 0.0  # a click sells like a find: no log without pages tells them apart
+    model.bias.bias[4:] = 0.0
     model.fatigue.fill_(0.0)
     model.page_weight.fill_(0.0)
     model.dissimilarity.fill_(DISSIMILARITY)
