@@ -18,15 +18,27 @@ def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) 
     """
     # keywords that are records must not pass through Hydra: it takes dataclasses for configs
     make = instantiate(config, _convert_="all", _partial_=True, _recursive_=recursive)
-    unknown = sorted(set(make.keywords) - set(inspect.signature(make.func).parameters))
+    known = _keywords(make.func)
+    unknown = sorted(set(make.keywords) - known) if known else []
     if unknown:
-        known = ", ".join(inspect.signature(make.func).parameters)
         raise UserError(
-            f"{config['_target_']} takes no {', '.join(unknown)}: expected keywords among {known}."
+            f"{config['_target_']} takes no {', '.join(unknown)}: expected keywords among "
+            f"{', '.join(sorted(known))}."
         )
     return make(**changed)
 
 
 def keywords_of(config: Mapping[str, Any]) -> set[str]:
     """Names of the keywords that the config's ``_target_`` takes."""
-    return set(inspect.signature(get_object(config["_target_"])).parameters)
+    return _keywords(get_object(config["_target_"]))
+
+
+def _keywords(target: Any) -> set[str]:
+    """Names of the keywords; empty where Python cannot tell or any is taken."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # some builtin types have no signature
+        return set()
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return set()
+    return set(parameters)

@@ -60,3 +60,9 @@ def test_auto_takes_what_there_is() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="use device='auto'"):
             choose_device("cuda")
+
+
+def test_a_keyword_that_a_target_does_not_take_is_one_sentence() -> None:
+    # Why: `+agent.foo=3` must not end in a traceback after the fit.
+    with pytest.raises(UserError, match=r"Random takes no foo: expected keywords among num_slots"):
+        build({"_target_": "agents.baselines.Random", "num_slots": 2, "foo": 3})
