@@ -5,12 +5,14 @@ The policy *nothing* is `recgym.logging_policy.EmptyPages`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from recgym import choice, rng
+from recgym import choice, organic, rng
 from recgym.rng import Purpose
-from recgym.types import Observation, Page, Record, Response, Visit
+from recgym.types import Observation, Page, Visit
 from recgym.users.base import Shoppers
 
 
@@ -24,7 +26,7 @@ class Random:
         """Items [N, K], a function of (lane seed, session, page)."""
         who = observation.arrival
         key_N = rng.key(who.seed, who.session, observation.visit.page_number, Purpose.POLICY)
-        u_NI = rng.uniform(key_N, observation.price.shape[1], observation.price.dtype)
+        u_NI = rng.uniform(key_N, observation.catalog.num_items, observation.feature.dtype)
         return top_k(u_NI, observation.eligible, self.num_slots)
 
 
@@ -36,7 +38,7 @@ class Popular:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the most viewed first."""
-        views_NI = self.views_I.to(observation.price).expand_as(observation.price)
+        views_NI = self.views_I.to(observation.feature).expand_as(observation.eligible)
         return top_k(views_NI, observation.eligible, self.num_slots)
 
 
@@ -58,30 +60,39 @@ class Greedy:
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
-        assert observation.encoder is not None
-        click_NI = click_alone(
-            self.model, observation.encoder, observation.visit, observation.price
-        )
-        after = self.model.after(observation.encoder, None, observation.price, True)
+        reading, price_NI = self.model.read(observation.encoder), observation.price
+        click_NI = click_alone(self.model, reading, observation.visit, price_NI)
+        after = self.model.after(reading, None, price_NI, True)
         buy_NI = torch.sigmoid(after.buy)
         sold_NI = buy_NI + (1.0 - buy_NI) * torch.sigmoid(after.cart) * self.cart_paid
-        score_NI = click_NI * sold_NI * observation.price
-        return top_k(score_NI, observation.eligible, self.num_slots)
+        return top_k(click_NI * sold_NI * price_NI, observation.eligible, self.num_slots)
 
 
-def empty_page_response(model: Shoppers, state: Record, visit: Visit) -> Response:
+def empty_page_law(model: Shoppers, reading: Any, visit: Visit) -> choice.Law:
     """How shoppers would answer an empty page."""
-    none_N0 = visit.recent_item[:, :0]
-    return model.respond(state, Page(none_N0, visit.cart_price[:, :0]), visit)
+    empty = Page(visit.recent_item[:, :0], visit.cart_price[:, :0])
+    return choice.law(model.respond(reading, empty, visit), visit)
 
 
-def click_alone(model: Shoppers, state: Record, visit: Visit, price_NI: Tensor) -> Tensor:
-    """P(click | an item is viewed) of each item shown alone in the first slot, [N, I]."""
-    response = empty_page_response(model, state, visit)
+def alone(
+    model: Shoppers, reading: Any, law: choice.Law, visit: Visit, price_NI: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mass that each item adds, and that it takes over, shown alone in the first slot, [N, I].
+
+    ``law`` is that of the empty page.
+    """
+    found_NI = organic.probabilities(law.response.organic)
+    log_found_NI = found_NI.clamp(min=torch.finfo(found_NI.dtype).tiny).log()
     added_NI, kept_NI = choice.nest(
-        response.organic, model.appeal(state, visit, price_NI), response.dissimilarity
+        log_found_NI, model.appeal(reading, visit, price_NI), law.response.dissimilarity
     )
-    taken_NI = response.organic.exp() * (1.0 - kept_NI)
+    return added_NI, found_NI * (1.0 - kept_NI)
+
+
+def click_alone(model: Shoppers, reading: Any, visit: Visit, price_NI: Tensor) -> Tensor:
+    """P(click | an item is viewed) of each item shown alone in the first slot, [N, I]."""
+    law = empty_page_law(model, reading, visit)
+    added_NI, taken_NI = alone(model, reading, law, visit, price_NI)
     return (added_NI + taken_NI) / (1.0 + added_NI)
 
 

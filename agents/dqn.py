@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from agents.baselines import empty_page_response, top_k
+from agents.baselines import alone, empty_page_law, top_k
 from agents.replay import Replay
-from recgym import choice, rng
+from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
 from recgym.rng import Purpose
@@ -191,21 +191,21 @@ class DQN:
 
     def _outlook(self, observation: Observation) -> Outlook:
         """What the user model says of every item, were it shown alone."""
-        state, visit, price_NI = observation.encoder, observation.visit, observation.price
-        assert isinstance(state, LSTMState)
-        response = empty_page_response(self.user_model, state, visit)
-        added_NI, kept_NI = choice.nest(
-            response.organic,
-            self.user_model.appeal(state, visit, price_NI),
-            response.dissimilarity,
-        )
-        possible = choice.admissible(response, visit.page_number, visit.cart_count())
+        visit, price_NI = observation.visit, observation.price
+        reading = self.user_model.read(self._state(observation))
+        law = empty_page_law(self.user_model, reading, visit)
+        added_NI, taken_NI = alone(self.user_model, reading, law, visit, price_NI)
         return Outlook(
-            go_on=choice.upper(possible)[:, Kind.VIEW],
+            go_on=law.upper[:, int(Kind.VIEW)].exp(),
             added=added_NI,
-            taken=response.organic.exp() * (1.0 - kept_NI),
-            sold=self._sold(self.user_model.after(state, None, price_NI, True), price_NI),
+            taken=taken_NI,
+            sold=self._sold(self.user_model.after(reading, None, price_NI, True), price_NI),
         )
+
+    @staticmethod
+    def _state(observation: Observation) -> LSTMState:
+        assert isinstance(observation.encoder, LSTMState)
+        return observation.encoder
 
     def _sold(self, after: AfterLogits, price_NJ: Tensor) -> Tensor:
         """Sales features of items, [N, J, NUM_SALES].
@@ -224,7 +224,7 @@ class DQN:
         key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
         u_NK = rng.uniform(key_N, 2 * self.num_slots, torch.float64)
         coin_NK, pick_NK = u_NK[:, : self.num_slots], u_NK[:, self.num_slots :]
-        random_NK = (pick_NK * observation.price.shape[1]).long()
+        random_NK = (pick_NK * observation.catalog.num_items).long()
         return torch.where(coin_NK < self._epsilon(), random_NK, item_NK)
 
     def _epsilon(self) -> float:
@@ -249,10 +249,10 @@ class DQN:
     def _store(self, observation: Observation, transition: Transition) -> None:
         event, following = transition.outcome.event, transition.final_observation
         clicked_N = event.slot >= 0
-        state, item_N1 = observation.encoder, event.item.clamp(min=0).unsqueeze(-1)
-        assert isinstance(state, LSTMState)
-        price_N1 = event.price.unsqueeze(-1)
-        sold_NF = self._sold(self.user_model.after(state, item_N1, price_N1, True), price_N1)[:, 0]
+        reading = self.user_model.read(self._state(observation))
+        item_N1, price_N1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
+        after = self.user_model.after(reading, item_N1, price_N1, True)
+        sold_NF = self._sold(after, price_N1)[:, 0]
         outlook = self._outlook(following)
         best_NC = self._score(following, outlook).topk(self.num_candidates, -1).indices
         index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)

@@ -118,9 +118,11 @@ class PredictPolicy:
         """Items to show, [N, K]; action value I and items that are not eligible give -1."""
         feature = observation.feature.cpu().numpy().astype(np.float32)
         action, _ = self.model.predict(feature, deterministic=not explore)
-        item_NK = torch.from_numpy(np.asarray(action, dtype=np.int64)).to(observation.price.device)
+        item_NK = torch.from_numpy(np.asarray(action, dtype=np.int64)).to(
+            observation.eligible.device
+        )
         item_NK = item_NK.view(len(feature), -1)
-        num_items = observation.price.shape[1]
+        num_items = observation.catalog.num_items
         shown_NK = observation.eligible.gather(-1, item_NK.clamp(max=num_items - 1))
         shown_NK = shown_NK & (item_NK < num_items)
         return torch.where(shown_NK, item_NK, torch.full_like(item_NK, -1))

@@ -14,72 +14,75 @@ two pages give the same organic finds under the same noise.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from recgym import organic
 from recgym.rng import pick
-from recgym.types import Event, Kind, Record, Response
+from recgym.types import Event, Kind, Record, Response, Visit
 
 
 @dataclass(frozen=True)
-class Shares(Record):
-    """Masses of the lower level, relative to an empty page's mass of 1."""
+class Law(Record):
+    """The law of one page's choice: a `Response`, weighed once for all that is asked of it.
 
+    Masses of the lower level are relative to an empty page's mass of 1.
+    """
+
+    response: Response
+    upper: Tensor  # [N, 3] log-probability of leave, checkout and going on, in the order of Kind
     twin: Tensor  # [N, K] organic mass of each shown item on an empty page
     added: Tensor  # [N, K] what each slot's nest gains by being shown
     kept: Tensor  # [N, K] in [0, 1], share of the twin's mass that the page does not take over
     attraction: Tensor  # [N] log(1 + sum of added): the page's added attraction
 
+    def taken(self) -> Tensor:
+        """Organic mass that each slot takes over, [N, K]."""
+        return self.twin * (1.0 - self.kept)
+
 
 def nest(log_twin: Tensor, slot: Tensor, dissimilarity: Tensor) -> tuple[Tensor, Tensor]:
-    """(added, kept) of a nest with these two log-masses, any shape; see `Shares`."""
+    """(added, kept) of a nest with these two log-masses, any shape; see `Law`."""
     d = dissimilarity
     gain = d * torch.logaddexp(log_twin / d, slot / d) - log_twin
     return log_twin.exp() * torch.expm1(gain), (gain * (1.0 - 1.0 / d)).exp()
 
 
-def shares(response: Response) -> Shares:
-    """What the page adds and takes over. An empty slot adds and takes nothing."""
+def law(response: Response, visit: Visit) -> Law:
+    """The law of the choice in this visit. An empty slot adds and takes nothing.
+
+    A session begins with its first view, and only a filled cart can be paid.
+    """
     filled_NK = response.page_item >= 0
-    log_twin_NK = response.organic.gather(-1, response.page_item.clamp(min=0))
+    log_twin_NK = organic.log_prob(response.organic, response.page_item.clamp(min=0))
     # an empty slot has v = -inf: replaced before the arithmetic, since inf - inf poisons gradients
-    slot_NK = torch.where(filled_NK, response.slot, torch.zeros_like(response.slot))
+    slot_NK = response.slot.masked_fill(~filled_NK, 0.0)
     added_NK, kept_NK = nest(log_twin_NK, slot_NK, response.dissimilarity)
-    added_NK = torch.where(filled_NK, added_NK, torch.zeros_like(added_NK))
-    kept_NK = torch.where(filled_NK, kept_NK, torch.ones_like(kept_NK))
-    return Shares(log_twin_NK.exp(), added_NK, kept_NK, torch.log1p(added_NK.sum(-1)))
-
-
-def admissible(response: Response, page_number_N: Tensor, cart_count_N: Tensor) -> Response:
-    """A session begins with its first view, and only a filled cart can be paid."""
-    never = torch.full_like(response.leave, -torch.inf)
-    first_N, filled_N = page_number_N == 0, cart_count_N > 0
-    return dataclasses.replace(
-        response,
-        leave=torch.where(first_N, never, response.leave),
-        checkout=torch.where(filled_N, response.checkout, never),
+    added_NK = added_NK.masked_fill(~filled_NK, 0.0)
+    attraction_N = torch.log1p(added_NK.sum(-1))
+    upper_N3 = torch.stack(
+        [
+            response.leave.masked_fill(visit.page_number == 0, -torch.inf),
+            response.checkout.masked_fill(visit.cart_count() == 0, -torch.inf),
+            response.page_weight * attraction_N,
+        ],
+        -1,
+    )
+    return Law(
+        response=response,
+        upper=upper_N3.log_softmax(-1),
+        twin=log_twin_NK.exp(),
+        added=added_NK,
+        kept=kept_NK.masked_fill(~filled_NK, 1.0),
+        attraction=attraction_N,
     )
 
 
-def upper_log_prob(response: Response, attraction_N: Tensor) -> Tensor:
-    """Log-probabilities of leave, checkout and going on, [N, 3] in the order of `Kind`."""
-    go_on_N = response.page_weight * attraction_N
-    return torch.stack([response.leave, response.checkout, go_on_N], -1).log_softmax(-1)
-
-
-def upper(response: Response) -> Tensor:
-    """Probabilities of leave, checkout and going on, [N, 3]."""
-    return upper_log_prob(response, shares(response).attraction).exp()
-
-
-def slot_given_view(response: Response) -> Tensor:
+def slot_given_view(law: Law) -> Tensor:
     """P(slot k is clicked | an item is viewed), [N, K]."""
-    part = shares(response)
-    mass_NK = part.added + part.twin * (1.0 - part.kept)
-    return mass_NK * (-part.attraction).exp().unsqueeze(-1)
+    return (law.added + law.taken()) * (-law.attraction).exp().unsqueeze(-1)
 
 
 @dataclass(frozen=True)
@@ -92,43 +95,36 @@ class ChoiceProbs(Record):
     slot: Tensor  # [N, K]
 
 
-def probabilities(response: Response) -> ChoiceProbs:
-    """The whole distribution of the choice."""
-    part = shares(response)
-    upper_N3 = upper_log_prob(response, part.attraction).exp()
-    go_on_N1 = (upper_N3[:, Kind.VIEW] * (-part.attraction).exp()).unsqueeze(-1)
-    slot_NK = part.added + part.twin * (1.0 - part.kept)
-    taken_NK = part.twin * (1.0 - part.kept)
-    organic_NI = response.organic.exp()
-    organic_NI = organic_NI.scatter_add(-1, response.page_item.clamp(min=0), -taken_NK)
+def probabilities(law: Law) -> ChoiceProbs:
+    """The whole distribution of the choice, over all of the catalogue."""
+    upper_N3, taken_NK = law.upper.exp(), law.taken()
+    go_on_N1 = (upper_N3[:, int(Kind.VIEW)] * (-law.attraction).exp()).unsqueeze(-1)
+    found_NI = organic.probabilities(law.response.organic)
+    found_NI = found_NI.scatter_add(-1, law.response.page_item.clamp(min=0), -taken_NK)
     return ChoiceProbs(
-        upper_N3[:, Kind.LEAVE],
-        upper_N3[:, Kind.CHECKOUT],
-        organic_NI * go_on_N1,
-        slot_NK * go_on_N1,
+        upper_N3[:, int(Kind.LEAVE)],
+        upper_N3[:, int(Kind.CHECKOUT)],
+        found_NI * go_on_N1,
+        (law.added + taken_NK) * go_on_N1,
     )
 
 
-def log_prob(response: Response, event: Event) -> Tensor:
+def log_prob(law: Law, event: Event) -> Tensor:
     """Log-likelihood of the events' choices, [N]."""
-    part = shares(response)
-    upper_N3 = upper_log_prob(response, part.attraction)
-    upper_N = upper_N3.gather(-1, event.kind.unsqueeze(-1)).squeeze(-1)
-    item_N1 = event.item.clamp(min=0).unsqueeze(-1)
-    found_N = response.organic.gather(-1, item_N1).squeeze(-1)
-    if response.page_item.shape[-1] > 0:
-        twin_shown_NK = (response.page_item == item_N1) & (response.page_item >= 0)
-        kept_N = torch.where(twin_shown_NK, part.kept, torch.ones_like(part.kept)).prod(-1)
+    upper_N = law.upper.gather(-1, event.kind.unsqueeze(-1)).squeeze(-1)
+    item_N1, page_item_NK = event.item.clamp(min=0).unsqueeze(-1), law.response.page_item
+    lower_N = organic.log_prob(law.response.organic, item_N1).squeeze(-1)
+    if page_item_NK.shape[-1] > 0:
+        twin_shown_NK = (page_item_NK == item_N1) & (page_item_NK >= 0)
+        kept_N = torch.where(twin_shown_NK, law.kept, torch.ones_like(law.kept)).prod(-1)
         # kept may be 0 to rounding where an organic twin was chosen all the same
         tiny = torch.finfo(kept_N.dtype).tiny
-        mass_NK = part.added + part.twin * (1.0 - part.kept)
+        mass_NK = law.added + law.taken()
         slot_N = mass_NK.gather(-1, event.slot.clamp(min=0).unsqueeze(-1)).squeeze(-1)
         lower_N = torch.where(
-            event.slot >= 0, slot_N.clamp(min=tiny).log(), found_N + kept_N.clamp(min=tiny).log()
+            event.slot >= 0, slot_N.clamp(min=tiny).log(), lower_N + kept_N.clamp(min=tiny).log()
         )
-        lower_N = lower_N - part.attraction
-    else:
-        lower_N = found_N
+        lower_N = lower_N - law.attraction
     return upper_N + torch.where(event.kind == int(Kind.VIEW), lower_N, torch.zeros_like(lower_N))
 
 
@@ -138,29 +134,29 @@ class Draws(Record):
 
     upper: Tensor
     from_page: Tensor
-    organic: Tensor
+    category: Tensor
+    latent: Tensor
+    item: Tensor
     take_over: Tensor
     slot: Tensor
 
 
-def sample(response: Response, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+def sample(law: Law, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     """Draw (kind, item, slot), each [N] int64; item and slot are -1 where there is none."""
-    part = shares(response)
-    upper_N3 = upper_log_prob(response, part.attraction).exp()
     # order leave, checkout, go on reversed: the page moves only the edges next to "leave"
-    kind_N = int(Kind.VIEW) - pick(upper_N3.flip(-1), draws.upper)
-    item_N = pick(response.organic.exp(), draws.organic)
-    slot_N = torch.full_like(item_N, -1)
-    if response.page_item.shape[-1] > 0:
-        match_NK = response.page_item == item_N.unsqueeze(-1)
-        kept_N = torch.where(match_NK, part.kept, torch.ones_like(part.kept)).prod(-1)
-        taken_N = draws.take_over >= kept_N
-        slot_N = torch.where(taken_N, match_NK.int().argmax(-1), slot_N)
-        added_N = draws.from_page < -torch.expm1(-part.attraction)
-        picked_N = pick(part.added, draws.slot)
-        slot_N = torch.where(added_N, picked_N, slot_N)
-        shown_N = response.page_item.gather(-1, slot_N.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        item_N = torch.where(slot_N >= 0, shown_N, item_N)
-    viewed_N = kind_N == int(Kind.VIEW)
-    none_N = torch.full_like(item_N, -1)
-    return kind_N, torch.where(viewed_N, item_N, none_N), torch.where(viewed_N, slot_N, none_N)
+    kind_N = int(Kind.VIEW) - pick(law.upper.exp().flip(-1), draws.upper)
+    not_viewed_N = kind_N != int(Kind.VIEW)
+    found = law.response.organic
+    item_N = organic.draw(found, draws.category, draws.latent, draws.item)
+    page_item_NK = law.response.page_item
+    if page_item_NK.shape[-1] == 0:
+        return kind_N, item_N.masked_fill(not_viewed_N, -1), torch.full_like(item_N, -1)
+    # an item stands on a page once at most: its slot, and what that slot leaves of its mass
+    match_NK = page_item_NK == item_N.unsqueeze(-1)
+    taken_NK = match_NK & (draws.take_over.unsqueeze(-1) >= law.kept)
+    added_N = draws.from_page < -torch.expm1(-law.attraction)
+    slot_N = torch.where(added_N, pick(law.added, draws.slot), taken_NK.int().argmax(-1))
+    slot_N = slot_N.masked_fill(~(added_N | taken_NK.any(-1)) | not_viewed_N, -1)
+    shown_N = page_item_NK.gather(-1, slot_N.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    item_N = torch.where(slot_N >= 0, shown_N, item_N)
+    return kind_N, item_N.masked_fill(not_viewed_N, -1), slot_N

@@ -36,6 +36,8 @@ class Purpose(IntEnum):
     POLICY = 10  # a policy's own draws
     COMPONENT = 11  # which part of a logging mixture
     EXPLORE = 12  # a learner's exploration
+    CATEGORY = 13  # in which category the search goes on
+    LATENT = 14  # which latent class of taste it follows there
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -50,13 +52,21 @@ def mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
+def session_key(seed_N: Tensor, session_N: Tensor) -> Tensor:
+    """The part of a key that a whole session shares, [N] int64."""
+    return mix(mix(seed_N + GOLDEN_GAMMA) + session_N * GOLDEN_GAMMA + 1)
+
+
+def page_keys(session_N: Tensor, page_N: Tensor | int, purpose_P1: Tensor | int) -> Tensor:
+    """From session keys the key of each page and purpose, [N], or [P, N] for a column of them."""
+    # a page given as an int becomes int64 first: Python's own product would not wrap around
+    page_N = page_N if isinstance(page_N, Tensor) else torch.zeros_like(session_N) + page_N
+    return mix(mix(session_N + page_N * GOLDEN_GAMMA + 2) ^ (purpose_P1 + 1))
+
+
 def key(seed_N: Tensor, session_N: Tensor, page_N: Tensor | int, purpose: Purpose) -> Tensor:
     """A 64-bit word for each lane, [N] int64."""
-    x = mix(seed_N + GOLDEN_GAMMA)
-    x = mix(x + session_N * GOLDEN_GAMMA + 1)
-    # a page given as an int becomes int64 first: Python's own product would not wrap around
-    x = mix(x + (torch.zeros_like(x) + page_N) * GOLDEN_GAMMA + 2)
-    return mix(x ^ (int(purpose) + 1))
+    return page_keys(session_key(seed_N, session_N), page_N, int(purpose))
 
 
 def uniform(key_N: Tensor, count: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -79,11 +89,10 @@ def normal(key_N: Tensor, count: int | None = None, dtype: torch.dtype = torch.f
 def pick(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
     """Index drawn in proportion to non-negative weights by inverting their sum, [N] int64.
 
-    One uniform a lane and options in a fixed order, so that equal weights give equal draws.
+    One uniform a lane and options in a fixed order, so that equal weights give equal draws. As
+    uniforms are multiples of 2^-24 below 1, u * total stays below the total after rounding too, and
+    the option found is one of positive weight (where there is one: the sum must not be 0).
     """
     cdf_NJ = weight_NJ.cumsum(-1)
-    total_N = cdf_NJ[:, -1]
-    # rounding may lift u * total to the total itself, past the last option of positive weight
-    target_N = torch.minimum(u_N * total_N, torch.nextafter(total_N, torch.zeros_like(total_N)))
-    index_N = torch.searchsorted(cdf_NJ, target_N.unsqueeze(-1), right=True).squeeze(-1)
-    return index_N.clamp(max=weight_NJ.shape[-1] - 1)
+    target_N1 = u_N.unsqueeze(-1) * cdf_NJ[:, -1:]
+    return torch.searchsorted(cdf_NJ, target_N1, right=True).squeeze(-1)

@@ -69,6 +69,7 @@ class ObservationSpec:
             )
         self.simulator, self.kind = simulator, kind
         self.catalog, self.unit = simulator.catalog, simulator.catalog.price.mean()
+        self._eligible_I = torch.ones_like(self.catalog.category, dtype=torch.bool)
         num_profile = simulator.reset(*_one_lane(self.catalog.category)).arrival.profile.shape[1]
         if kind == "encoder":
             assert isinstance(simulator.encoder, Encoder)
@@ -85,14 +86,13 @@ class ObservationSpec:
             parts.append(self.simulator.encoder.encode(state.encoder))
         else:
             parts.append(self._history(state.visit))
-        price_NI = self.catalog.price_at(state.visit.time_ms)
         return Observation(
             feature=torch.cat(parts, -1),
             visit=state.visit,
-            price=price_NI,
-            eligible=torch.ones_like(price_NI, dtype=torch.bool),
+            eligible=self._eligible_I.expand(len(state.noise), -1),
             encoder=state.encoder,
             arrival=state.arrival,
+            catalog=self.catalog,
         )
 
     def _history(self, visit: Visit) -> Tensor:

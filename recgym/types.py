@@ -2,8 +2,8 @@
 
 Dims, once: N lanes · B sessions · T steps · S steps of all sessions · K slots · I items ·
 C categories · E item features · P profile features · H hidden · O observation · L remembered
-events · R remembered impressions · M cart places · D days. Local tensors of two or more dims end
-in their letters (``price_NK``).
+events · R remembered impressions · M cart places · Z latent classes · D days. Local tensors of two
+or more dims end in their letters (``price_NK``).
 """
 
 from __future__ import annotations
@@ -65,7 +65,22 @@ class Record:
 
     def lanes(self, index: Tensor | slice) -> Self:
         """The record of the lanes in ``index``; a scalar field is shared by all."""
-        return self._map(lambda x: x[index] if x.dim() else x)
+        changed = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Record) or (isinstance(value, Tensor) and value.dim()):
+                changed[field.name] = (
+                    value.lanes(index) if isinstance(value, Record) else value[index]
+                )
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+
+class Shared(Record):
+    """A record that belongs to all lanes: to pick lanes leaves it as it is."""
+
+    def lanes(self, index: Tensor | slice) -> Self:
+        """Itself."""
+        return self
 
 
 R = TypeVar("R", bound=Record)
@@ -84,7 +99,7 @@ def where(mask_N: Tensor, first: R, second: R) -> R:
 
 
 @dataclass(frozen=True)
-class Catalog(Record):
+class Catalog(Shared):
     """What a site knows of its items. Row i of each tensor is item i."""
 
     price: Tensor  # [D, I] float, currency units in force on each simulated day; 1 if unknown
@@ -101,7 +116,12 @@ class Catalog(Record):
 
     def price_at(self, time_ms_N: Tensor) -> Tensor:
         """Prices in force at each lane's time, [N, I]."""
-        return self.price[self.day(time_ms_N)]
+        return self.price.index_select(0, self.day(time_ms_N))
+
+    def price_of(self, item_NJ: Tensor, time_ms_N: Tensor) -> Tensor:
+        """Prices of these items in force at each lane's time, [N, J]."""
+        row_NJ = (self.day(time_ms_N) * self.num_items).unsqueeze(-1) + item_NJ
+        return self.price.flatten().index_select(0, row_NJ.flatten()).view(item_NJ.shape)
 
     def day(self, time_ms_N: Tensor) -> Tensor:
         """Row of ``price`` for each lane's time, [N] int64."""
@@ -140,10 +160,23 @@ class Visit(Record):
     cart_item: Tensor  # [N, M] int64, -1 for a free place
     cart_price: Tensor  # [N, M] float, price x quantity of each place of the cart
     recent_item: Tensor  # [N, R] int64, items of the last pages shown, newest first, -1 if none
-    history_item: Tensor  # [N, L] int64, items viewed, newest first, -1 if none
-    history_slot: Tensor  # [N, L] int64, slots they were clicked in, -1 if found alone
-    history_after: Tensor  # [N, L] int64, what followed each view
+    history: Tensor  # [N, 3, L] int64, see the properties below
     history_gap: Tensor  # [N, L] float, seconds before each view
+
+    @property
+    def history_item(self) -> Tensor:
+        """Items viewed, newest first, -1 if none, [N, L] int64."""
+        return self.history[:, 0]
+
+    @property
+    def history_slot(self) -> Tensor:
+        """Slots they were clicked in, -1 if found alone, [N, L] int64."""
+        return self.history[:, 1]
+
+    @property
+    def history_after(self) -> Tensor:
+        """What followed each view, an After, -1 if none, [N, L] int64."""
+        return self.history[:, 2]
 
     def cart_count(self) -> Tensor:
         """Items in the cart, [N] int64."""
@@ -155,6 +188,27 @@ class Visit(Record):
 
 
 @dataclass(frozen=True)
+class ItemTable(Shared):
+    """P(item | its category, latent class): made by `recgym.organic.item_table`."""
+
+    category: Tensor  # [I] int64
+    share: Tensor  # [I, Z] float, adds up to 1 over the items of a category
+    num_categories: int
+    open: Tensor  # [C] float, 0 for a category that holds items, -inf for one that does not
+    order: Tensor  # [I] int64, items by category
+    edge: Tensor  # [Z * I] float64, rising: z * C + category + cumulative share; [0] in a fit
+
+
+@dataclass(frozen=True)
+class Organic(Record):
+    """What is found alone: first the category, then the item. See `recgym.organic`."""
+
+    category: Tensor  # [N, C] log-probability
+    latent: Tensor  # [N, Z] probability of each latent class
+    table: ItemTable
+
+
+@dataclass(frozen=True)
 class Response(Record):
     """How a shopper would answer a page: all that is needed to draw, or to score, a choice.
 
@@ -163,7 +217,7 @@ class Response(Record):
 
     leave: Tensor  # [N] logit, going on = 0 on a page that adds nothing
     checkout: Tensor  # [N] logit, -inf where the cart is empty
-    organic: Tensor  # [N, I] log-probability of each item found alone
+    organic: Organic  # which item is found alone
     slot: Tensor  # [N, K] log-mass of each slot, -inf if empty
     page_item: Tensor  # [N, K] int64, the page answered
     page_weight: Tensor  # [] in [0, 1], weight of the page's added attraction in going on
@@ -192,10 +246,15 @@ class Observation(Record):
 
     feature: Tensor  # [N, O] float, the flat observation of the Gymnasium environments
     visit: Visit
-    price: Tensor  # [N, I] float, prices in force
-    eligible: Tensor  # [N, I] bool, items that may be shown
+    eligible: Tensor  # [N, I] bool, items that may be shown; may be one row, expanded
     encoder: Record | None  # state of the fitted user model, from observable events alone
     arrival: Arrival  # a policy's own noise is a function of its seed and session
+    catalog: Catalog
+
+    @property
+    def price(self) -> Tensor:
+        """Prices in force, [N, I]: made on each call, since few policies need them all."""
+        return self.catalog.price_at(self.visit.time_ms)
 
 
 @dataclass(frozen=True)

@@ -27,28 +27,27 @@ def begin(start_ms_N: Tensor, num_slots: int, dtype: torch.dtype) -> Visit:
         cart_item=empty(CART_PLACES),
         cart_price=torch.zeros(n, CART_PLACES, dtype=dtype, device=device),
         recent_item=empty(RECENT_PAGES * num_slots),
-        history_item=empty(HISTORY),
-        history_slot=empty(HISTORY),
-        history_after=empty(HISTORY),
+        history=empty(3 * HISTORY).view(n, 3, HISTORY),
         history_gap=torch.zeros(n, HISTORY, dtype=dtype, device=device),
     )
 
 
-def _push(old_NL: Tensor, new_N: Tensor, viewed_N: Tensor) -> Tensor:
-    pushed_NL = torch.cat([new_N.unsqueeze(-1).to(old_NL.dtype), old_NL[:, :-1]], -1)
-    return torch.where(viewed_N.unsqueeze(-1), pushed_NL, old_NL)
+def _push(old: Tensor, new: Tensor, pushed_N: Tensor) -> Tensor:
+    """``new`` in front of the last dim of ``old``, whose last entry goes, where ``pushed_N``."""
+    pushed = torch.cat([new.unsqueeze(-1), old[..., :-1]], -1)
+    return torch.where(pushed_N.view(-1, *[1] * (old.dim() - 1)), pushed, old)
 
 
 def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
     """The visit after an event, ``gap_N`` seconds later."""
     viewed_N = event.kind == int(Kind.VIEW)
     carted_N = event.after == int(After.CART)
-    paid_N = (event.kind == int(Kind.CHECKOUT)).unsqueeze(-1)
-    cart_item_NM = torch.where(paid_N, torch.full_like(visit.cart_item, -1), visit.cart_item)
-    cart_item_NM = _push(cart_item_NM, event.item, carted_N)
-    cart_price_NM = torch.where(paid_N, torch.zeros_like(visit.cart_price), visit.cart_price)
-    cart_price_NM = _push(cart_price_NM, event.price * event.quantity, carted_N)
+    paid_N1 = (event.kind == int(Kind.CHECKOUT)).unsqueeze(-1)
+    cart_item_NM = _push(visit.cart_item.masked_fill(paid_N1, -1), event.item, carted_N)
+    value_N = event.price * event.quantity
+    cart_price_NM = _push(visit.cart_price.masked_fill(paid_N1, 0.0), value_N, carted_N)
     recent_NR = torch.cat([page.item, visit.recent_item], -1)[:, : visit.recent_item.shape[-1]]
+    viewed_N3 = torch.stack([event.item, event.slot, event.after], -1)
     return Visit(
         time_ms=visit.time_ms + (gap_N * 1000.0).round().to(torch.int64),
         gap=gap_N,
@@ -56,17 +55,15 @@ def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
         cart_item=cart_item_NM,
         cart_price=cart_price_NM,
         recent_item=recent_NR,
-        history_item=_push(visit.history_item, event.item, viewed_N),
-        history_slot=_push(visit.history_slot, event.slot, viewed_N),
-        history_after=_push(visit.history_after, event.after, viewed_N),
+        history=_push(visit.history, viewed_N3, viewed_N),
         history_gap=_push(visit.history_gap, visit.gap, viewed_N),
     )
 
 
 def times_shown(item_NJ: Tensor, recent_NR: Tensor) -> Tensor:
     """How often each item stood on the last pages, [N, J] int64."""
-    same_NJR = item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)
-    return (same_NJR & (item_NJ >= 0).unsqueeze(-1)).sum(-1)
+    count_NJ = (item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)).sum(-1)
+    return count_NJ.masked_fill(item_NJ < 0, 0)
 
 
 def times_shown_of_all(recent_NR: Tensor, num_items: int, dtype: torch.dtype) -> Tensor:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from recgym import rng
+from recgym import choice, organic, rng
 from recgym.rng import Purpose
-from recgym.types import DAY_MS, Arrival, Catalog, Event, Kind, Page, Record, Response, Visit
+from recgym.types import (
+    DAY_MS,
+    Arrival,
+    Catalog,
+    Event,
+    Kind,
+    Organic,
+    Page,
+    Record,
+    Response,
+    Visit,
+)
 from recgym.users.base import AfterLogits
 from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.taste import TasteShop
@@ -18,6 +30,24 @@ FOUND = (0.4, 0.3, 0.2, 0.1)  # probability of finding each item alone
 PRICE = (10.0, 20.0, 30.0, 40.0)  # on day 0; 10 % more on day 1
 APPEAL = 0.2  # mass of an item in a slot, relative to all organic items
 START_MS = 1_700_000_000_000
+
+
+def found_alone(found: tuple[float, ...], category_I: Tensor, dtype: torch.dtype) -> Organic:
+    """One lane that finds each item with these probabilities: one latent class, any category."""
+    found_I = torch.tensor(found, dtype=dtype)
+    num_categories = int(category_I.max()) + 1
+    table = organic.item_table(found_I.log().unsqueeze(-1), category_I, num_categories)
+    share_C = torch.zeros(num_categories, dtype=dtype).index_add(0, category_I, found_I)
+    return organic.organic(share_C.log().unsqueeze(0), torch.zeros(1, 1, dtype=dtype), table)
+
+
+def lanes_of(found: Organic, lanes: int) -> Organic:
+    """The same law in each of so many lanes."""
+    return dataclasses.replace(
+        found,
+        category=found.category.expand(lanes, -1),
+        latent=found.latent.expand(lanes, -1),
+    )
 
 
 @dataclass(frozen=True)
@@ -44,26 +74,29 @@ class ProbeShop:
             start_ms=START_MS,
             num_categories=2,
         )
-        self.log_found_I = torch.tensor(FOUND, dtype=dtype).log()
+        self.found = found_alone(FOUND, self.catalog.category, dtype)
         self.log_appeal = torch.tensor(appeal, dtype=dtype).log()
         self.page_weight = torch.ones((), dtype=dtype)
         self.dissimilarity = torch.tensor(0.5, dtype=dtype)
 
     def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
         key_N = rng.key(seed_N, session_N, 0, Purpose.START)
-        profile_N1 = (seed_N % 2).to(self.log_found_I).unsqueeze(-1)
+        profile_N1 = (seed_N % 2).to(self.catalog.price).unsqueeze(-1)
         start_N = START_MS + (rng.uniform(key_N, dtype=torch.float64) * 2 * DAY_MS).long()
         return Arrival(seed_N, session_N, profile_N1, start_N)
 
     def init_state(self, arrival: Arrival) -> ProbeState:
         return ProbeState(torch.zeros_like(arrival.profile[:, 0]))
 
+    def read(self, state: ProbeState) -> ProbeState:
+        return state
+
     def respond(self, state: ProbeState, page: Page, visit: Visit) -> Response:
         slot_NK = torch.where(page.item >= 0, self.log_appeal, -torch.inf)
         return Response(
             leave=state.views / 2 - 1,
             checkout=torch.zeros_like(state.views),
-            organic=self.log_found_I.expand(len(state.views), -1),
+            organic=lanes_of(self.found, len(state.views)),
             slot=slot_NK,
             page_item=page.item,
             page_weight=self.page_weight,
@@ -84,7 +117,13 @@ class ProbeShop:
         return AfterLogits(cheap_NJ, cheap_NJ, torch.zeros_like(cheap_NJ))
 
     def observe(
-        self, state: ProbeState, response: Response, page: Page, event: Event, visit: Visit
+        self,
+        state: ProbeState,
+        law: choice.Law,
+        after: AfterLogits,
+        page: Page,
+        event: Event,
+        visit: Visit,
     ) -> ProbeState:
         return ProbeState(state.views + (event.kind == int(Kind.VIEW)).to(state.views))
 
@@ -112,6 +151,6 @@ def learned_shop(dtype: torch.dtype = torch.float32) -> LSTMUserModel:
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape)
     with torch.no_grad():
-        model.bias.bias[1] -= 2.0  # buying at once stays rarer than carting
+        model.head("level")[1][1] -= 2.0  # buying at once stays rarer than carting
     model.project()
     return model.to(dtype).eval()

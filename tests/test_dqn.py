@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from probe_shop import START_MS, ProbeShop
+from probe_shop import START_MS, ProbeShop, found_alone
 from torch import Tensor
 
 from agents.dqn import DQN, slate_value
@@ -49,7 +49,7 @@ class ProbeModel(ProbeShop):
             start_ms=START_MS,
             num_categories=1,
         )
-        self.log_found_I = torch.full((ITEMS,), 1 / ITEMS).log()
+        self.found = found_alone((1 / ITEMS,) * ITEMS, self.catalog.category, torch.float32)
         self.mean_log_price = torch.tensor(10.0).log()
 
     def init_state(self, arrival: Arrival) -> Any:

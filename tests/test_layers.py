@@ -20,7 +20,13 @@ LAYERS = [
         "recgym.cli",
     ],
     ["recgym.logs"],
-    ["recgym.choice", "recgym.visit", "recgym.users.base", "recgym.worlds.base"],
+    [
+        "recgym.choice",
+        "recgym.organic",
+        "recgym.visit",
+        "recgym.users.base",
+        "recgym.worlds.base",
+    ],
     ["recgym.users", "recgym.worlds"],
     [
         "recgym.simulator",

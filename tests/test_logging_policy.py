@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from probe_shop import ProbeShop
+from probe_shop import ProbeShop, found_alone
 from scipy import stats
 
 from recgym import rng
@@ -27,7 +27,7 @@ def first_pages(num: int, num_slots: int) -> tuple[LoggingPolicy, Observation]:
     shop.catalog = type(shop.catalog)(
         shop.catalog.price[:, :3], torch.zeros(3, dtype=torch.int64), torch.eye(3), 0, 1
     )
-    shop.log_found_I = shop.log_found_I[:3]
+    shop.found = found_alone((0.4, 0.3, 0.3), shop.catalog.category, torch.float32)
     spec = ObservationSpec(Simulator(shop, num_slots=num_slots), "history")
     seed = torch.arange(num)
     observation = spec.observe(spec.simulator.reset(seed, torch.zeros_like(seed)))

@@ -12,7 +12,7 @@ from probe_shop import learned_shop
 from simulated_log import Recorder, join, logging_policy, simulate
 from torch import Tensor
 
-from recgym import choice, visit
+from recgym import choice, organic, visit
 from recgym.simulator import Simulator
 from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
 from recgym.users.base import after_log_probs
@@ -69,7 +69,7 @@ def test_unrolling_gives_the_states_of_walking(logged: tuple[Sessions, Recorder,
     # Why: a fit unrolls and a simulator walks; two laws would part here first.
     sessions, _, _ = logged
     steps = gather_steps(sessions, *steps_of(sessions))
-    walked = [state for _, state, _ in walk(MODEL, steps)]
+    walked = [moment.state for moment in walk(MODEL, steps)]
     unrolled = states_before(MODEL, steps, expectations(MODEL, steps))
     for name in ("h", "context", "tally"):
         expected = torch.cat([getattr(state, name) for state in walked])
@@ -101,21 +101,19 @@ def by_hand(sessions: Sessions, b: int) -> Tensor:
     values = []
     for s in range(first, last):
         event, page = sessions.event.lanes(slice(s, s + 1)), sessions.page.lanes(slice(s, s + 1))
-        response = MODEL.respond(state, page, now)
-        response = choice.admissible(response, now.page_number, now.cart_count())
-        value = choice.log_prob(response, event)
+        reading = MODEL.read(state)
+        law = choice.law(MODEL.respond(reading, page, now), now)
+        value = choice.log_prob(law, event)
+        item, clicked = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
+        logits = MODEL.after(reading, item, event.price.unsqueeze(-1), clicked)
         if event.kind == Kind.VIEW:
-            clicked = (event.slot >= 0).unsqueeze(-1)
-            logits = MODEL.after(
-                state, event.item.unsqueeze(-1), event.price.unsqueeze(-1), clicked
-            )
             value = value + after_log_probs(logits)[0, 0, event.after]
         if s > first and event.kind != Kind.LEAVE:
             mean, std = MODEL.gap(state)
             z = (event.gap.log() - mean) / std
             value = value - 0.5 * z.square() - std.log() - 0.9189385332046727  # log sqrt(2 pi)
         values.append(value)
-        state = MODEL.observe(state, response, page, event, now)
+        state = MODEL.observe(reading, law, logits, page, event, now)
         # the gap belongs to the step it ends with: the visit learns it one step later
         gap = sessions.event.gap[s + 1 : s + 2] if s + 1 < last else torch.zeros(1, dtype=F64)
         now = visit.advance(now, page, event, gap)
@@ -161,11 +159,11 @@ def test_dearer_never_sells_more(item: int, price: float, dearer: float, seed: i
     torch.manual_seed(seed)
     model = learned_shop(F64)
     with torch.no_grad():
-        for parameter in model.slope.parameters():
+        for parameter in model.head("slope"):
             parameter.copy_(5.0 * torch.randn(parameter.shape, dtype=F64))
         item_NJ = torch.full((8, 2), item)
         price_NJ = torch.tensor([price, price * dearer], dtype=F64).expand(8, 2)
-        logits = model.after(states(model, 8), item_NJ, price_NJ, True)
+        logits = model.after(model.read(states(model, 8)), item_NJ, price_NJ, True)
         probability = after_log_probs(logits).exp()
     bought, sold = probability[..., 3], probability[..., 2:].sum(-1)
     assert bool((bought[:, 1] <= bought[:, 0] + 1e-12).all())
@@ -186,17 +184,19 @@ def test_an_item_never_met_falls_back_on_its_features() -> None:
     model.eval()
     state, begun = states(model, 5), visit.begin(torch.zeros(5, dtype=torch.int64), SLOTS, F64)
     page = Page(torch.tensor([[3, 7, 1, 2]]).expand(5, 4), torch.ones(5, 4, dtype=F64))
-    response = model.respond(state, page, begun)
-    torch.testing.assert_close(response.organic[:, 3], response.organic[:, 7])
-    after = model.after(state, page.item, page.price, True)
+    response = model.respond(model.read(state), page, begun)
+    found = organic.log_prob(response.organic, page.item)
+    torch.testing.assert_close(found[:, 0], found[:, 1])
+    after = model.after(model.read(state), page.item, page.price, True)
     for logit in after:
         torch.testing.assert_close(logit[:, 0], logit[:, 1])
         assert not torch.equal(logit[:, 0], logit[:, 2])
     model.item_own[3] += 9.0
     model.item_bias[3] += 9.0
     model.eval()
-    again = model.respond(state, page, begun)
-    assert torch.equal(again.organic, response.organic) and torch.equal(again.slot, response.slot)
+    again = model.respond(model.read(state), page, begun)
+    assert torch.equal(organic.log_prob(again.organic, page.item), found)
+    assert torch.equal(again.slot, response.slot)
 
 
 @pytest.mark.parametrize("name", ["learned", "true"])
@@ -211,10 +211,11 @@ def test_appeal_is_the_mass_of_a_page_of_one_item(name: str) -> None:
         item_NK = torch.tensor([5, 6, 7, 8]) + page_number
         state, _ = simulator.step(state, simulator.page(state, item_NK.expand(6, 4)))
     price_NI = simulator.catalog.price_at(state.visit.time_ms)
-    appeal_NI = shop.appeal(state.user, state.visit, price_NI)  # type: ignore[arg-type]
+    reading = shop.read(state.user)  # type: ignore[arg-type]
+    appeal_NI = shop.appeal(reading, state.visit, price_NI)
     for item in range(40):
         page = simulator.page(state, torch.full((6, 1), item))
-        slot_N1 = shop.respond(state.user, page, state.visit).slot  # type: ignore[arg-type]
+        slot_N1 = shop.respond(reading, page, state.visit).slot
         torch.testing.assert_close(slot_N1[:, 0], appeal_NI[:, item], rtol=0, atol=1e-10)
 
 

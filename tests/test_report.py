@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from probe_shop import START_MS, learned_shop
+from probe_shop import START_MS, found_alone, learned_shop
 from simulated_log import logging_policy, simulate
 from torch import Tensor
 
-from recgym import choice
+from recgym import choice, visit
 from recgym.simulator import Simulator
 from recgym.types import After, Event, Kind, Page, Response, Sessions
 from recgym.users import report
@@ -33,6 +33,7 @@ from recgym.users.report import (
 from recgym.users.training import mean_nll
 
 MODEL = learned_shop()
+F32 = torch.float32
 
 
 def sessions_of(*viewed: str) -> Sessions:
@@ -114,17 +115,21 @@ def test_calibration_error_by_hand() -> None:
 def test_an_item_viewed_may_come_from_its_slot_or_from_search() -> None:
     # Why: by hand, twin of 0.1 and slot of 0.2 at dissimilarity 1: the nest has mass 0.3, so that
     # the page adds 0.2 to a mass of 1 and item 3 has 0.3 / 1.2, the first item 0.4 / 1.2.
+    category_I, begun = (
+        torch.zeros(4, dtype=torch.int64),
+        visit.begin(torch.zeros(1).long(), 2, F32),
+    )
     response = Response(
         leave=torch.zeros(1),
         checkout=torch.tensor([-torch.inf]),
-        organic=torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(),
+        organic=found_alone((0.4, 0.3, 0.2, 0.1), category_I, F32),
         slot=torch.tensor([[-torch.inf, math.log(0.2)]]),
         page_item=torch.tensor([[-1, 3]]),
         page_weight=torch.tensor(0.5),
         dissimilarity=torch.tensor(1.0),
     )
     expected = torch.tensor([[0.4, 0.3, 0.2, 0.3]]) / 1.2
-    torch.testing.assert_close(item_given_view(response), expected)
+    torch.testing.assert_close(item_given_view(choice.law(response, begun)), expected)
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +143,11 @@ def walked(sessions: Sessions, row_B: Tensor) -> dict[int, tuple[float, int, flo
     """Of each view, one by one: log-probability, rank, P(cart or buy) and P(buy)."""
     found = {}
     steps = gather_steps(sessions, cart_counts(sessions), row_B)
-    for now, state, response in walk(MODEL, steps):
-        chance = choice.probabilities(response)
+    for moment in walk(MODEL, steps):
+        now, chance = moment.steps, choice.probabilities(moment.law)
         item_n1, price_n1 = now.event.item.clamp(min=0)[:, None], now.event.price[:, None]
-        after = MODEL.after(state, item_n1, price_n1, (now.event.slot >= 0)[:, None])
+        reading = MODEL.read(moment.state)
+        after = MODEL.after(reading, item_n1, price_n1, (now.event.slot >= 0)[:, None])
         after_n4 = after_log_probs(after).exp()[:, 0]
         for n in range(len(now.step)):
             if now.event.kind[n] != Kind.VIEW:

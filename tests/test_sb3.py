@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,9 @@ def test_predictions_become_items() -> None:
     observation = core.reset(0)
     assert PredictPolicy(Constant([1, 4, 0])).act(observation).tolist() == [[1, -1, 0]] * 2
     assert PredictPolicy(Constant(2)).act(observation).tolist() == [[2], [2]]
-    observation.eligible[:, 1] = False
+    eligible = observation.eligible.clone()
+    eligible[:, 1] = False
+    observation = dataclasses.replace(observation, eligible=eligible)
     assert PredictPolicy(Constant([1, 4, 0])).act(observation).tolist() == [[-1, -1, 0]] * 2
 
 

@@ -153,7 +153,9 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
 
 
 def _masked(values: dict[str, Array], present: Array) -> dict[str, Any]:
-    """Gymnasium's vector infos: zero where absent, beside a mask of what is present."""
+    """Gymnasium's vector infos: zero where absent, beside a mask; nothing where all are absent."""
+    if not present.any():
+        return {}
     info: dict[str, Any] = {}
     for name, value in values.items():
         of_lane = present.reshape(-1, *[1] * (value.ndim - 1))

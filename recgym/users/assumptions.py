@@ -14,8 +14,9 @@ from torch import Tensor
 
 from recgym import choice
 from recgym.errors import UserError
+from recgym.organic import probabilities
 from recgym.simulator import Simulator
-from recgym.types import Kind, Response
+from recgym.types import Kind
 from recgym.users.lstm import MAX_SLOTS, NUM_TALLIES, LSTMState, LSTMUserModel
 from recgym.users.training import MAX_LOGITS
 
@@ -37,10 +38,12 @@ def assume_pages(
 ) -> dict[str, Any]:
     """Set, in place and after the fit, how the model's shoppers answer what they are shown.
 
-    f_show = rho · f_organic + sqrt(1 - rho²) · g, the items' own effects included, where g is a
-    random map whose scores spread over items as those of f_organic do, and do not correlate with
-    them. Scores are taken against the catalogue's mean item: a softmax leaves their mean over items
-    open, so that no fit of organic choice says what it should be.
+    f_show = rho · f_organic + sqrt(1 - rho²) · g, the items' own effects included, where f_organic
+    is the log-probability of being found (of it the personal part as far as it is linear in item
+    vectors and state: the least squares of `_project`), and g a random map whose scores spread over
+    items as those of f_organic do, and do not correlate with them. Scores are taken against the
+    catalogue's mean item: a logit leaves their mean over items open, so that no fit of organic
+    choice says what it should be.
 
     The level makes pages of the most popular items bring ``page_share`` of the views; with a page
     weight of 0 these are moved out of what would be found alone. What the log could not fit (price
@@ -64,16 +67,13 @@ def assume_pages(
     _forget_pages(model)
     _set_constants(model)
     empty_K = torch.full((num_slots,), -1, device=model.item_own.device)
-    wides, found_I = [], model.item_own.new_zeros(model.catalog.num_items)
-    for state, response in _roll(model, empty_K, seed):
-        wides.append(model._read(state))
-        found_I += response.organic.exp().sum(0)
-    _mix(model, torch.cat(wides), rho, torch.Generator().manual_seed(seed))
+    taste = _project(model, _roll(model, empty_K, seed))
+    _mix(model, taste, rho, torch.Generator().manual_seed(seed))
     popular_K = empty_K.clone()
-    best = found_I.topk(min(num_slots, len(found_I))).indices
+    best = taste.found_I.topk(min(num_slots, len(taste.found_I))).indices
     popular_K[: len(best)] = best
     for _ in range(ROUNDS):  # what is viewed, and so the states, moves a little with the level
-        model.bias.bias[0] += _shift(_sample(model, popular_K, seed), page_share)
+        model.head("level")[1][0] += _shift(_sample(model, popular_K, seed), page_share)
     return {
         "rho": rho,
         "page_share": page_share,
@@ -111,52 +111,70 @@ def _forget_pages(model: LSTMUserModel) -> None:
 
     Else a shopper who is shown something would leave or buy differently by mere chance.
     """
-    size, wide = model.item_own.shape[1], model.query.in_features
+    size = model.item_own.shape[1]
     weight_GX = model.lstm.get_parameter("weight_ih_l0")
     weight_GX[:, size : 2 * size] = 0.0
     weight_GX[:, 2 * size + CLICK_TALLY] = 0.0
-    heads = (
-        model.query,
-        model.bias,
-        model.upper,
-        model.slope,
-        model.usual_slope,
-        model.gap_mean,
-    )
-    for head in heads:
-        head.weight[:, wide - NUM_TALLIES + CLICK_TALLY] = 0.0
+    for head in (model.heads, model.gap_mean):
+        head.weight[:, head.in_features - NUM_TALLIES + CLICK_TALLY] = 0.0
 
 
 def _set_constants(model: LSTMUserModel) -> None:
     place_K = torch.arange(1, MAX_SLOTS + 1, device=model.position.device)
     model.position.copy_(-POSITION_DECAY * place_K.to(model.position).log2())
-    model.slope.weight[0] = 0.0
-    model.slope.bias[0] = NO_SLOPE
-    model.usual_slope.weight[0] = 0.0
-    model.usual_slope.bias[0] = 0.0
-    model.bias.weight[4:] = 0.0  # a click sells like a find: no log without pages tells them apart
-    model.bias.bias[4:] = 0.0
+    for name, value in (("slope", NO_SLOPE), ("usual_slope", 0.0), ("level", FAINT)):
+        weight, bias = model.head(name)
+        weight[0], bias[0] = 0.0, value
+    weight[4:] = 0.0  # a click sells like a find: no log without pages tells them apart
+    bias[4:] = 0.0
     model.fatigue.fill_(0.0)
     model.page_weight.fill_(0.0)
     model.dissimilarity.fill_(DISSIMILARITY)
-    model.bias.weight[0] = 0.0
-    model.bias.bias[0] = FAINT
 
 
 # ---- the taste for what is shown ----------------------------------------------------------------
 
 
-def _mix(model: LSTMUserModel, wide_nW: Tensor, rho: float, generator: torch.Generator) -> None:
+class _Taste(NamedTuple):
+    """Organic log-probabilities of items i in states s as a_i + (v_i - v̄)ᵀW(w_s - w̄) + rest."""
+
+    shared_I: Tensor  # a, their mean over states
+    weight_DW: Tensor
+    centre_W: Tensor  # w̄, the mean state
+    wide_WW: Tensor  # covariance of the states
+    found_I: Tensor  # sum over states of the probability of being found
+
+
+def _project(model: LSTMUserModel, played: Iterator[tuple[LSTMState, choice.Law]]) -> _Taste:
+    """The sums over states that the least squares need, and their solution."""
+    count, sum_I, sum_W, sum_IW, sum_WW, found_I = 0, *(torch.zeros(()),) * 5
+    for state, law in played:
+        wide_nW, found_nI = model._wide(state).double(), probabilities(law.response.organic)
+        log_nI = found_nI.clamp(min=torch.finfo(found_nI.dtype).tiny).log().double()
+        count, found_I = count + len(wide_nW), found_I + found_nI.sum(0)
+        sum_I, sum_W = sum_I + log_nI.sum(0), sum_W + wide_nW.sum(0)
+        sum_IW, sum_WW = sum_IW + log_nI.T @ wide_nW, sum_WW + wide_nW.T @ wide_nW
+    shared_I, centre_W = sum_I / count, sum_W / count
+    personal_IW = sum_IW / count - torch.outer(shared_I, centre_W)
+    wide_WW = sum_WW / count - torch.outer(centre_W, centre_W)
+    seen_I1 = model.get_buffer("seen")
+    vector_ID = ((model.vector_ID - model.vector_ID.mean(0)) * seen_I1).double()
+    personal_IW = (personal_IW - personal_IW.mean(0)) * seen_I1
+    weight_DW = torch.linalg.pinv(vector_ID) @ personal_IW @ torch.linalg.pinv(wide_WW)
+    like = model.vector_ID
+    return _Taste(*(x.to(like) for x in (shared_I, weight_DW, centre_W, wide_WW, found_I)))
+
+
+def _mix(model: LSTMUserModel, taste: _Taste, rho: float, generator: torch.Generator) -> None:
     """Set the query, own effects and level of clicking from those of being found.
 
-    Over items i and states s the organic score, less its mean over items, is a_i + p_si with
-    a_i = (v_i - v̄)ᵀc + own_i, which all shoppers share, and the personal p_si =
-    (v_i - v̄)ᵀW(w_s - w̄). Each of the two is mixed with a stranger of equal variance.
+    Over items i and states s the organic score, less its mean over items, is what all shoppers
+    share, (v_i - v̄)ᵀc + own_i, and the personal p_si = (v_i - v̄)ᵀW(w_s - w̄). Each of the two is
+    mixed with a stranger of equal variance.
     """
     size, seen_I = model.item_own.shape[1], model.get_buffer("seen").squeeze(-1)
-    found, clicked = slice(0, size), slice(size, 2 * size)
-    centre_D, centre_W = model.vector_ID.mean(0), wide_nW.mean(0)
-    vector_ID, wide_WW = model.vector_ID - centre_D, _covariance(wide_nW)
+    centre_D, centre_W, wide_WW = model.vector_ID.mean(0), taste.centre_W, taste.wide_WW
+    vector_ID = model.vector_ID - centre_D
     item_DD = _covariance(model.vector_ID)
 
     def centred(value_I: Tensor) -> Tensor:
@@ -166,8 +184,9 @@ def _mix(model: LSTMUserModel, wide_nW: Tensor, rho: float, generator: torch.Gen
         score_I: Tensor = vector_ID @ pair[:size] + centred(pair[size:])
         return score_I
 
-    weight_DW, own_I = model.query.weight[found], centred(model.item_bias[:, 0])
-    shared_D = model.query.bias[found] + weight_DW @ centre_W
+    weight_DW, shared_I = taste.weight_DW, centred(taste.shared_I)
+    shared_D = torch.linalg.pinv(vector_ID * seen_I.unsqueeze(-1)) @ shared_I
+    own_I = centred(shared_I - vector_ID @ shared_D)
     noise_D, noise_I, noise_DW = (
         torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
         for like in (shared_D, own_I, weight_DW)
@@ -181,10 +200,13 @@ def _mix(model: LSTMUserModel, wide_nW: Tensor, rho: float, generator: torch.Gen
         rho, weight_DW, noise_DW, lambda a, b: (item_DD @ a @ wide_WW * b).sum()
     )  # fmt: skip
     bias_D = pair[:size] - shown_DW @ centre_W
-    model.query.weight[clicked], model.query.bias[clicked] = shown_DW, bias_D
+    (clicked_DW, clicked_D), (level_7W, level_7) = model.head("clicked"), model.head("level")
+    clicked_DW.copy_(shown_DW)
+    clicked_D.copy_(bias_D)
     model.item_bias[:, 1] = centred(pair[size:])
-    model.bias.weight[0] = -centre_D @ shown_DW
-    model.bias.bias[0] -= centre_D @ bias_D
+    model.prepare()
+    level_7W[0] = -centre_D @ shown_DW
+    level_7[0] -= centre_D @ bias_D
 
 
 def _covariance(value_nD: Tensor) -> Tensor:
@@ -212,8 +234,10 @@ class _Sample(NamedTuple):
     slot: Tensor  # [n, K] log-mass of each slot, as the level is now
 
 
-def _roll(model: LSTMUserModel, item_K: Tensor, seed: int) -> Iterator[tuple[LSTMState, Response]]:
-    """Play sessions under one constant page; each page's states with their responses."""
+def _roll(
+    model: LSTMUserModel, item_K: Tensor, seed: int
+) -> Iterator[tuple[LSTMState, choice.Law]]:
+    """Play sessions under one constant page; each page's states with the laws of its choice."""
     shop: Any = model
     simulator = Simulator(
         shop, num_slots=len(item_K), expected_revenue=False, dtype=model.item_own.dtype
@@ -223,24 +247,22 @@ def _roll(model: LSTMUserModel, item_K: Tensor, seed: int) -> Iterator[tuple[LST
     for seed_N in torch.split(first_B, lanes):
         state = simulator.reset(seed_N, torch.zeros_like(seed_N))
         for _ in range(PAGES):
-            page = simulator.page(state, item_K.expand(len(state.visit.gap), -1))
+            page = simulator.page(state, item_K.expand(len(state.noise), -1))
             assert isinstance(state.user, LSTMState)
-            response = model.respond(state.user, page, state.visit)
-            number_N, cart_N = state.visit.page_number, state.visit.cart_count()
-            yield state.user, choice.admissible(response, number_N, cart_N)
+            response = model.respond(model.read(state.user), page, state.visit)
+            yield state.user, choice.law(response, state.visit)
             state, outcome = simulator.step(state, page)
             state = state.lanes(~outcome.left)
-            if not len(state.visit.gap):
+            if not len(state.noise):
                 break
 
 
 def _sample(model: LSTMUserModel, item_K: Tensor, seed: int) -> _Sample:
     parts = []
-    for _, response in _roll(model, item_K, seed):
-        twin_nK = response.organic.gather(-1, response.page_item.clamp(min=0))
+    for _, law in _roll(model, item_K, seed):
         # the page weight is 0, so that viewing does not depend on the level
-        view_n = choice.upper(response)[:, Kind.VIEW]
-        parts.append(_Sample(view_n.double(), twin_nK.double(), response.slot.double()))
+        view_n, slot_nK = law.upper[:, int(Kind.VIEW)].exp(), law.response.slot
+        parts.append(_Sample(view_n.double(), law.twin.double().log(), slot_nK.double()))
     return _Sample(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -256,15 +278,9 @@ def _shift(sample: _Sample, page_share: float) -> float:
 def _share(sample: _Sample, shift: float) -> float:
     """Share of the views that come from the page, the slots' log-mass shifted."""
     view_n, twin_nK, slot_nK = sample
-    place_K = torch.arange(slot_nK.shape[1], device=slot_nK.device)
-    response = Response(
-        leave=torch.zeros_like(view_n),
-        checkout=torch.zeros_like(view_n),
-        organic=twin_nK,
-        slot=slot_nK + shift,
-        page_item=torch.where(slot_nK == -torch.inf, -1, place_K),
-        page_weight=view_n.new_zeros(()),
-        dissimilarity=view_n.new_tensor(DISSIMILARITY),
-    )
-    clicked_n = choice.slot_given_view(response).sum(-1)
+    filled_nK = slot_nK > -torch.inf
+    mass_nK = slot_nK.masked_fill(~filled_nK, 0.0) + shift
+    added_nK, kept_nK = choice.nest(twin_nK, mass_nK, view_n.new_tensor(DISSIMILARITY))
+    clicked_nK = (added_nK + twin_nK.exp() * (1.0 - kept_nK)) * filled_nK
+    clicked_n = clicked_nK.sum(-1) / (1.0 + (added_nK * filled_nK).sum(-1))
     return float((clicked_n * view_n).sum() / view_n.sum())

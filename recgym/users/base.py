@@ -2,6 +2,7 @@
 
 p(choice, after, gap | state, page) = p(choice | state, page) · p(after | state, item, price)
 · p(gap | next state): `respond`, `after` and `gap` are its factors, `observe` moves the state on.
+What the factors need of a state is computed once a page: `read` gives it, the others take it.
 The simulator and the likelihood of a fit call the same functions, so that they cannot drift apart.
 """
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recgym.choice import Law
 from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Visit
 
 
@@ -27,7 +29,8 @@ class AfterLogits(NamedTuple):
 class Shoppers(Protocol):
     """Shoppers of one shop, many at once; parameters live here, states never do.
 
-    Each kind has a state of its own, a `Record` that only it reads: hence ``Any``.
+    Each kind has a state of its own, a `Record` that only it reads, and a reading of it: hence
+    ``Any``.
     """
 
     catalog: Catalog
@@ -41,16 +44,20 @@ class Shoppers(Protocol):
         """Their state before the first page."""
         ...
 
-    def respond(self, state: Any, page: Page, visit: Visit) -> Response:
+    def read(self, state: Any) -> Any:
+        """All that the verbs below need of their state, computed once a page."""
+        ...
+
+    def respond(self, reading: Any, page: Page, visit: Visit) -> Response:
         """How they would answer a page of [N, K] slots."""
         ...
 
-    def appeal(self, state: Any, visit: Visit, price_NI: Tensor) -> Tensor:
+    def appeal(self, reading: Any, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass [N, I] that each item would have alone in the first slot, as in `respond`."""
         ...
 
     def after(
-        self, state: Any, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+        self, reading: Any, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
     ) -> AfterLogits:
         """Logits of what would follow viewing these items; None stands for all I of them.
 
@@ -61,11 +68,12 @@ class Shoppers(Protocol):
         ...
 
     def observe(
-        self, state: Any, response: Response, page: Page, event: Event, visit: Visit
+        self, reading: Any, law: Law, after: AfterLogits, page: Page, event: Event, visit: Visit
     ) -> Record:
         """Their state after the event.
 
-        ``response`` is their own to this page in this visit, restricted to what was possible.
+        ``law`` is their own of this page in this visit, ``after`` their own logits [N, 1] of what
+        could follow viewing the event's item.
         """
         ...
 

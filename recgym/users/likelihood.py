@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from recgym import choice
-from recgym.types import After, Arrival, Event, Kind, Page, Record, Response, Sessions, Visit
-from recgym.users.base import after_log_probs
-from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, tallies
+from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
+from recgym.users.base import AfterLogits, after_log_probs
+from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, Reading, expect, tallies
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
 
 
@@ -83,9 +83,7 @@ def gather_steps(sessions: Sessions, cart_S: Tensor, index_B: Tensor) -> Steps:
         cart_item=filled_nM.long() - 1,  # which items lie there, no user model reads
         cart_price=torch.zeros_like(filled_nM, dtype=event.price.dtype),
         recent_item=shown_nRK.flatten(1),
-        history_item=none_nL,
-        history_slot=none_nL,
-        history_after=none_nL,
+        history=none_nL.unsqueeze(1).expand(-1, 3, -1),
         history_gap=torch.zeros_like(none_nL, dtype=event.price.dtype),
     )
     arrival = Arrival(
@@ -94,8 +92,19 @@ def gather_steps(sessions: Sessions, cart_S: Tensor, index_B: Tensor) -> Steps:
     return Steps(event, page, visit, arrival, step_n, number_n, active_T.tolist())
 
 
-def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState, Response]]:
-    """Run the model along the sessions: each step with the state and the response before it."""
+@dataclass(frozen=True)
+class Moment:
+    """One step of the sessions that reach it, with all that the model says before its event."""
+
+    steps: Steps
+    state: LSTMState
+    reading: Reading
+    law: choice.Law
+    after: AfterLogits  # [n, 1] of the item viewed
+
+
+def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
+    """Run the model along the sessions, step by step."""
     state, first = model.init_state(steps.arrival), 0
     for active in steps.active:
         rows = slice(first, first + active)
@@ -110,18 +119,25 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[tuple[Steps, LSTMState,
             [active],
         )
         state = state.lanes(slice(0, active))
-        response = model.respond(state, now.page, now.visit)
-        response = choice.admissible(response, now.visit.page_number, now.visit.cart_count())
-        yield now, state, response
-        state = model.observe(state, response, now.page, now.event, now.visit)
+        moment = _moment(model, now, state)
+        yield moment
+        state = model.observe(
+            moment.reading, moment.law, moment.after, now.page, now.event, now.visit
+        )
+
+
+def _moment(model: LSTMUserModel, steps: Steps, state: LSTMState) -> Moment:
+    event, reading = steps.event, model.read(state)
+    law = choice.law(model.respond(reading, steps.page, steps.visit), steps.visit)
+    item_n1, price_n1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
+    after = model.after(reading, item_n1, price_n1, (event.slot >= 0).unsqueeze(-1))
+    return Moment(steps, state, reading, law, after)
 
 
 @torch.no_grad()
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
-    parts = [
-        model.expect(state, response, now.event) for now, state, response in walk(model, steps)
-    ]
+    parts = [expect(moment.law, moment.after) for moment in walk(model, steps)]
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
@@ -152,18 +168,15 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = 
     """
     if expected is None:
         expected = expectations(model, steps)
-    event, state = steps.event, states_before(model, steps, expected)
-    response = model.respond(state, steps.page, steps.visit)
-    response = choice.admissible(response, steps.visit.page_number, steps.visit.cart_count())
-    choice_n = choice.log_prob(response, event)
+    event = steps.event
+    moment = _moment(model, steps, states_before(model, steps, expected))
+    choice_n = choice.log_prob(moment.law, event)
     zero_n = torch.zeros_like(choice_n)
-    item_n1, price_n1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-    clicked_n1 = (event.slot >= 0).unsqueeze(-1)
-    after_n4 = after_log_probs(model.after(state, item_n1, price_n1, clicked_n1)).squeeze(1)
+    after_n4 = after_log_probs(moment.after).squeeze(1)
     after_n = after_n4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (event.kind != Kind.LEAVE)
-    mean_n, std = model.gap(state)
+    mean_n, std = model.gap(moment.state)
     # unchecked, so that a fit which explodes can say so itself, and a GPU is not waited for
     normal = torch.distributions.Normal(mean_n, std, validate_args=False)
     gap_n = normal.log_prob(event.gap.clamp(min=1.0).log())

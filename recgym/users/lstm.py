@@ -11,9 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recgym import choice, rng
+from recgym import choice, organic, rng
 from recgym.rng import Purpose
-from recgym.types import After, Arrival, Catalog, Event, Kind, Page, Record, Response, Visit
+from recgym.types import (
+    After,
+    Arrival,
+    Catalog,
+    Event,
+    ItemTable,
+    Kind,
+    Page,
+    Record,
+    Response,
+    Visit,
+)
 from recgym.users.base import AfterLogits, after_log_probs
 from recgym.visit import hour_of_day, times_shown, times_shown_of_all
 
@@ -31,6 +42,21 @@ class LSTMState(Record):
     c: Tensor  # [N, H]
     context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
     tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
+
+
+@dataclass(frozen=True)
+class Reading(Record):
+    """All heads of the model in one state, from a single product."""
+
+    state: LSTMState
+    category: Tensor  # [N, D] query of the categories searched
+    latent: Tensor  # [N, Z] logits of the latent classes of organic taste
+    clicked: Tensor  # [N, D] query of the items shown
+    after: Tensor  # [N, 3 D] queries of what is bought, carted, made a favourite
+    level: Tensor  # [N, 7] of clicked, buy, cart, favourite; the last three if clicked
+    upper: Tensor  # [N, 2] leave, checkout
+    slope: Tensor  # [N, 3] on moves of an item's price, before softplus: clicked, buy, cart
+    usual_slope: Tensor  # [N, 3] on the items' usual prices, of either sign
 
 
 @dataclass(frozen=True)
@@ -56,7 +82,8 @@ class LSTMUserModel(nn.Module):
         seen_I: items met in training, [I] bool.
         profile_BP, start_ms_B: of the training sessions: simulated sessions begin like one of them.
         quantity: pieces bought at once, on average.
-        hidden, embedding: H and the length of an item vector.
+        hidden, embedding: H and D, the length of an item vector.
+        classes: Z, latent classes of organic taste within a category.
         dropout: on the LSTM's output.
         prior_sd: standard deviation of an item's own effects, in logits.
     """
@@ -68,7 +95,10 @@ class LSTMUserModel(nn.Module):
     profile_spread: Tensor  # [P]
     mean_log_price: Tensor  # []
     item_log_price: Tensor  # [I] each item's mean over the days
-    vector_ID: Tensor  # [I, D], see `prepare`
+    vector_ID: Tensor  # [I, D], this and the next three: see `prepare`
+    detail_I5: Tensor  # [I, 5] own effects on click, buy, cart, favourite; usual log price
+    table: ItemTable
+    cell: tuple[Tensor, Tensor]  # [4 H, X + H] and [4 H], the LSTM's weights as `observe` uses them
 
     def __init__(
         self,
@@ -80,6 +110,7 @@ class LSTMUserModel(nn.Module):
         quantity: float = 1.0,
         hidden: int = 64,
         embedding: int = 16,
+        classes: int = 16,
         dropout: float = 0.1,
         prior_sd: float = 0.5,
     ) -> None:
@@ -90,6 +121,7 @@ class LSTMUserModel(nn.Module):
             "quantity": quantity,
             "hidden": hidden,
             "embedding": embedding,
+            "classes": classes,
             "dropout": dropout,
             "prior_sd": prior_sd,
         }
@@ -109,8 +141,10 @@ class LSTMUserModel(nn.Module):
         self.of_category = nn.Embedding(catalog.num_categories, embedding)
         self.of_feature = nn.Linear(num_features, embedding, bias=False)
         nn.init.normal_(self.of_category.weight, std=0.1)
-        # each item's own effect on: being found, being clicked, buy, cart, favourite
+        # each item's own effect on: being found in its category, click, buy, cart, favourite
         self.item_bias = nn.Parameter(torch.zeros(num_items, 5))
+        self.category_bias = nn.Parameter(torch.zeros(catalog.num_categories))  # being searched
+        self.class_taste = nn.Parameter(torch.randn(classes, embedding))
 
         num_context = profile_BP.shape[1] + 2
         num_inputs = 2 * embedding + NUM_TALLIES + 4
@@ -118,42 +152,68 @@ class LSTMUserModel(nn.Module):
         self.lstm = nn.LSTM(num_inputs, hidden)
         self.dropout = nn.Dropout(dropout)
         wide = hidden + num_context + NUM_TALLIES
-        self.query = nn.Linear(wide, 5 * embedding)  # found, clicked, buy, cart, favourite
-        self.bias = nn.Linear(wide, 7)  # clicked, buy, cart, favourite; the last three if clicked
-        self.upper = nn.Linear(wide, 2)  # leave, checkout
-        self.slope = nn.Linear(wide, 3)  # before softplus: clicked, buy, cart
-        self.usual_slope = nn.Linear(wide, 3)  # on the items' usual prices, of either sign
-        nn.init.zeros_(self.usual_slope.weight)
-        nn.init.constant_(self.usual_slope.bias, 1.0)
-        with torch.no_grad():
-            self.bias.weight[4:].zero_()
-            self.bias.bias[4:].zero_()
+        self.head_sizes = {
+            "category": embedding,
+            "latent": classes,
+            "clicked": embedding,
+            "after": 3 * embedding,
+            "level": 7,
+            "upper": 2,
+            "slope": 3,
+            "usual_slope": 3,
+        }
+        self.heads = nn.Linear(wide, sum(self.head_sizes.values()))
         self.gap_mean = nn.Linear(wide, 1)
         self.gap_log_std = nn.Parameter(torch.zeros(()))
         self.of_cart = nn.Linear(2, 2, bias=False)  # on leave and checkout
-        nn.init.zeros_(self.of_cart.weight)
         self.position = nn.Parameter(torch.zeros(MAX_SLOTS))
         self.fatigue = nn.Parameter(torch.zeros(()))
         self.page_weight = nn.Parameter(torch.tensor(0.5))
         self.dissimilarity = nn.Parameter(torch.tensor(0.7))
-        nn.init.constant_(self.slope.bias, INITIAL_SLOPE)
+        with torch.no_grad():
+            self.of_cart.weight.zero_()
+            self.head("slope")[1].fill_(INITIAL_SLOPE)
+            weight, bias = self.head("usual_slope")
+            weight.zero_()
+            bias.fill_(1.0)
+            weight, bias = self.head("level")
+            weight[4:].zero_()
+            bias[4:].zero_()
         self.prepare()
 
     # ---- parameters -----------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Item vectors [I, D] from the parameters as they are now.
+    def head(self, name: str) -> tuple[Tensor, Tensor]:
+        """Weight [., W] and bias [.] of one of the heads, as views."""
+        names = list(self.head_sizes)
+        first = sum(self.head_sizes[other] for other in names[: names.index(name)])
+        rows = slice(first, first + self.head_sizes[name])
+        return self.heads.weight[rows], self.heads.bias[rows]
 
-        Called before each batch of a fit, and by `eval`: the verbs then share one table.
+    def prepare(self) -> None:
+        """Tables that the verbs share, from the parameters as they are now.
+
+        Called before each batch of a fit, and by `eval`; what only a simulator needs, by `eval`.
         """
+        own_I5 = self.item_bias * self.seen
         self.vector_ID = (
             self.item_own * self.seen
             + self.of_category(self.catalog.category)
             + self.of_feature(self.catalog.feature)
         )
-
-    def _own_effect(self, which: int) -> Tensor:
-        return self.item_bias[:, which] * self.seen.squeeze(-1)
+        self.detail_I5 = torch.cat([own_I5[:, 1:], self.item_log_price.unsqueeze(-1)], -1)
+        self.table = organic.item_table(
+            self.vector_ID @ self.class_taste.T + own_I5[:, :1],
+            self.catalog.category,
+            self.catalog.num_categories,
+            drawn=not self.training,
+        )
+        input_GX, hidden_GH, input_G, hidden_G = self.lstm.all_weights[0]
+        weight_GX, bias_G = torch.cat([input_GX, hidden_GH], 1), input_G + hidden_G
+        # tanh x = 2 sigmoid(2 x) - 1: one pass of sigmoid over all gates, several times faster
+        scale_G1 = torch.ones_like(bias_G).unsqueeze(-1)
+        scale_G1[2 * self.lstm.hidden_size : 3 * self.lstm.hidden_size] = 2.0
+        self.cell = (weight_GX * scale_G1, bias_G * scale_G1.squeeze(-1))
 
     def train(self, mode: bool = True) -> LSTMUserModel:
         """Also prepares the item vectors when a fit is over."""
@@ -199,120 +259,100 @@ class LSTMUserModel(nn.Module):
         tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
         return LSTMState(h_NH, c_NH, context_NP, tally)
 
-    def _read(self, state: LSTMState) -> Tensor:
+    def _wide(self, state: LSTMState) -> Tensor:
         return torch.cat([self.dropout(state.h), state.context, state.tally.asinh()], -1)
 
-    def _query(self, wide_NW: Tensor, which: int) -> Tensor:
-        size = self.item_own.shape[1]
-        rows = slice(which * size, (which + 1) * size)
-        return F.linear(wide_NW, self.query.weight[rows], self.query.bias[rows])
+    def read(self, state: LSTMState) -> Reading:
+        """All heads at once."""
+        sizes = list(self.head_sizes.values())
+        return Reading(state, *self.heads(self._wide(state)).split(sizes, -1))
 
-    def _price_loss(
-        self, wide_NW: Tensor, item_NJ: Tensor | None, price_NJ: Tensor
-    ) -> list[Tensor]:
-        """What prices take from the logits of click, buy and cart, three of [N, J].
+    def _price_loss(self, reading: Reading, head: int, usual: Tensor, price_NJ: Tensor) -> Tensor:
+        """What prices take from the logit of click, buy or cart (head 0, 1, 2), [N, J].
 
         A move of an item's price against its own mean always deters. What sets usually dear items
         apart from cheap ones is confounded with quality, so that slope is another one, of either
         sign: one slope for both would be wrong by as much as quality is worth.
         """
         if not self.catalog.priced:
-            return [torch.zeros_like(price_NJ)] * 3
-        usual = self.item_log_price if item_NJ is None else self.item_log_price[item_NJ]
+            return torch.zeros_like(price_NJ)
         move_NJ = price_NJ.clamp(min=1e-6).log() - usual
         level = usual - self.mean_log_price
-        slope_N3 = F.softplus(self.slope(wide_NW))
-        usual_N3 = self.usual_slope(wide_NW)
-        return [
-            slope_N3[:, head, None] * move_NJ + usual_N3[:, head, None] * level for head in range(3)
-        ]
+        slope_N1 = F.softplus(reading.slope[:, head : head + 1])
+        return slope_N1 * move_NJ + reading.usual_slope[:, head : head + 1] * level
 
-    def respond(self, state: LSTMState, page: Page, visit: Visit) -> Response:
+    def respond(self, reading: Reading, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""
-        wide_NW = self._read(state)
-        found_NI = self._query(wide_NW, 0) @ self.vector_ID.T + self._own_effect(0)
-        count_N = visit.cart_count().to(wide_NW.dtype)
+        category_NC = torch.addmm(self.category_bias, reading.category, self.of_category.weight.T)
+        count_N = visit.cart_count().to(reading.upper.dtype)
         cart_N2 = torch.stack([count_N.clamp(max=1.0), count_N.log1p()], -1)
-        upper_N2 = self.upper(wide_NW) + self.of_cart(cart_N2)
+        leave_N, checkout_N = (reading.upper + self.of_cart(cart_N2)).unbind(-1)
         return Response(
-            leave=upper_N2[:, 0],
-            checkout=upper_N2[:, 1],
-            organic=found_NI.log_softmax(-1),
-            slot=self._slot(wide_NW, page, visit),
+            leave=leave_N,
+            checkout=checkout_N,
+            organic=organic.organic(category_NC, reading.latent, self.table),
+            slot=self._slot(reading, page, visit),
             page_item=page.item,
             page_weight=self.page_weight,
             dissimilarity=self.dissimilarity,
         )
 
-    def _slot(self, wide_NW: Tensor, page: Page, visit: Visit) -> Tensor:
+    def _slot(self, reading: Reading, page: Page, visit: Visit) -> Tensor:
         item_NK = page.item.clamp(min=0)
-        taste_NK = torch.bmm(
-            self.vector_ID[item_NK], self._query(wide_NW, 1).unsqueeze(-1)
-        ).squeeze(-1)
-        taste_NK = taste_NK + self._own_effect(1)[item_NK]
-        tired_NK = times_shown(page.item, visit.recent_item).to(taste_NK.dtype)
-        deterred_NK = self._price_loss(wide_NW, item_NK, page.price)[0]
-        mass_NK = self._mass(wide_NW, taste_NK, deterred_NK, tired_NK)
+        detail_NK5 = F.embedding(item_NK, self.detail_I5)
+        like_NK = match(F.embedding(item_NK, self.vector_ID), reading.clicked)
+        tired_NK = times_shown(page.item, visit.recent_item).to(like_NK.dtype)
+        loss_NK = self._price_loss(reading, 0, detail_NK5[..., 4], page.price)
+        mass_NK = self._mass(reading, like_NK + detail_NK5[..., 0], loss_NK, tired_NK)
         mass_NK = mass_NK + self.position[: item_NK.shape[1]]
-        return torch.where(page.item >= 0, mass_NK, torch.full_like(mass_NK, -torch.inf))
+        return mass_NK.masked_fill(page.item < 0, -torch.inf)
 
-    def appeal(self, state: LSTMState, visit: Visit, price_NI: Tensor) -> Tensor:
+    def appeal(self, reading: Reading, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
-        wide_NW = self._read(state)
-        taste_NI = self._query(wide_NW, 1) @ self.vector_ID.T + self._own_effect(1)
-        tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, taste_NI.dtype)
-        deterred_NI = self._price_loss(wide_NW, None, price_NI)[0]
-        return self._mass(wide_NW, taste_NI, deterred_NI, tired_NI) + self.position[0]
+        like_NI = reading.clicked @ self.vector_ID.T + self.detail_I5[:, 0]
+        tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, like_NI.dtype)
+        loss_NI = self._price_loss(reading, 0, self.detail_I5[:, 4], price_NI)
+        return self._mass(reading, like_NI, loss_NI, tired_NI) + self.position[0]
 
-    def _mass(self, wide_NW: Tensor, taste: Tensor, deterred: Tensor, tired: Tensor) -> Tensor:
-        level_N1: Tensor = self.bias(wide_NW)[:, :1]
-        return level_N1 + taste - deterred - self.fatigue * tired
+    def _mass(self, reading: Reading, like: Tensor, loss: Tensor, tired: Tensor) -> Tensor:
+        return reading.level[:, :1] + like - loss - self.fatigue * tired
 
     def after(
-        self, state: LSTMState, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+        self, reading: Reading, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
     ) -> AfterLogits:
         """What would follow viewing these items (None: all), dearer selling less."""
-        wide_NW = self._read(state)
-        vector = self.vector_ID if item_NJ is None else self.vector_ID[item_NJ]
-        price_loss = self._price_loss(wide_NW, item_NJ, price_NJ)
-        level_N7 = self.bias(wide_NW)
-        clicked_NJ = torch.as_tensor(clicked_NJ, device=wide_NW.device).to(wide_NW.dtype)
+        vector, detail = self.vector_ID, self.detail_I5
+        if item_NJ is not None:
+            vector, detail = F.embedding(item_NJ, vector), F.embedding(item_NJ, detail)
         logits = []
-        for head in range(3):
-            query_ND = self._query(wide_NW, 2 + head)
-            own = self._own_effect(2 + head)
-            if item_NJ is None:
-                like_NJ = query_ND @ vector.T + own
-            else:
-                like_NJ = torch.bmm(vector, query_ND.unsqueeze(-1)).squeeze(-1) + own[item_NJ]
-            logit_NJ = like_NJ + level_N7[:, 1 + head, None]
-            logit_NJ = logit_NJ + level_N7[:, 4 + head, None] * clicked_NJ
+        for head, query_ND in enumerate(reading.after.chunk(3, -1)):
+            like_NJ = query_ND @ vector.T if item_NJ is None else match(vector, query_ND)
+            level_N1 = reading.level[:, 1 + head : 2 + head]
+            if_clicked_N1 = reading.level[:, 4 + head : 5 + head]
+            logit_NJ = like_NJ + detail[..., 1 + head] + level_N1 + if_clicked_N1 * clicked_NJ
             if head < 2:
-                logit_NJ = logit_NJ - price_loss[1 + head]
+                loss_NJ = self._price_loss(reading, 1 + head, detail[..., 4], price_NJ)
+                logit_NJ = logit_NJ - loss_NJ
             logits.append(logit_NJ)
         return AfterLogits(*logits)
 
     def observe(
-        self, state: LSTMState, response: Response, page: Page, event: Event, visit: Visit
+        self,
+        reading: Reading,
+        law: choice.Law,
+        after: AfterLogits,
+        page: Page,
+        event: Event,
+        visit: Visit,
     ) -> LSTMState:
         """One step of the LSTM; `unroll` is the same over many steps."""
-        expected = self.expect(state, response, event)
+        state, expected = reading.state, expect(law, after)
         inputs_NX = self.inputs(expected, page, event, visit)
-        h_NH, c_NH = torch.lstm_cell(inputs_NX, (state.h, state.c), *self.lstm.all_weights[0])
+        gates_NG = torch.addmm(self.cell[1], torch.cat([inputs_NX, state.h], -1), self.cell[0].T)
+        new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid().chunk(4, -1)
+        c_NH = kept_NH * state.c + new_NH * (2.0 * half_NH - 1.0)
+        h_NH = out_NH * (2.0 * (2.0 * c_NH).sigmoid() - 1.0)
         return LSTMState(h_NH, c_NH, state.context, state.tally + tallies(expected, event))
-
-    @torch.no_grad()
-    def expect(self, state: LSTMState, response: Response, event: Event) -> Expectation:
-        """What the model expected of a page before the event; constants to the gradient."""
-        item_N1, price_N1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-        after_N14 = after_log_probs(
-            self.after(state, item_N1, price_N1, (event.slot >= 0).unsqueeze(-1))
-        ).exp()
-        return Expectation(
-            leave=choice.upper(response)[:, Kind.LEAVE],
-            slot=choice.slot_given_view(response),
-            after=after_N14[:, 0],
-        )
 
     def inputs(self, expected: Expectation, page: Page, event: Event, visit: Visit) -> Tensor:
         """What the LSTM reads of one step, [N, X].
@@ -326,9 +366,9 @@ class LSTMUserModel(nn.Module):
         """
         dtype = self.item_own.dtype
         viewed_N1 = (event.kind == int(Kind.VIEW)).to(dtype).unsqueeze(-1)
-        clicked_NK = F.one_hot(event.slot + 1, page.item.shape[1] + 1)[:, 1:].to(dtype)
-        surprise_NK = (clicked_NK - expected.slot) * viewed_N1
-        shown_NKD = self.vector_ID[page.item.clamp(min=0)]
+        slot_K = torch.arange(page.item.shape[1], device=event.slot.device)
+        clicked_NK = event.slot.unsqueeze(-1) == slot_K
+        surprise_NK = (clicked_NK.to(dtype) - expected.slot) * viewed_N1
         scalars_N4 = torch.stack(
             [
                 (event.price.clamp(min=1e-6).log() - self.mean_log_price) * viewed_N1.squeeze(-1),
@@ -340,8 +380,8 @@ class LSTMUserModel(nn.Module):
         )
         return torch.cat(
             [
-                self.vector_ID[event.item.clamp(min=0)] * viewed_N1,
-                torch.bmm(surprise_NK.unsqueeze(1), shown_NKD).squeeze(1),
+                F.embedding(event.item.clamp(min=0), self.vector_ID) * viewed_N1,
+                weighted_sum(page.item.clamp(min=0), surprise_NK, self.vector_ID),
                 tallies(expected, event),
                 scalars_N4,
             ],
@@ -363,12 +403,34 @@ class LSTMUserModel(nn.Module):
 
     def gap(self, state: LSTMState) -> tuple[Tensor, Tensor]:
         """A log-normal whose mean depends on the state."""
-        return self.gap_mean(self._read(state)).squeeze(-1), self.gap_log_std.exp()
+        return self.gap_mean(self._wide(state)).squeeze(-1), self.gap_log_std.exp()
 
     def encode(self, state: Record) -> Tensor:
         """The LSTM's output and the tallies, [N, num_encoded]: what a policy reads."""
         assert isinstance(state, LSTMState)
         return torch.cat([state.h, state.tally.asinh()], -1)
+
+
+def match(vector_NJD: Tensor, query_ND: Tensor) -> Tensor:
+    """Inner product of each vector with the lane's query, [N, J]."""
+    return (vector_NJD * query_ND.unsqueeze(1)).sum(-1)
+
+
+def weighted_sum(item_NK: Tensor, weight_NK: Tensor, vector_ID: Tensor) -> Tensor:
+    """Sum of the items' vectors, each times its weight, [N, D]."""
+    if item_NK.shape[1] == 0:
+        return vector_ID.new_zeros(len(item_NK), vector_ID.shape[1])
+    return F.embedding_bag(item_NK, vector_ID, per_sample_weights=weight_NK, mode="sum")
+
+
+@torch.no_grad()
+def expect(law: choice.Law, after: AfterLogits) -> Expectation:
+    """What the model expected of a page before the event; constants to the gradient."""
+    return Expectation(
+        leave=law.upper[:, int(Kind.LEAVE)].exp(),
+        slot=choice.slot_given_view(law),
+        after=after_log_probs(after)[:, 0].exp(),
+    )
 
 
 def tallies(expected: Expectation, event: Event) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from recgym import choice
-from recgym.types import After, Kind, Response, Sessions
+from recgym.types import After, Kind, Sessions
 from recgym.users.base import after_log_probs
 from recgym.users.likelihood import (
     Steps,
@@ -105,17 +105,17 @@ def _predict_batch(model: LSTMUserModel, steps: Steps, later_n: Tensor) -> Predi
     likelihood = log_prob(model, steps, expected)
     state, event = states_before(model, steps, expected), steps.event
     viewed_n = event.kind == Kind.VIEW
-    now = state.lanes(viewed_n)
     price_v1, item_v1 = event.price[viewed_n, None], event.item[viewed_n, None]
     clicked_v1 = (event.slot >= 0)[viewed_n, None]
-    after_v4 = after_log_probs(model.after(now, item_v1, price_v1, clicked_v1)).squeeze(1).exp()
+    logits = model.after(model.read(state.lanes(viewed_n)), item_v1, price_v1, clicked_v1)
+    after_v4 = after_log_probs(logits).squeeze(1).exp()
     bought_v = after_v4[:, After.BUY]
     happened_v = event.after[viewed_n]
 
     later = steps.visit.lanes(later_n)
-    response = model.respond(state.lanes(later_n), steps.page.lanes(later_n), later)
-    response = choice.admissible(response, later.page_number, later.cart_count())
-    share_mI = item_given_view(response)
+    reading = model.read(state.lanes(later_n))
+    law = choice.law(model.respond(reading, steps.page.lanes(later_n), later), later)
+    share_mI = item_given_view(law)
     item_m = event.item[later_n]
     own_m = share_mI.gather(-1, item_m.unsqueeze(-1)).squeeze(-1)
     return Predictions(
@@ -130,11 +130,11 @@ def _predict_batch(model: LSTMUserModel, steps: Steps, later_n: Tensor) -> Predi
     )
 
 
-def item_given_view(response: Response) -> Tensor:
+def item_given_view(law: choice.Law) -> Tensor:
     """P(item i is viewed, in a slot or found alone | an item is viewed), [N, I]."""
-    chance = choice.probabilities(response)
+    chance = choice.probabilities(law)
     # an empty slot has probability 0: where it points adds nothing
-    item_NK = response.page_item.clamp(min=0)
+    item_NK = law.response.page_item.clamp(min=0)
     either_NI = chance.organic.scatter_add(-1, item_NK, chance.slot)
     return either_NI / either_NI.sum(-1, keepdim=True)
 

@@ -99,9 +99,13 @@ def start_from_counts(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -
     event = sessions.event
     view_S = in_train_S & (event.kind == Kind.VIEW)
     organic_S = view_S & (event.slot < 0)
-    num_items = model.catalog.num_items
-    count_I = torch.bincount(event.item[organic_S], minlength=num_items).double()
-    log_share_I = ((count_I + 0.5) / (count_I.sum() + 0.5 * num_items)).log()
+
+    def log_share(row_n: Tensor, count: int) -> Tensor:
+        count_J = torch.bincount(row_n, minlength=count).double()
+        share_J = ((count_J + 0.5) / (count_J.sum() + 0.5 * count)).log()
+        return share_J - share_J.mean()
+
+    catalog, found_n = model.catalog, event.item[organic_S]
 
     def logit(mask_S: Tensor, among_S: Tensor) -> float:
         hit = float((mask_S & among_S).sum()) + 0.5
@@ -113,16 +117,20 @@ def start_from_counts(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -
     views, shown = float(view_S.sum()), float((sessions.page.item[in_train_S] >= 0).sum())
     clicks = float((view_S & (event.slot >= 0)).sum())
     with torch.no_grad():
-        model.item_bias[:, 0] = log_share_I - log_share_I.mean()
-        model.upper.bias[0] = logit(event.kind == Kind.LEAVE, in_train_S)
-        model.upper.bias[1] = logit(event.kind == Kind.CHECKOUT, in_train_S)
+        model.item_bias[:, 0] = log_share(found_n, catalog.num_items)
+        category_n = catalog.category.cpu()[found_n]
+        model.category_bias.copy_(log_share(category_n, catalog.num_categories))
+        _, upper_2 = model.head("upper")
+        upper_2[0] = logit(event.kind == Kind.LEAVE, in_train_S)
+        upper_2[1] = logit(event.kind == Kind.CHECKOUT, in_train_S)
+        _, level_7 = model.head("level")
         if shown > 0:
             per_slot = (clicks + 0.5) / max(views - clicks, 1.0) * views / shown
-            model.bias.bias[0] = float(torch.tensor(per_slot).log())
+            level_7[0] = float(torch.tensor(per_slot).log())
         bought_S, carted_S = after == After.BUY, after == After.CART
-        model.bias.bias[1] = logit(bought_S, view_S)
-        model.bias.bias[2] = logit(carted_S, view_S & ~bought_S)
-        model.bias.bias[3] = logit(after == After.FAVOURITE, view_S & ~bought_S & ~carted_S)
+        level_7[1] = logit(bought_S, view_S)
+        level_7[2] = logit(carted_S, view_S & ~bought_S)
+        level_7[3] = logit(after == After.FAVOURITE, view_S & ~bought_S & ~carted_S)
         if len(gap) > 1:
             model.gap_mean.bias.fill_(float(gap.mean()))
             model.gap_log_std.fill_(float(gap.std().clamp(min=0.1).log()))

@@ -6,12 +6,15 @@ is a keyword; the catalogue and the segments are drawn from ``seed``, shoppers f
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
-from recgym import rng
+from recgym import choice, organic, rng
 from recgym.rng import Purpose
 from recgym.types import (
     DAY_MS,
@@ -59,6 +62,8 @@ class TasteShop:
         seed: of the catalogue and the segments.
         rho: correlation of the taste for shown items with the taste that drives organic search.
         num_items, num_categories, num_segments, num_factors: sizes; factors span the tastes.
+        num_moods: taste prototypes, of which a search within a category follows one at a time.
+        mood_sharpness: how surely a shopper's search follows the moods nearest to the own taste.
         num_days: span of the simulated calendar.
         attention: exponent of the Zipf law of organic attention.
         price_slope: median slope of buying on log price; `price_slope_spread` its log-sd.
@@ -83,6 +88,8 @@ class TasteShop:
         num_categories: int = 12,
         num_segments: int = 6,
         num_factors: int = 8,
+        num_moods: int = 32,
+        mood_sharpness: float = 0.5,
         num_days: int = 56,
         attention: float = 1.0,
         quality: float = 0.5,
@@ -141,6 +148,8 @@ class TasteShop:
         appeal_I = 0.6 * (rho * fame_z_I + (1 - rho**2) ** 0.5 * _normal(g, num_items))
         self.factor = tensor(factor_IF)  # [I, F]
         self.fame = tensor(fame_I)  # [I]
+        self._search(tensor, factor_IF, fame_I, category_I, num_categories, num_moods, seed)
+        self.mood_sharpness = mood_sharpness
         self.appeal_bias = tensor(appeal_I)  # [I]
         self.worth = tensor(quality * quality_I)  # [I]
         self.organic_centre = tensor(1.2 * _normal(g, num_segments, num_factors))
@@ -163,6 +172,32 @@ class TasteShop:
             feature=tensor(torch.cat([one_hot_IC.double(), relative_I.unsqueeze(-1)], -1)),
             start_ms=START_MS,
             num_categories=num_categories,
+        )
+
+    def _search(
+        self,
+        tensor: Callable[[Tensor], Tensor],
+        factor_IF: Tensor,
+        fame_I: Tensor,
+        category_I: Tensor,
+        num_categories: int,
+        num_moods: int,
+        seed: int,
+    ) -> None:
+        """How what is found alone is searched: categories by taste, items by one of the moods."""
+        own = torch.Generator().manual_seed(seed + (1 << 32))
+        mood_MF = 1.34 * _normal(own, num_moods, factor_IF.shape[1])  # spread as tastes are
+        count_C1 = torch.bincount(category_I, minlength=num_categories).clamp(min=1).unsqueeze(-1)
+        sum_CF = torch.zeros(num_categories, factor_IF.shape[1], dtype=factor_IF.dtype)
+        fame_C = torch.zeros(num_categories, dtype=fame_I.dtype)
+        self.category_factor = tensor(sum_CF.index_add(0, category_I, factor_IF) / count_C1)
+        self.category_fame = tensor(fame_C.index_add(0, category_I, fame_I.exp()).log())
+        self.mood = tensor(mood_MF)
+        self.mood_bias = tensor(-0.5 * mood_MF.square().sum(-1))
+        self.table = organic.item_table(
+            tensor(factor_IF @ mood_MF.T + fame_I.unsqueeze(-1)),
+            category_I.to(self.device),
+            num_categories,
         )
 
     def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
@@ -220,14 +255,20 @@ class TasteShop:
             satisfied=torch.zeros_like(slope_N),
         )
 
+    def read(self, state: TasteState) -> TasteState:
+        """The state itself."""
+        return state
+
     def respond(self, state: TasteState, page: Page, visit: Visit) -> Response:
         """Nested logit with fatigue, position and price; see `recgym.choice`."""
         query_NF = state.organic_taste + state.focus.unsqueeze(-1) * state.interest
-        organic_NI = (query_NF @ self.factor.T + self.fame).log_softmax(-1)
+        category_NC = torch.addmm(self.category_fame, query_NF, self.category_factor.T)
+        # a Gaussian around each mood, were all moods as common
+        near_NM = self.mood_sharpness * torch.addmm(self.mood_bias, query_NF, self.mood.T)
         return Response(
             leave=state.leave + self.satisfied_leave * state.satisfied,
             checkout=state.checkout + 0.4 * visit.cart_count().to(self.dtype),
-            organic=organic_NI,
+            organic=organic.organic(category_NC, near_NM, self.table),
             slot=self._slot(state, page, visit),
             page_item=page.item,
             page_weight=self.page_weight,
@@ -237,14 +278,13 @@ class TasteShop:
     def _slot(self, state: TasteState, page: Page, visit: Visit) -> Tensor:
         item_NK = page.item.clamp(min=0)
         query_NF = self.shown_pull * state.shown_taste + 0.25 * state.interest
-        taste_NK = (self.factor[item_NK] * query_NF.unsqueeze(1)).sum(-1) + self.appeal_bias[
-            item_NK
-        ]
+        taste_NK = (F.embedding(item_NK, self.factor) * query_NF.unsqueeze(1)).sum(-1)
+        taste_NK = taste_NK + self.appeal_bias[item_NK]
         tired_NK = times_shown(page.item, visit.recent_item).to(self.dtype)
         mass_NK = (
             self._mass(state, taste_NK, page.price, tired_NK) + self.slot_bias[: item_NK.shape[1]]
         )
-        return torch.where(page.item >= 0, mass_NK, torch.full_like(mass_NK, -torch.inf))
+        return mass_NK.masked_fill(page.item < 0, -torch.inf)
 
     def appeal(self, state: TasteState, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
@@ -279,23 +319,23 @@ class TasteShop:
         return AfterLogits(self.buy + keen_NJ, self.cart + keen_NJ, self.favourite + 0.5 * worth_NJ)
 
     def observe(
-        self, state: TasteState, response: Response, page: Page, event: Event, visit: Visit
+        self,
+        state: TasteState,
+        law: choice.Law,
+        after: AfterLogits,
+        page: Page,
+        event: Event,
+        visit: Visit,
     ) -> TasteState:
         """Views move the interest, orders satisfy."""
         viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
         seen_NF = self.factor[event.item.clamp(min=0)]
         interest_NF = 0.6 * state.interest + 0.4 * seen_NF * self.factor.shape[1] ** 0.5
         paid_N = (event.kind == int(Kind.CHECKOUT)) | (event.after == int(After.BUY))
-        return TasteState(
-            organic_taste=state.organic_taste,
-            shown_taste=state.shown_taste,
-            price_sensitivity=state.price_sensitivity,
-            leave=state.leave,
-            checkout=state.checkout,
-            buying=state.buying,
-            focus=state.focus,
+        return dataclasses.replace(
+            state,
             interest=torch.where(viewed_N1, interest_NF, state.interest),
-            satisfied=torch.where(paid_N, torch.ones_like(state.satisfied), state.satisfied),
+            satisfied=state.satisfied.masked_fill(paid_N, 1.0),
         )
 
     def gap(self, state: TasteState) -> tuple[Tensor, Tensor]:

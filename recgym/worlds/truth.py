@@ -57,14 +57,12 @@ def _sold(
     factor_I = 1.0 + (math.exp(sign * CHANGE) - 1.0) * changed_I.to(price_NI.dtype)
     item_NK = page.item.clamp(min=0)
     page = dataclasses.replace(page, price=page.price * factor_I[item_NK])
-    response = choice.admissible(
-        world.respond(state.user, page, state.visit),
-        state.visit.page_number,
-        state.visit.cart_count(),
+    reading = world.read(state.user)
+    chosen = choice.probabilities(
+        choice.law(world.respond(reading, page, state.visit), state.visit)
     )
-    chosen = choice.probabilities(response)
-    found = after_log_probs(world.after(state.user, None, price_NI * factor_I, False)).exp()
-    shown = after_log_probs(world.after(state.user, item_NK, page.price, True)).exp()
+    found = after_log_probs(world.after(reading, None, price_NI * factor_I, False)).exp()
+    shown = after_log_probs(world.after(reading, item_NK, page.price, True)).exp()
     first = int(After.CART)  # carted or bought
     found_NI = chosen.organic * found[..., first:].sum(-1) * changed_I
     shown_NK = chosen.slot * shown[..., first:].sum(-1) * changed_I[item_NK]
