@@ -88,15 +88,9 @@ def after_log_probs(logits: AfterLogits) -> Tensor:
     Buying and "bought or carted" both fall with price when their logits do, which a multinomial
     logit would not promise (Tutz 1991, "Sequential models in categorical regression").
     """
-    buy, cart, favourite = logits
-    log_not_buy = F.logsigmoid(-buy)
-    log_not_cart = log_not_buy + F.logsigmoid(-cart)
-    return torch.stack(
-        [
-            log_not_cart + F.logsigmoid(-favourite),
-            log_not_cart + F.logsigmoid(favourite),
-            log_not_buy + F.logsigmoid(cart),
-            F.logsigmoid(buy),
-        ],
-        -1,
-    )
+    logit_NJ3 = torch.stack(logits, -1)
+    log_no_NJ3 = F.logsigmoid(-logit_NJ3)
+    log_none_NJ3 = log_no_NJ3.cumsum(-1)  # of all that are asked so far
+    # this one and none before: log sigmoid(x) = x + log sigmoid(-x)
+    log_first_NJ3 = logit_NJ3 + log_none_NJ3
+    return torch.cat([log_none_NJ3[..., 2:], log_first_NJ3.flip(-1)], -1)

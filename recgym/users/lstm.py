@@ -31,6 +31,7 @@ from recgym.visit import hour_of_day, times_shown, times_shown_of_all
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
 MAX_SLOTS = 64
 NUM_TALLIES = 7
+CACHED = 1 << 17  # products of one block of `match`: half a megabyte
 INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
 
 
@@ -95,6 +96,7 @@ class LSTMUserModel(nn.Module):
     profile_spread: Tensor  # [P]
     mean_log_price: Tensor  # []
     item_log_price: Tensor  # [I] each item's mean over the days
+    scale_3: Tensor  # of the LSTM's inputs quantity, gap and cart, so that all are about 1
     vector_ID: Tensor  # [I, D], this and the next three: see `prepare`
     detail_I5: Tensor  # [I, 5] own effects on click, buy, cart, favourite; usual log price
     table: ItemTable
@@ -136,6 +138,7 @@ class LSTMUserModel(nn.Module):
         log_price_DI = catalog.price.clamp(min=1e-6).log()
         self.register_buffer("mean_log_price", log_price_DI.mean())
         self.register_buffer("item_log_price", log_price_DI.mean(0))
+        self.register_buffer("scale_3", torch.tensor([1.0, 0.2, 1.0]))
 
         self.item_own = nn.Parameter(0.1 * torch.randn(num_items, embedding))
         self.of_category = nn.Embedding(catalog.num_categories, embedding)
@@ -267,19 +270,19 @@ class LSTMUserModel(nn.Module):
         sizes = list(self.head_sizes.values())
         return Reading(state, *self.heads(self._wide(state)).split(sizes, -1))
 
-    def _price_loss(self, reading: Reading, head: int, usual: Tensor, price_NJ: Tensor) -> Tensor:
-        """What prices take from the logit of click, buy or cart (head 0, 1, 2), [N, J].
+    def _price_loss(self, reading: Reading, heads: slice, usual: Tensor, price: Tensor) -> Tensor:
+        """What prices [N, 1, J] take from the logits of click, buy and cart, [N, heads, J].
 
         A move of an item's price against its own mean always deters. What sets usually dear items
         apart from cheap ones is confounded with quality, so that slope is another one, of either
         sign: one slope for both would be wrong by as much as quality is worth.
         """
         if not self.catalog.priced:
-            return torch.zeros_like(price_NJ)
-        move_NJ = price_NJ.clamp(min=1e-6).log() - usual
-        level = usual - self.mean_log_price
-        slope_N1 = F.softplus(reading.slope[:, head : head + 1])
-        return slope_N1 * move_NJ + reading.usual_slope[:, head : head + 1] * level
+            return torch.zeros_like(price)
+        move = price.clamp(min=1e-6).log() - usual
+        slope = F.softplus(reading.slope[:, heads]).unsqueeze(-1)
+        usual_slope = reading.usual_slope[:, heads].unsqueeze(-1)
+        return slope * move + usual_slope * (usual - self.mean_log_price)
 
     def respond(self, reading: Reading, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""
@@ -300,41 +303,42 @@ class LSTMUserModel(nn.Module):
     def _slot(self, reading: Reading, page: Page, visit: Visit) -> Tensor:
         item_NK = page.item.clamp(min=0)
         detail_NK5 = F.embedding(item_NK, self.detail_I5)
-        like_NK = match(F.embedding(item_NK, self.vector_ID), reading.clicked)
-        tired_NK = times_shown(page.item, visit.recent_item).to(like_NK.dtype)
-        loss_NK = self._price_loss(reading, 0, detail_NK5[..., 4], page.price)
-        mass_NK = self._mass(reading, like_NK + detail_NK5[..., 0], loss_NK, tired_NK)
-        mass_NK = mass_NK + self.position[: item_NK.shape[1]]
+        like_NK = match(item_NK, self.vector_ID, reading.clicked.unsqueeze(1)).squeeze(1)
+        mass_NK = self._mass(reading, like_NK, detail_NK5, page.price)
+        tired_NK = times_shown(page.item, visit.recent_item) * self.fatigue
+        mass_NK = mass_NK - tired_NK + self.position[: item_NK.shape[1]]
         return mass_NK.masked_fill(page.item < 0, -torch.inf)
 
     def appeal(self, reading: Reading, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
-        like_NI = reading.clicked @ self.vector_ID.T + self.detail_I5[:, 0]
+        like_NI = reading.clicked @ self.vector_ID.T
         tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, like_NI.dtype)
-        loss_NI = self._price_loss(reading, 0, self.detail_I5[:, 4], price_NI)
-        return self._mass(reading, like_NI, loss_NI, tired_NI) + self.position[0]
+        mass_NI = self._mass(reading, like_NI, self.detail_I5, price_NI)
+        return mass_NI - tired_NI * self.fatigue + self.position[0]
 
-    def _mass(self, reading: Reading, like: Tensor, loss: Tensor, tired: Tensor) -> Tensor:
-        return reading.level[:, :1] + like - loss - self.fatigue * tired
+    def _mass(self, reading: Reading, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
+        own, usual = detail[..., 0], detail[..., 4]
+        loss = self._price_loss(reading, slice(0, 1), usual.unsqueeze(-2), price.unsqueeze(-2))
+        return reading.level[:, :1] + like + own - loss.squeeze(1)
 
     def after(
         self, reading: Reading, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
     ) -> AfterLogits:
         """What would follow viewing these items (None: all), dearer selling less."""
-        vector, detail = self.vector_ID, self.detail_I5
-        if item_NJ is not None:
-            vector, detail = F.embedding(item_NJ, vector), F.embedding(item_NJ, detail)
-        logits = []
-        for head, query_ND in enumerate(reading.after.chunk(3, -1)):
-            like_NJ = query_ND @ vector.T if item_NJ is None else match(vector, query_ND)
-            level_N1 = reading.level[:, 1 + head : 2 + head]
-            if_clicked_N1 = reading.level[:, 4 + head : 5 + head]
-            logit_NJ = like_NJ + detail[..., 1 + head] + level_N1 + if_clicked_N1 * clicked_NJ
-            if head < 2:
-                loss_NJ = self._price_loss(reading, 1 + head, detail[..., 4], price_NJ)
-                logit_NJ = logit_NJ - loss_NJ
-            logits.append(logit_NJ)
-        return AfterLogits(*logits)
+        query_N3D = reading.after.unflatten(-1, (3, -1))
+        if item_NJ is None:
+            detail, like_N3J = self.detail_I5, query_N3D @ self.vector_ID.T
+        else:
+            detail = F.embedding(item_NJ, self.detail_I5)
+            like_N3J = match(item_NJ, self.vector_ID, query_N3D)
+        level_N6 = reading.level[:, 1:].unsqueeze(-1)
+        if isinstance(clicked_NJ, Tensor):
+            clicked_NJ = clicked_NJ.unsqueeze(1)
+        logit_N3J = like_N3J + level_N6[:, :3] + level_N6[:, 3:] * clicked_NJ
+        buy_NJ, cart_NJ, favourite_NJ = (logit_N3J + detail[..., 1:4].mT).unbind(1)
+        usual = detail[..., 4].unsqueeze(-2)
+        loss_N2J = self._price_loss(reading, slice(1, 3), usual, price_NJ.unsqueeze(1))
+        return AfterLogits(buy_NJ - loss_N2J[:, 0], cart_NJ - loss_N2J[:, -1], favourite_NJ)
 
     def observe(
         self,
@@ -347,15 +351,18 @@ class LSTMUserModel(nn.Module):
     ) -> LSTMState:
         """One step of the LSTM; `unroll` is the same over many steps."""
         state, expected = reading.state, expect(law, after)
-        inputs_NX = self.inputs(expected, page, event, visit)
+        tally_NF = tallies(expected, event)
+        inputs_NX = self.inputs(expected, tally_NF, page, event, visit)
         gates_NG = torch.addmm(self.cell[1], torch.cat([inputs_NX, state.h], -1), self.cell[0].T)
         new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid().chunk(4, -1)
         c_NH = kept_NH * state.c + new_NH * (2.0 * half_NH - 1.0)
         h_NH = out_NH * (2.0 * (2.0 * c_NH).sigmoid() - 1.0)
-        return LSTMState(h_NH, c_NH, state.context, state.tally + tallies(expected, event))
+        return LSTMState(h_NH, c_NH, state.context, state.tally + tally_NF)
 
-    def inputs(self, expected: Expectation, page: Page, event: Event, visit: Visit) -> Tensor:
-        """What the LSTM reads of one step, [N, X].
+    def inputs(
+        self, expected: Expectation, tally_NF: Tensor, page: Page, event: Event, visit: Visit
+    ) -> Tensor:
+        """What the LSTM reads of one step, [N, X]; ``tally_NF`` are the step's `tallies`.
 
         What the page and the price brought enters as a *surprise*, what happened minus what the
         model expected: a click on an attractive page says little about the shopper, and a better
@@ -364,26 +371,20 @@ class LSTMUserModel(nn.Module):
         Lucas 2013, "Generalized autoregressive score models", equation 2, with the score of the
         multinomial logit). Having stayed enters as the hazard that was survived.
         """
-        dtype = self.item_own.dtype
-        viewed_N1 = (event.kind == int(Kind.VIEW)).to(dtype).unsqueeze(-1)
+        dtype, viewed_N1 = tally_NF.dtype, tally_NF[:, -1:]
         slot_K = torch.arange(page.item.shape[1], device=event.slot.device)
-        clicked_NK = event.slot.unsqueeze(-1) == slot_K
-        surprise_NK = (clicked_NK.to(dtype) - expected.slot) * viewed_N1
-        scalars_N4 = torch.stack(
-            [
-                (event.price.clamp(min=1e-6).log() - self.mean_log_price) * viewed_N1.squeeze(-1),
-                event.quantity.log1p(),
-                event.gap.log1p() / 5.0,
-                visit.cart_count().to(dtype).log1p(),
-            ],
-            -1,
-        )
+        clicked_NK = (event.slot.unsqueeze(-1) == slot_K).to(dtype)
+        price_N, count_N = event.price.clamp(min=1e-6).log(), visit.cart_count().to(dtype)
+        scale_N3 = torch.stack([event.quantity, event.gap, count_N], -1).log1p() * self.scale_3
         return torch.cat(
             [
                 F.embedding(event.item.clamp(min=0), self.vector_ID) * viewed_N1,
-                weighted_sum(page.item.clamp(min=0), surprise_NK, self.vector_ID),
-                tallies(expected, event),
-                scalars_N4,
+                weighted_sum(
+                    page.item.clamp(min=0), (clicked_NK - expected.slot) * viewed_N1, self.vector_ID
+                ),
+                tally_NF,
+                (price_N - self.mean_log_price).unsqueeze(-1) * viewed_N1,
+                scale_N3,
             ],
             -1,
         )
@@ -411,18 +412,6 @@ class LSTMUserModel(nn.Module):
         return torch.cat([state.h, state.tally.asinh()], -1)
 
 
-def match(vector_NJD: Tensor, query_ND: Tensor) -> Tensor:
-    """Inner product of each vector with the lane's query, [N, J]."""
-    return (vector_NJD * query_ND.unsqueeze(1)).sum(-1)
-
-
-def weighted_sum(item_NK: Tensor, weight_NK: Tensor, vector_ID: Tensor) -> Tensor:
-    """Sum of the items' vectors, each times its weight, [N, D]."""
-    if item_NK.shape[1] == 0:
-        return vector_ID.new_zeros(len(item_NK), vector_ID.shape[1])
-    return F.embedding_bag(item_NK, vector_ID, per_sample_weights=weight_NK, mode="sum")
-
-
 @torch.no_grad()
 def expect(law: choice.Law, after: AfterLogits) -> Expectation:
     """What the model expected of a page before the event; constants to the gradient."""
@@ -439,9 +428,33 @@ def tallies(expected: Expectation, event: Event) -> Tensor:
     Favourite, cart, buy; a click on the page; the hazard survived; checkout; views. For a shopper
     with a constant unknown tendency such sums are what its posterior depends on.
     """
-    viewed_N = (event.kind == int(Kind.VIEW)).to(expected.leave.dtype)
-    after_N4 = (F.one_hot(event.after, len(After)) - expected.after) * viewed_N.unsqueeze(-1)
-    clicked_N = (event.slot >= 0).to(viewed_N.dtype) - expected.slot.sum(-1) * viewed_N
-    paid_N = (event.kind == int(Kind.CHECKOUT)).to(viewed_N.dtype)
-    rest_N4 = torch.stack([clicked_N, expected.leave, paid_N, viewed_N], -1)
-    return torch.cat([after_N4[:, 1:], rest_N4], -1)
+    dtype, device = expected.leave.dtype, expected.leave.device
+    followed_N3 = event.after.unsqueeze(-1) == torch.arange(1, len(After), device=device)
+    clicked_N1 = (event.slot >= 0).unsqueeze(-1)
+    kind_2 = torch.arange(int(Kind.CHECKOUT), int(Kind.VIEW) + 1, device=device)
+    kind_N2 = (event.kind.unsqueeze(-1) == kind_2).to(dtype)
+    expected_N4 = torch.cat([expected.after[:, 1:], expected.slot.sum(-1, keepdim=True)], -1)
+    happened_N4 = torch.cat([followed_N3, clicked_N1], -1).to(dtype)
+    surprise_N4 = happened_N4 - expected_N4 * kind_N2[:, 1:]
+    return torch.cat([surprise_N4, expected.leave.unsqueeze(-1), kind_N2], -1)
+
+
+def match(item_NJ: Tensor, vector_ID: Tensor, query_NQD: Tensor) -> Tensor:
+    """Inner products of the items' vectors with each of the lane's queries, [N, Q, J].
+
+    Lanes are taken in blocks whose vectors stay in a CPU's cache: three times faster than at once.
+    """
+    size = max(1, item_NJ.shape[1] * query_NQD.shape[1] * query_NQD.shape[2])
+    block = max(1, len(item_NJ) if item_NJ.is_cuda else CACHED // size)
+    parts = [
+        (F.embedding(item, vector_ID).unsqueeze(1) * query.unsqueeze(2)).sum(-1)
+        for item, query in zip(item_NJ.split(block), query_NQD.split(block), strict=True)
+    ]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def weighted_sum(item_NK: Tensor, weight_NK: Tensor, vector_ID: Tensor) -> Tensor:
+    """Sum of the items' vectors, each times its weight, [N, D]."""
+    if item_NK.shape[1] == 0:
+        return vector_ID.new_zeros(len(item_NK), vector_ID.shape[1])
+    return F.embedding_bag(item_NK, vector_ID, per_sample_weights=weight_NK, mode="sum")

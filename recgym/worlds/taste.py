@@ -64,6 +64,7 @@ class TasteShop:
         num_items, num_categories, num_segments, num_factors: sizes; factors span the tastes.
         num_moods: taste prototypes, of which a search within a category follows one at a time.
         mood_sharpness: how surely a shopper's search follows the moods nearest to the own taste.
+        category_pull: weight of taste in the choice of the category searched.
         num_days: span of the simulated calendar.
         attention: exponent of the Zipf law of organic attention.
         price_slope: median slope of buying on log price; `price_slope_spread` its log-sd.
@@ -89,9 +90,10 @@ class TasteShop:
         num_segments: int = 6,
         num_factors: int = 8,
         num_moods: int = 32,
-        mood_sharpness: float = 0.5,
+        mood_sharpness: float = 0.7,
+        category_pull: float = 1.2,
         num_days: int = 56,
-        attention: float = 1.0,
+        attention: float = 1.05,
         quality: float = 0.5,
         price_slope: float = 3.1,
         price_slope_spread: float = 0.25,
@@ -149,7 +151,7 @@ class TasteShop:
         self.factor = tensor(factor_IF)  # [I, F]
         self.fame = tensor(fame_I)  # [I]
         self._search(tensor, factor_IF, fame_I, category_I, num_categories, num_moods, seed)
-        self.mood_sharpness = mood_sharpness
+        self.mood_sharpness, self.category_pull = mood_sharpness, category_pull
         self.appeal_bias = tensor(appeal_I)  # [I]
         self.worth = tensor(quality * quality_I)  # [I]
         self.organic_centre = tensor(1.2 * _normal(g, num_segments, num_factors))
@@ -262,7 +264,9 @@ class TasteShop:
     def respond(self, state: TasteState, page: Page, visit: Visit) -> Response:
         """Nested logit with fatigue, position and price; see `recgym.choice`."""
         query_NF = state.organic_taste + state.focus.unsqueeze(-1) * state.interest
-        category_NC = torch.addmm(self.category_fame, query_NF, self.category_factor.T)
+        category_NC = torch.addmm(
+            self.category_fame, query_NF, self.category_factor.T, alpha=self.category_pull
+        )
         # a Gaussian around each mood, were all moods as common
         near_NM = self.mood_sharpness * torch.addmm(self.mood_bias, query_NF, self.mood.T)
         return Response(
