@@ -143,7 +143,7 @@ def lines_for_people(line: dict[str, Any]) -> list[str]:
         terms = settings["limit_of"]["by_term"]
         whole = sum(terms.values())
         shares = ", ".join(f"{name} {value / whole:.0%}" for name, value in terms.items())
-        told.append(f"  limit: {settings['limit_of']['binding']} bind ({shares})")
+        told.append(f"  limit: most of it is {settings['limit_of']['binding']} ({shares})")
     if "parts" in settings:
         told += [f"  {1e3 * value:12.4f} ms  {name}" for name, value in settings["parts"].items()]
     for key, value in settings.items():

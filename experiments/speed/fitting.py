@@ -130,8 +130,9 @@ def _padded(log: Sessions, row_B: Tensor, device: torch.device) -> tuple[Tensor,
 
 def _bare(padded: list[tuple[Tensor, Tensor]], setting: Setting) -> dict[str, float]:
     """Seconds a batch of the bare model, forward, backward and step, with and without softmax."""
-    torch.manual_seed(0)
-    model = Bare(setting.items, setting.hidden).to(setting.device)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = Bare(setting.items, setting.hidden).to(setting.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
     def epoch(loss_of: Callable[[Tensor, Tensor], Tensor]) -> None:

@@ -26,10 +26,10 @@ scores of categories and slots) + bytes gathered (vectors of the page's items, p
 the records read and written / copy bandwidth + sigmoids and tanhs / their rate. All rates are
 measured in the same process, best of five, and stand in the settings beside that of a large square
 product (2,048), the bandwidth of gathering item vectors and the time of one tiny operation;
-`limit_at_square_rate` is the limit if every product ran at the rate of the large square one. Results
-between two operations count as staying in the cache; exponentials and integers count as free. The
-settings name the term that binds, and where the program's time goes by part; what is not named
-there is bookkeeping. Parts are timed apart, with a clock around each: shares, not figures.
+`limit_at_square_rate` is the limit if every product ran at the rate of the large square one.
+Results between two operations count as staying in the cache; exponentials and integers count as
+free. The settings name the term that binds, and where the program's time goes by part; what is not
+named there is bookkeeping. Parts are timed apart, with a clock around each: shares, not figures.
 """
 
 # name: what is timed; what the limit is made of; the goal
@@ -65,7 +65,7 @@ Limit: simulator alone + the agent's act and learn alone on one stored transitio
 ratio at least 0.8.""",
     "ppo": """\
 Environment steps a second of Stable-Baselines3's PPO over agents.sb3.ShopVecEnv, one slot a page,
-as many lanes as the DQN, 2,048 transitions an update.
+as many lanes as the DQN, 2,048 transitions an update and two passes over them.
 Limit: simulator alone + PPO alone on an environment of the same spaces that returns constants,
 added. Goal: ratio at least 0.8.""",
     "fit": """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -14,14 +15,15 @@ from omegaconf import OmegaConf
 from agents import train
 from agents.dqn import DQN
 from agents.logger import Logger
-from experiments.speed.figure import Figure
+from experiments.speed.figure import Figure, seconds
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.stepping import Stepping, learned_of, simulator_of
 from experiments.speed.timing import interleaved, medians
 from recgym.envs.core import ShopCore, open_core
 
 CART_PAID = 0.3  # the DQN's first guess of a cart's worth
-FEWEST_UPDATES = 2 * train.LOG_EVERY  # of one timed call: the curves are part of the loop
+UPDATES = (5, 2 * train.LOG_EVERY)  # least and most of one timed call; a call also resets
+CALL = 5.0  # a timed call lasts about so many times `Setting.least_seconds`
 
 
 def default_lanes() -> int:
@@ -45,17 +47,24 @@ def dqn(setting: Setting) -> Figure:
     learn = _learner_alone(agent, core)
     while agent.replay.size < agent.learning_starts:
         learn()
+    one = min(seconds(learn, repeats=2, sync=setting.sync()))
+    updates = max(UPDATES[0], min(UPDATES[1], math.ceil(CALL * setting.least_seconds / one)))
     with tempfile.TemporaryDirectory() as folder, Logger(Path(folder)) as logger:
 
         def end_to_end() -> None:
             train.train(
-                agent, core, steps=lanes * FEWEST_UPDATES, seed=0, logger=logger,
+                agent, core, steps=lanes * updates, seed=0, logger=logger,
                 checkpoint=Path(folder) / "agent.pt",
             )  # fmt: skip
 
         return beside_its_parts(
-            "dqn", lanes, FEWEST_UPDATES, end_to_end, Stepping(simulator_of(shop), lanes), learn,
-            setting, {"batch_size": agent.batch_size, "updates_a_step": agent.updates},
+            "dqn", lanes, updates, end_to_end, Stepping(simulator_of(shop), lanes), learn,
+            setting,
+            {
+                "batch_size": agent.batch_size,
+                "updates_a_step": agent.updates,
+                "steps_a_call": updates,
+            },
         )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from recgym.envs.vector import RecVectorEnv
 
 PPO_ROLLOUT = 2048  # transitions between two updates, as Stable-Baselines3's default for one lane
 PPO_BATCH = 256
+MOST_STEPS = 32  # of a rollout, where lanes are so few that 2,048 transitions take long
+PPO_EPOCHS = 2  # passes over each rollout; the usual ten would hide the lanes behind the learner
 
 Array = NDArray[Any]
 
@@ -72,12 +74,18 @@ def ppo(setting: Setting) -> Figure:
     lanes, shop = setting.lanes_or(default_lanes()), learned_of(setting)
     device = "cuda" if setting.device.type == "cuda" else "cpu"
     env = ShopVecEnv(RecVectorEnv(shop, num_envs=lanes, action="item", num_slots=1))
-    rollout_steps = max(1, PPO_ROLLOUT // lanes)
+    rollout_steps = max(1, min(MOST_STEPS, PPO_ROLLOUT // lanes))
 
     def model_over(lanes_of: VecEnv) -> Callable[[], None]:
         batch = min(PPO_BATCH, rollout_steps * lanes)
         model = PPO(
-            "MlpPolicy", lanes_of, n_steps=rollout_steps, batch_size=batch, seed=0, device=device
+            "MlpPolicy",
+            lanes_of,
+            n_steps=rollout_steps,
+            batch_size=batch,
+            n_epochs=PPO_EPOCHS,
+            seed=0,
+            device=device,
         )
 
         def learn() -> None:
@@ -88,6 +96,6 @@ def ppo(setting: Setting) -> Figure:
     return beside_its_parts(
         "ppo", lanes, rollout_steps, model_over(env), Stepping(simulator_of(shop, 1), lanes, 1),
         model_over(ConstantVecEnv(env)), setting,
-        {"rollout_steps": rollout_steps, "batch_size": PPO_BATCH},
+        {"rollout_steps": rollout_steps, "batch_size": PPO_BATCH, "epochs": PPO_EPOCHS},
         learner_steps=rollout_steps,
     )  # fmt: skip
