@@ -14,7 +14,7 @@ from experiments import throughput
 from experiments.speed import shops
 from experiments.speed.figure import Figure
 from experiments.speed.guide import FIGURES
-from experiments.speed.machine import Machine, Work, limit_seconds, measure
+from experiments.speed.machine import Machine, Work, _tanh_by_sigmoid, limit_seconds, measure
 from experiments.speed.setting import Setting
 from experiments.speed.stepping import Stepping, simulator_of
 from experiments.speed.timing import Parts, interleaved, parts_of
@@ -94,6 +94,11 @@ def test_rates_are_measured_for_every_shape() -> None:
     assert set(rates.product) == {(4, 3, 5)}
     assert all(math.isfinite(x) and x > 0 for x in [*numbers, rates.product[4, 3, 5]])
     assert json.loads(json.dumps(rates.described()))["product"].keys() == {"4 x 3 x 5"}
+
+
+def test_a_tanh_by_a_sigmoid_is_a_tanh() -> None:
+    x = torch.linspace(-4.0, 4.0, 9)
+    torch.testing.assert_close(_tanh_by_sigmoid(x, out=torch.empty(9)), x.tanh())
 
 
 def test_works_take_turns() -> None:

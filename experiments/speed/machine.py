@@ -52,7 +52,7 @@ class Machine:
         square: FLOP/s of a large square product.
         copy: bytes/s, read and written counted both.
         gather: bytes/s of embedding rows fetched, each row counted once.
-        sigmoid, tanh: elements/s.
+        sigmoid, tanh: elements/s; tanh by `torch.tanh` or by a sigmoid, whichever is faster.
         overhead: seconds of one tiny operation, called from Python.
     """
 
@@ -152,6 +152,11 @@ def _measure(
         copy=2 * FLOAT * COPIED / best(lambda: target.copy_(source)),
         gather=FLOAT * GATHERED * row / rows_passed,
         sigmoid=activate(torch.sigmoid),
-        tanh=activate(torch.tanh),
+        tanh=max(activate(torch.tanh), activate(_tanh_by_sigmoid)),
         overhead=best(lambda: tiny.add_(1.0)),
     )
+
+
+def _tanh_by_sigmoid(x: Tensor, *, out: Tensor) -> Tensor:
+    """2 sigmoid(2 x) - 1: on some CPUs several times as fast as `torch.tanh`."""
+    return torch.mul(x, 2.0, out=out).sigmoid_().mul_(2.0).sub_(1.0)
