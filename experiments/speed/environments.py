@@ -1,0 +1,89 @@
+"""Figures of the Gymnasium environments, beside the simulator alone."""
+
+from __future__ import annotations
+
+import statistics
+from itertools import cycle
+
+from experiments.speed import shops
+from experiments.speed.figure import Figure
+from experiments.speed.setting import SLOTS, Setting
+from experiments.speed.stepping import LANES, SLATES, Stepping, learned_of, simulator_of
+from experiments.speed.timing import interleaved, medians, parts_of
+from recgym.envs.single import RecEnv
+from recgym.envs.vector import RecVectorEnv
+
+
+def vector_env(setting: Setting) -> Figure:
+    """Steps/s of the Gymnasium vector environment beside those of the simulator alone."""
+    lanes = setting.lanes_or(LANES)
+    shop = learned_of(setting)
+    stepping = Stepping(simulator_of(shop), lanes)
+    env = RecVectorEnv(shop, num_envs=lanes, num_slots=SLOTS)
+    env.reset(seed=0)
+    actions = cycle(
+        [shops.slates(setting.items, lanes, SLOTS, seed).numpy() for seed in range(SLATES)]
+    )
+    taken = interleaved({"simulator": stepping, "env": lambda: env.step(next(actions))}, setting)
+    core, shell = env.shell.core, env.shell
+    parts = parts_of(
+        lambda: env.step(next(actions)),
+        [
+            (core.simulator, "step", "simulator"),
+            (core.simulator, "page", "simulator"),
+            (core.simulator, "reset", "refill"),
+            (core.spec, "observe", "observation"),
+            (shell, "items", "actions in"),
+            (env, "_info", "infos out"),
+        ],
+        setting,
+        rest="arrays and bookkeeping",
+    )
+    values = [lanes / passed for passed in taken["env"]]
+    limit = lanes / medians(taken)["simulator"]
+    return Figure(
+        figure="vector_env",
+        values=values,
+        unit="steps/s",
+        limit=limit,
+        ratio=statistics.median(values) / limit,
+        goal=f"ratio at least {1 / 1.15:.2f}: at most 15 % on top of the simulator",
+        settings={
+            "lanes": lanes,
+            "slots": SLOTS,
+            "items": setting.items,
+            "hidden": setting.hidden,
+            "on_top": limit / statistics.median(values) - 1.0,
+            "parts": parts,
+        },
+    )
+
+
+def single_env(setting: Setting) -> Figure:
+    """Steps/s of the single Gymnasium environment, resets included."""
+    shop = learned_of(setting)
+    env = RecEnv(shop, num_slots=SLOTS)
+    env.reset(seed=0)
+    actions = cycle(shops.slates(setting.items, 256, SLOTS).numpy())
+    episodes = 0
+
+    def step() -> None:
+        nonlocal episodes
+        _, _, terminated, truncated, _ = env.step(next(actions))
+        if terminated or truncated:
+            episodes += 1
+            env.reset()
+
+    taken = interleaved({"env": step}, setting)
+    return Figure(
+        figure="single_env",
+        values=[1.0 / passed for passed in taken["env"]],
+        unit="steps/s",
+        goal="at least 1,500 steps/s",
+        settings={
+            "slots": SLOTS,
+            "items": setting.items,
+            "hidden": setting.hidden,
+            "resets": episodes,
+        },
+    )
