@@ -142,7 +142,13 @@ def _train(
         seconds["train"] = 0.0
         return 0
     spec.simulator.expected_revenue = cfg.reward == "expected_revenue"  # it costs a pass
-    core = ShopCore(spec, str(cfg.reward), num_envs=cfg.num_envs, max_pages=cfg.max_pages)
+    core = ShopCore(
+        spec,
+        str(cfg.reward),
+        num_envs=cfg.num_envs,
+        max_pages=cfg.max_pages,
+        compile=bool(cfg.compile),
+    )
     with progress.stage("train", cfg.steps, seconds):
         steps = train(
             agent,

@@ -151,12 +151,13 @@ def sample(law: Law, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
     page_item_NK = law.response.page_item
     if page_item_NK.shape[-1] == 0:
         return kind_N, item_N.masked_fill(not_viewed_N, -1), torch.full_like(item_N, -1)
-    # an item stands on a page once at most: its slot, and what that slot leaves of its mass
-    match_NK = page_item_NK == item_N.unsqueeze(-1)
-    taken_NK = match_NK & (draws.take_over.unsqueeze(-1) >= law.kept)
-    added_N = draws.from_page < -torch.expm1(-law.attraction)
-    slot_N = torch.where(added_N, pick(law.added, draws.slot), taken_NK.int().argmax(-1))
-    slot_N = slot_N.masked_fill(~(added_N | taken_NK.any(-1)) | not_viewed_N, -1)
+    # an item stands on a page once at most: its slot may take it over
+    taken_NK = (page_item_NK == item_N.unsqueeze(-1)) & (draws.take_over.unsqueeze(-1) >= law.kept)
+    added_N1 = (draws.from_page < -torch.expm1(-law.attraction)).unsqueeze(-1)
+    # without any weight, `pick` goes one past the last slot
+    slot_N = pick(torch.where(added_N1, law.added, taken_NK.to(law.added)), draws.slot)
+    none_N = (slot_N == page_item_NK.shape[-1]) | not_viewed_N
+    slot_N = slot_N.masked_fill(none_N, -1)
     shown_N = page_item_NK.gather(-1, slot_N.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    item_N = torch.where(slot_N >= 0, shown_N, item_N)
-    return kind_N, item_N.masked_fill(not_viewed_N, -1), slot_N
+    item_N = torch.where(none_N, item_N.masked_fill(not_viewed_N, -1), shown_N)
+    return kind_N, item_N, slot_N

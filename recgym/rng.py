@@ -91,7 +91,7 @@ def pick(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
 
     One uniform a lane and options in a fixed order, so that equal weights give equal draws. As
     uniforms are multiples of 2^-24 below 1, u * total stays below the total after rounding too, and
-    the option found is one of positive weight (where there is one: the sum must not be 0).
+    the option found is one of positive weight; J where no option has any.
     """
     cdf_NJ = weight_NJ.cumsum(-1)
     target_N1 = u_N.unsqueeze(-1) * cdf_NJ[:, -1:]

@@ -15,7 +15,7 @@ from torch import Tensor
 from recgym import choice, rng, visit
 from recgym.rng import Purpose
 from recgym.types import After, Arrival, Event, Kind, Outcome, Page, Record, Visit
-from recgym.users.base import AfterLogits, Shoppers, after_log_probs
+from recgym.users.base import Shoppers, follow
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning
 MIN_GAP_S = 1.0
@@ -104,16 +104,16 @@ class Simulator:
         law = choice.law(shop.respond(reading, page, now), now)
         kind_N, item_N, slot_N = choice.sample(law, choice.Draws(*levels))
         price_N = self._chosen_price(state, page, item_N, slot_N)
-        logits = _after(shop, reading, item_N, price_N, slot_N)
-        after_N, buy_N = self._follow(logits, now, kind_N, u_after_N)
+        after_N4 = follow(shop, reading, item_N, price_N, slot_N).exp()
+        after_N = self._draw_after(after_N4, now, kind_N, u_after_N)
         quantity_N = (after_N >= int(After.CART)).to(self.dtype) * shop.quantity
         event = Event(kind_N, item_N, slot_N, after_N, price_N, quantity_N, now.gap)
 
-        user = shop.observe(reading, law, logits, page, event, now)
+        user = shop.observe(reading, law, after_N4, page, event, now)
         encoder = self._encode(state, user, page, event)
         gap_N = self._gap(user, key_PN[-1])
         after_visit = visit.advance(now, page, event, gap_N)
-        outcome = self._outcome(now, page, event, law, reading, buy_N)
+        outcome = self._outcome(now, page, event, law, reading, after_N4[:, int(After.BUY)])
         return SimState(state.arrival, state.noise, after_visit, user, encoder), outcome
 
     def _encode(self, state: SimState, user: Record, page: Page, event: Event) -> Record | None:
@@ -124,8 +124,8 @@ class Simulator:
             return user
         reading = self.encoder.read(state.encoder)
         law = choice.law(self.encoder.respond(reading, page, state.visit), state.visit)
-        logits = _after(self.encoder, reading, event.item, event.price, event.slot)
-        return self.encoder.observe(reading, law, logits, page, event, state.visit)
+        after_N4 = follow(self.encoder, reading, event.item, event.price, event.slot).exp()
+        return self.encoder.observe(reading, law, after_N4, page, event, state.visit)
 
     def _chosen_price(self, state: SimState, page: Page, item_N: Tensor, slot_N: Tensor) -> Tensor:
         found_N1 = self.catalog.price_of(item_N.clamp(min=0).unsqueeze(-1), state.visit.time_ms)
@@ -135,17 +135,12 @@ class Simulator:
             price_N = torch.where(slot_N >= 0, shown_N, price_N)
         return price_N.masked_fill(item_N < 0, 0.0)
 
-    def _follow(
-        self, logits: AfterLogits, now: Visit, kind_N: Tensor, u_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What follows the view [N], and the probability that it is buying [N]."""
-        full_N1 = now.cart_item[:, -1:] >= 0
-        possible = logits._replace(cart=logits.cart.masked_fill(full_N1, -torch.inf))
-        probability_N4 = after_log_probs(possible).squeeze(1).exp()
+    def _draw_after(self, after_N4: Tensor, now: Visit, kind_N: Tensor, u_N: Tensor) -> Tensor:
+        """What follows the view, [N]; a full cart takes no more."""
         # the strongest first, so that a small change of the page moves few edges
-        after_N = int(After.BUY) - rng.pick(probability_N4.flip(-1), u_N)
-        after_N = after_N.masked_fill(kind_N != int(Kind.VIEW), int(After.NOTHING))
-        return after_N, probability_N4[:, int(After.BUY)]
+        after_N = int(After.BUY) - rng.pick(after_N4.flip(-1), u_N)
+        too_much_N = (after_N == int(After.CART)) & (now.cart_item[:, -1] >= 0)
+        return after_N.masked_fill(too_much_N | (kind_N != int(Kind.VIEW)), int(After.NOTHING))
 
     def _gap(self, user: Record, key_N: Tensor) -> Tensor:
         mean_N, std = self.shop.gap(user)
@@ -191,11 +186,3 @@ class Simulator:
         clicked_N = (probability.slot * torch.sigmoid(shown.buy) * page.price).sum(-1)
         paid_N = probability.checkout * now.cart_value()
         return (found_N + clicked_N) * self.shop.quantity + paid_N
-
-
-def _after(
-    shop: Shoppers, reading: Any, item_N: Tensor, price_N: Tensor, slot_N: Tensor
-) -> AfterLogits:
-    """Logits [N, 1] of what may follow viewing one item; of no meaning where none is viewed."""
-    clicked_N1 = (slot_N >= 0).unsqueeze(-1)
-    return shop.after(reading, item_N.clamp(min=0).unsqueeze(-1), price_N.unsqueeze(-1), clicked_N1)

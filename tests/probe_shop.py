@@ -120,7 +120,7 @@ class ProbeShop:
         self,
         state: ProbeState,
         law: choice.Law,
-        after: AfterLogits,
+        after_N4: Tensor,
         page: Page,
         event: Event,
         visit: Visit,

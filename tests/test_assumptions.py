@@ -17,6 +17,7 @@ from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Event, Observation, Page, SessionStats
 from recgym.users.assumptions import assume_pages
+from recgym.users.base import follow
 from recgym.users.lstm import LSTMState, LSTMUserModel
 
 SLOTS = 5
@@ -137,9 +138,8 @@ def test_how_long_shoppers_stay_does_not_depend_on_the_page_itself() -> None:
     visit_N = state.visit
     reading, event = model.read(state.user), same.event  # type: ignore[arg-type]
     law = choice.law(model.respond(reading, empty, visit_N), visit_N)
-    item_N1, clicked_N1 = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
-    logits = model.after(reading, item_N1, event.price.unsqueeze(-1), clicked_N1)
-    state_empty = model.observe(reading, law, logits, empty, event, visit_N)
+    after_N4 = follow(model, reading, event.item, event.price, event.slot).exp()  # type: ignore[arg-type]
+    state_empty = model.observe(reading, law, after_N4, empty, event, visit_N)
     both = [
         model.respond(model.read(user), empty, after_full.visit)  # type: ignore[arg-type]
         for user in (after_full.user, state_empty)

@@ -113,7 +113,7 @@ def by_hand(sessions: Sessions, b: int) -> Tensor:
             z = (event.gap.log() - mean) / std
             value = value - 0.5 * z.square() - std.log() - 0.9189385332046727  # log sqrt(2 pi)
         values.append(value)
-        state = MODEL.observe(reading, law, logits, page, event, now)
+        state = MODEL.observe(reading, law, after_log_probs(logits)[:, 0].exp(), page, event, now)
         # the gap belongs to the step it ends with: the visit learns it one step later
         gap = sessions.event.gap[s + 1 : s + 2] if s + 1 < last else torch.zeros(1, dtype=F64)
         now = visit.advance(now, page, event, gap)

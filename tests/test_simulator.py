@@ -250,9 +250,8 @@ def test_a_compiled_step_equals_the_eager_one(name: str, backend: str) -> None:
     seed = torch.arange(64)
     state = simulator.reset(seed, torch.zeros_like(seed))
     page = simulator.page(state, slate(state, simulator.catalog.num_items))
-    with torch._dynamo.config.patch(allow_rnn=True):  # else it will not read an nn.LSTM's weights
-        compiled = torch.compile(simulator.step, fullgraph=True, backend=backend)
-        after, outcome = compiled(state, page)
+    compiled = torch.compile(simulator.step, fullgraph=True, backend=backend)
+    after, outcome = compiled(state, page)
     eager_after, eager = simulator.step(state, page)
     assert torch.equal(words([outcome]), words([eager]))
     torch.testing.assert_close(outcome.expected_revenue, eager.expected_revenue)

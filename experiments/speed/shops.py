@@ -139,7 +139,7 @@ def learned(
     model = untrained(items, log, hidden=hidden, embedding=embedding, seed=seed)
     start_from_counts(model, log, torch.arange(LOG_SESSIONS))
     with torch.no_grad():
-        model.upper.weight.zero_()  # random weights make some shoppers stay for a hundred pages
+        model.head("upper")[0].zero_()  # random weights make some shoppers stay for a hundred pages
     return model.to(device).eval()
 
 

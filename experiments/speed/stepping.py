@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import recgym.choice
+import recgym.organic
 import recgym.rng
 import recgym.visit
 from experiments.speed import shops, work
@@ -83,11 +84,14 @@ def watched(stepping: Stepping) -> list[tuple[Any, str, str]]:
         (shop, "observe", "LSTM" if isinstance(shop, LSTMUserModel) else "shopper's state"),
         (shop, "read", "heads"),
         (shop, "respond", "organic choice"),
+        (recgym.organic, "log_prob", "organic choice"),
+        (recgym.organic, "draw", "sampling"),
+        (recgym.choice, "law", "page choice"),
         (shop, "_slot", "page choice"),
         (shop, "after", "after"),
         (shop, "gap", "gap"),
         (recgym.choice, "sample", "sampling"),
-        (rng, "key", "noise"),
+        (rng, "page_keys", "noise"),
         (rng, "uniform", "noise"),
         (rng, "normal", "noise"),
         (recgym.visit, "advance", "visit"),

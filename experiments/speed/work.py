@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.speed.machine import FLOAT, Shape, Work
 from recgym.simulator import SimState
@@ -49,19 +49,15 @@ def learned_work(model: LSTMUserModel, lanes: int, slots: int, records: int) -> 
     inputs, hidden = model.lstm.input_size, model.lstm.hidden_size  # X, H
     items, embedding = model.vector_ID.shape  # I, D
     categories = model.catalog.num_categories  # C
-    wide = model.upper.in_features  # W: the state as the heads read it
-    # every linear head over the state: queries of D, biases, leave and checkout, slopes, gap
-    heads = sum(
-        layer.out_features
-        for layer in model.children()
-        if isinstance(layer, nn.Linear) and layer.in_features == wide
-    )
+    classes = model.class_taste.shape[0]  # Z
+    wide = model.heads.in_features  # W: the state as the heads read it
     products: tuple[Shape, ...] = (
         (lanes, inputs + hidden, 4 * hidden),  # the LSTM's gates
-        (lanes, wide, heads),  # the heads, each once a page
+        (lanes, wide, model.heads.out_features + 1),  # all heads once a page, and the gap
         (lanes, embedding, categories),  # organic choice: a score for each category
         (lanes, embedding, slots),  # taste for each slot's item
         (lanes, slots, embedding),  # surprises of the slots, summed into one vector
+        (lanes, classes, slots),  # organic choice: latent classes for each slot's twin
         (lanes, embedding, 3),  # buy, cart and favourite of the item viewed
     )
     gathered = FLOAT * (

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +20,8 @@ from recgym.spaces import ObservationSpec
 from recgym.types import Observation, Outcome, Record, where
 from recgym.users.base import Shoppers
 
+P = ParamSpec("P")
+T = TypeVar("T")
 MAX_PAGES = 100  # pages of an episode before it is truncated
 MAX_SEED = 2**62  # lane seeds are int64 and lane i takes seed + i
 
@@ -43,6 +49,8 @@ class ShopCore:
         reward: function of the outcome, or its name in `recgym.reward.REWARDS`.
         num_envs: N, lanes.
         max_pages: pages of an episode before it is truncated.
+        compile: whether steps run through `torch.compile`: the first one takes a minute, those
+            after it are several times faster with few lanes. Needs a C++ compiler.
     """
 
     state: SimState
@@ -55,6 +63,7 @@ class ShopCore:
         *,
         num_envs: int = 1,
         max_pages: int = MAX_PAGES,
+        compile: bool = False,
     ) -> None:
         for name, value in (("num_envs", num_envs), ("max_pages", max_pages)):
             if value < 1:
@@ -63,6 +72,10 @@ class ShopCore:
         self.reward = reward_named(reward) if isinstance(reward, str) else reward
         self.num_envs, self.max_pages = num_envs, max_pages
         self.device = spec.catalog.category.device
+        self._begin, self._play, self._step = self._begun, self._played, self._stepped
+        if compile:
+            self._begin, self._play = compiled(self._begun), compiled(self._played)
+            self._step = compiled(self._stepped)
 
     def reset(self, seed: int | Tensor | None = None) -> Observation:
         """Begin an episode in every lane.
@@ -77,8 +90,7 @@ class ShopCore:
         else:
             seed_N = self._seeds(seed)
             session_N = torch.zeros_like(seed_N)
-        self.state = self.simulator.reset(seed_N, session_N)
-        self.observation = self.spec.observe(self.state)
+        self.state, self.observation = self._begin(seed_N, session_N)
         return self.observation
 
     def _seeds(self, seed: int | Tensor) -> Tensor:
@@ -95,29 +107,63 @@ class ShopCore:
             item_NK: items in [0, I), -1 for an empty slot; a repeated item or one that is not
                 eligible leaves its slot empty.
         """
-        eligible_NK = self.observation.eligible.gather(-1, item_NK.clamp(min=0))
-        item_NK = torch.where(eligible_NK, item_NK, torch.full_like(item_NK, -1))
-        page = self.simulator.page(self.state, item_NK)
-        self.state, outcome = self.simulator.step(self.state, page)
-        self.observation = self.spec.observe(self.state)
-        last_N = self.state.visit.page_number >= self.max_pages
-        return Transition(
-            observation=self.observation,
-            final_observation=self.observation,
+        self.state, played = self._play(self.state, self.observation.eligible, item_NK)
+        self.observation = played.observation
+        return played
+
+    def step(self, item_NK: Tensor) -> Transition:
+        """Show a page in every lane; a lane whose episode ends begins its next session."""
+        self.state, stepped = self._step(self.state, self.observation.eligible, item_NK)
+        self.observation = stepped.observation
+        return stepped
+
+    def _begun(self, seed_N: Tensor, session_N: Tensor) -> tuple[SimState, Observation]:
+        """`reset` as a function, which `torch.compile` takes whole."""
+        state = self.simulator.reset(seed_N, session_N)
+        return state, self.spec.observe(state)
+
+    def _played(
+        self, state: SimState, eligible_NI: Tensor, item_NK: Tensor
+    ) -> tuple[SimState, Transition]:
+        """`play` as a function of the state."""
+        eligible_NK = eligible_NI.gather(-1, item_NK.clamp(min=0))
+        page = self.simulator.page(state, item_NK.masked_fill(~eligible_NK, -1))
+        state, outcome = self.simulator.step(state, page)
+        observation = self.spec.observe(state)
+        last_N = state.visit.page_number >= self.max_pages
+        return state, Transition(
+            observation=observation,
+            final_observation=observation,
             reward=self.reward(outcome),
             terminated=outcome.left,
             truncated=last_N & ~outcome.left,
             outcome=outcome,
         )
 
-    def step(self, item_NK: Tensor) -> Transition:
-        """Show a page in every lane; a lane whose episode ends begins its next session."""
-        played = self.play(item_NK)
-        arrival = self.state.arrival
-        begun = self.simulator.reset(arrival.seed, arrival.session + 1)
-        self.state = where(played.terminated | played.truncated, begun, self.state)
-        self.observation = self.spec.observe(self.state)
-        return dataclasses.replace(played, observation=self.observation)
+    def _stepped(
+        self, state: SimState, eligible_NI: Tensor, item_NK: Tensor
+    ) -> tuple[SimState, Transition]:
+        """`step` as a function of the state."""
+        state, played = self._played(state, eligible_NI, item_NK)
+        begun = self.simulator.reset(state.arrival.seed, state.arrival.session + 1)
+        state = where(played.terminated | played.truncated, begun, state)
+        return state, dataclasses.replace(played, observation=self.spec.observe(state))
+
+
+def compiled(function: Callable[P, T]) -> Callable[P, T]:
+    """The function through `torch.compile`, whole and for lanes of a fixed number.
+
+    Raises:
+        UserError: if there is no C++ compiler.
+    """
+    compilers = [os.environ.get("CXX"), "g++", "clang++", "cl"]
+    if not any(name and shutil.which(name) for name in compilers):
+        raise UserError(
+            "compile=true needs a C++ compiler, and none of g++, clang++ and cl is on the PATH: "
+            "install one, set CXX, or use compile=false."
+        )
+    whole: Callable[P, T] = torch.compile(function, fullgraph=True, dynamic=False)
+    return whole
 
 
 def open_core(
@@ -129,6 +175,7 @@ def open_core(
     observation: str | None = None,
     max_pages: int = MAX_PAGES,
     device: str = "cpu",
+    compile: bool = False,
 ) -> ShopCore:
     """A core over a shop's name, or over a shop itself.
 
@@ -140,6 +187,7 @@ def open_core(
         observation: `encoder` or `history`; None takes `encoder` where the shop has one.
         max_pages: pages of an episode before it is truncated.
         device: of a shop given by name; an object stays where it is.
+        compile: as in `ShopCore`.
     """
     chosen = reward_named(reward)
     if num_slots < 1:
@@ -154,5 +202,9 @@ def open_core(
         dtype=opened.catalog.price.dtype,
     )
     return ShopCore(
-        ObservationSpec(simulator, kind), chosen, num_envs=num_envs, max_pages=max_pages
+        ObservationSpec(simulator, kind),
+        chosen,
+        num_envs=num_envs,
+        max_pages=max_pages,
+        compile=compile,
     )

@@ -38,6 +38,7 @@ class Shell:
         max_pages: int,
         allow_empty: bool,
         device: str,
+        compile: bool,
         num_envs: int,
     ) -> None:
         if action not in ("slate", "item"):
@@ -49,7 +50,7 @@ class Shell:
             )
         self.core: ShopCore = open_core(
             shop, num_envs=num_envs, num_slots=num_slots, reward=reward,
-            observation=observation, max_pages=max_pages, device=device,
+            observation=observation, max_pages=max_pages, device=device, compile=compile,
         )  # fmt: skip
         self.shop_name = shop if isinstance(shop, str) else type(shop).__name__
         self.num_slots, self.allow_empty = num_slots, allow_empty
@@ -87,30 +88,35 @@ class Shell:
         return torch.from_numpy(item_NK).to(self.core.device)
 
     def mask(self, observation: Observation) -> Array:
-        """What any one slot of a lane may hold, [N, n] bool; all its slots share it."""
-        eligible_NI = array(observation.eligible)
+        """What any one slot of a lane may hold, [N, n] int8; all its slots share it.
+
+        Where all lanes may be shown the same, it is one row seen N times, which cannot be written.
+        """
+        eligible_NI = observation.eligible
+        lanes, shared = len(eligible_NI), eligible_NI.stride(0) == 0
+        mask_Nn = array(eligible_NI[:1] if shared else eligible_NI, np.int8)
         if self.allow_empty:
-            return np.pad(eligible_NI, ((0, 0), (0, 1)), constant_values=True)
-        return eligible_NI
+            mask_Nn = np.pad(mask_Nn, ((0, 0), (0, 1)), constant_values=1)
+        return np.broadcast_to(mask_Nn, (lanes, self.num_values)) if shared else mask_Nn
 
     def action_masks(self) -> Array:
         """One mask after another for the K slots, [N, K * n] bool, as MaskablePPO reads them."""
-        return np.tile(self.mask(self.core.observation), (1, self.num_slots))
+        return np.tile(self.mask(self.core.observation).astype(np.bool_), (1, self.num_slots))
 
-    def begun_info(self) -> dict[str, Array]:
+    def begun_info(self) -> dict[str, Tensor]:
         """Who stands in each lane, [N] each."""
         arrival = self.core.observation.arrival
-        return {"shopper": array(arrival.seed), "session": array(arrival.session)}
+        return {"shopper": arrival.seed, "session": arrival.session}
 
-    def page_info(self, transition: Transition) -> dict[str, Array]:
+    def page_info(self, transition: Transition) -> dict[str, Tensor]:
         """What the last page brought, [N] each; money in currency units."""
         outcome = transition.outcome
         return {
-            "impressions": array(outcome.impressions),
-            "clicked": array(outcome.clicked),
-            "carted": array(outcome.carted),
-            "orders": array(outcome.bought, np.float64),
-            "revenue": array(outcome.revenue, np.float64),
+            "impressions": outcome.impressions,
+            "clicked": outcome.clicked,
+            "carted": outcome.carted,
+            "orders": outcome.bought.double(),
+            "revenue": outcome.revenue.double(),
         }
 
     def text(self, lane: int) -> str:

@@ -50,6 +50,8 @@ class RecEnv(gym.Env[Array, Any]):
         max_pages: pages of an episode before it is truncated.
         allow_empty: whether action I leaves a slot empty.
         device: `cpu`, `cuda` or `auto`.
+        compile: whether steps run through `torch.compile`: the first one takes up to a minute,
+            those after it are several times faster with few lanes. Needs a C++ compiler.
         render_mode: `ansi`, or None.
     """
 
@@ -66,12 +68,13 @@ class RecEnv(gym.Env[Array, Any]):
         max_pages: int = MAX_PAGES,
         allow_empty: bool = False,
         device: str = "cpu",
+        compile: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
             observation=observation, max_pages=max_pages, allow_empty=allow_empty,
-            device=device, num_envs=1,
+            device=device, compile=compile, num_envs=1,
         )  # fmt: skip
         self.action_space = self.shell.single_action_space
         self.observation_space = self.shell.single_observation_space
@@ -88,7 +91,7 @@ class RecEnv(gym.Env[Array, Any]):
             seed = int(self.np_random.integers(2**62))
         self._seeded, self._running, self.shell.shown = True, True, None
         observation = self.shell.core.reset(seed)
-        info = {name: int(value[0]) for name, value in self.shell.begun_info().items()}
+        info = {name: value.item() for name, value in self.shell.begun_info().items()}
         return array(observation.feature[0], np.float32), {**info, **self._mask()}
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
@@ -97,14 +100,14 @@ class RecEnv(gym.Env[Array, Any]):
             raise UserError("step() needs a running episode: call reset() first.")
         played = self.shell.core.play(self.shell.items(np.asarray(action)[None]))
         self.shell.shown = played
-        terminated, truncated = bool(played.terminated[0]), bool(played.truncated[0])
+        terminated, truncated = bool(played.terminated), bool(played.truncated)
         self._running = not (terminated or truncated)
-        info = {name: value[0].item() for name, value in self.shell.page_info(played).items()}
+        info = {name: value.item() for name, value in self.shell.page_info(played).items()}
         observation = array(played.observation.feature[0], np.float32)
-        return observation, float(played.reward[0]), terminated, truncated, {**info, **self._mask()}
+        return observation, played.reward.item(), terminated, truncated, {**info, **self._mask()}
 
     def _mask(self) -> dict[str, Array]:
-        return {"action_mask": self.shell.mask(self.shell.core.observation)[0].astype(np.int8)}
+        return {"action_mask": self.shell.mask(self.shell.core.observation)[0].copy()}
 
     def action_masks(self) -> Array:
         """One mask after another for the K slots, [K * n] bool, as MaskablePPO reads them."""

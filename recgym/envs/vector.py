@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
+from torch import Tensor
 
 from recgym.envs.core import MAX_PAGES, Transition
 from recgym.envs.shell import Array, Shell, array
@@ -40,8 +41,8 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         num_envs: N.
         max_episode_steps: what `gymnasium.make_vec` calls the limit; the smaller one of this and
             ``max_pages`` holds.
-        shop, action, num_slots, reward, observation, max_pages, allow_empty, device, render_mode:
-            as in `RecEnv`.
+        shop, action, num_slots, reward, observation, max_pages, allow_empty, device, compile,
+            render_mode: as in `RecEnv`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -63,12 +64,13 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         max_episode_steps: int | None = None,
         allow_empty: bool = False,
         device: str = "cpu",
+        compile: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
             observation=observation, max_pages=min(max_pages, max_episode_steps or max_pages),
-            allow_empty=allow_empty, device=device, num_envs=num_envs,
+            allow_empty=allow_empty, device=device, compile=compile, num_envs=num_envs,
         )  # fmt: skip
         self.num_envs, self.render_mode = num_envs, render_mode
         self.single_action_space = self.shell.single_action_space
@@ -99,11 +101,10 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         self._seeded, self.shell.shown = True, None
         observation = self.shell.core.reset(self._lane_seeds(seed))
         everyone = np.ones(self.num_envs, dtype=np.bool_)
-        info = _masked(self.shell.begun_info(), everyone)
-        info.update(self._mask(observation, everyone))
+        info = {**_masked(self.shell.begun_info(), everyone), **self._mask(observation, everyone)}
         return array(observation.feature, np.float32), info
 
-    def _lane_seeds(self, seed: int | Sequence[int] | None) -> int | torch.Tensor | None:
+    def _lane_seeds(self, seed: int | Sequence[int] | None) -> int | Tensor | None:
         if seed is None or isinstance(seed, int):
             return seed
         if len(seed) != self.num_envs:
@@ -138,8 +139,8 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         return info
 
     def _mask(self, observation: Observation, present: Array) -> dict[str, Array]:
-        mask = self.shell.mask(observation).astype(np.int8)
-        return _masked({"action_mask": mask}, present)
+        # not zeroed where absent: most often one row stands for all lanes
+        return {"action_mask": self.shell.mask(observation), "_action_mask": present.copy()}
 
     def action_masks(self) -> Array:
         """One mask after another for the K slots, [N, K * n] bool, as MaskablePPO reads them."""
@@ -152,13 +153,13 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         return tuple(self.shell.text(lane) for lane in range(self.num_envs))
 
 
-def _masked(values: dict[str, Array], present: Array) -> dict[str, Any]:
+def _masked(values: dict[str, Tensor], present: Array) -> dict[str, Any]:
     """Gymnasium's vector infos: zero where absent, beside a mask; nothing where all are absent."""
     if not present.any():
         return {}
     info: dict[str, Any] = {}
-    for name, value in values.items():
-        of_lane = present.reshape(-1, *[1] * (value.ndim - 1))
-        info[name] = np.where(of_lane, value, np.zeros_like(value))
+    for name, value_N in values.items():
+        value = array(value_N)
+        info[name] = np.where(present, value, np.zeros_like(value))
         info[f"_{name}"] = present.copy()
     return info

@@ -68,12 +68,12 @@ class Shoppers(Protocol):
         ...
 
     def observe(
-        self, reading: Any, law: Law, after: AfterLogits, page: Page, event: Event, visit: Visit
+        self, reading: Any, law: Law, after_N4: Tensor, page: Page, event: Event, visit: Visit
     ) -> Record:
         """Their state after the event.
 
-        ``law`` is their own of this page in this visit, ``after`` their own logits [N, 1] of what
-        could follow viewing the event's item.
+        ``law`` is their own of this page in this visit, ``after_N4`` their own probabilities of
+        what could follow viewing the event's item (`follow`).
         """
         ...
 
@@ -94,3 +94,14 @@ def after_log_probs(logits: AfterLogits) -> Tensor:
     # this one and none before: log sigmoid(x) = x + log sigmoid(-x)
     log_first_NJ3 = logit_NJ3 + log_none_NJ3
     return torch.cat([log_none_NJ3[..., 2:], log_first_NJ3.flip(-1)], -1)
+
+
+def follow(shop: Shoppers, reading: Any, item_N: Tensor, price_N: Tensor, slot_N: Tensor) -> Tensor:
+    """Log-probabilities [N, 4] of what follows viewing one item; of no meaning where none is."""
+    logits = shop.after(
+        reading,
+        item_N.clamp(min=0).unsqueeze(-1),
+        price_N.unsqueeze(-1),
+        (slot_N >= 0).unsqueeze(-1),
+    )
+    return after_log_probs(logits).squeeze(1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recgym import choice
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
-from recgym.users.base import AfterLogits, after_log_probs
+from recgym.users.base import follow
 from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, Reading, expect, tallies
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
 
@@ -100,7 +101,7 @@ class Moment:
     state: LSTMState
     reading: Reading
     law: choice.Law
-    after: AfterLogits  # [n, 1] of the item viewed
+    after: Tensor  # [n, 4] log-probabilities of what follows the view
 
 
 def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
@@ -122,22 +123,22 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
         moment = _moment(model, now, state)
         yield moment
         state = model.observe(
-            moment.reading, moment.law, moment.after, now.page, now.event, now.visit
+            moment.reading, moment.law, moment.after.exp(), now.page, now.event, now.visit
         )
 
 
 def _moment(model: LSTMUserModel, steps: Steps, state: LSTMState) -> Moment:
     event, reading = steps.event, model.read(state)
     law = choice.law(model.respond(reading, steps.page, steps.visit), steps.visit)
-    item_n1, price_n1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-    after = model.after(reading, item_n1, price_n1, (event.slot >= 0).unsqueeze(-1))
-    return Moment(steps, state, reading, law, after)
+    shop: Any = model
+    after_n4 = follow(shop, reading, event.item, event.price, event.slot)
+    return Moment(steps, state, reading, law, after_n4)
 
 
 @torch.no_grad()
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
-    parts = [expect(moment.law, moment.after) for moment in walk(model, steps)]
+    parts = [expect(moment.law, moment.after.exp()) for moment in walk(model, steps)]
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
@@ -172,8 +173,7 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = 
     moment = _moment(model, steps, states_before(model, steps, expected))
     choice_n = choice.log_prob(moment.law, event)
     zero_n = torch.zeros_like(choice_n)
-    after_n4 = after_log_probs(moment.after).squeeze(1)
-    after_n = after_n4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
+    after_n = moment.after.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (event.kind != Kind.LEAVE)
     mean_n, std = model.gap(moment.state)

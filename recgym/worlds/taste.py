@@ -326,7 +326,7 @@ class TasteShop:
         self,
         state: TasteState,
         law: choice.Law,
-        after: AfterLogits,
+        after_N4: Tensor,
         page: Page,
         event: Event,
         visit: Visit,
