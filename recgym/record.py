@@ -28,6 +28,7 @@ from recgym.types import After, Kind, Observation, Outcome
 from recgym.visit import CART_PLACES
 from recgym.worlds.base import TrueShop
 
+LAW_VERSION = 2  # raised when the same settings come to mean other shoppers: logs are kept by it
 MAX_PAGES = 200  # as in `recgym.rollout`: page ids are session * MAX_PAGES + page
 AFTER_EVENT = {After.FAVOURITE: "favourite", After.CART: "cart", After.BUY: "purchase"}
 AFTER_DELAY_MS = 1  # what follows a view is written right behind it
@@ -245,7 +246,7 @@ class TrueShopLog(Folder):
     def content_hash(self) -> str:
         """Of the settings, which decide every row."""
         settings = {k: v for k, v in vars(self).items() if k not in ("path", "memory_limit")}
-        text = json.dumps(settings, sort_keys=True, default=str)
+        text = json.dumps({"law": LAW_VERSION, **settings}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def true_shop(self, device: str = "cpu") -> TrueShop:

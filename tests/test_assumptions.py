@@ -18,7 +18,7 @@ from recgym.spaces import ObservationSpec
 from recgym.types import Event, Observation, Page, SessionStats
 from recgym.users.assumptions import assume_pages
 from recgym.users.base import follow
-from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.lstm import LSTMState, LSTMUserModel, squashed
 
 SLOTS = 5
 F64 = torch.float64
@@ -77,7 +77,7 @@ def linear_part(model: LSTMUserModel, state: LSTMState, found_NI: Tensor) -> Ten
     personal_NI = found_NI - shared_I
     personal_NI = personal_NI - personal_NI.mean(-1, keepdim=True)
     vector_ID = model.vector_ID - model.vector_ID.mean(0)
-    wide_NW = torch.cat([state.h, state.context, state.tally.asinh()], -1)
+    wide_NW = torch.cat([state.h, state.context, squashed(state.tally)], -1)
     wide_NW = wide_NW - wide_NW.mean(0)
     like_ND = torch.linalg.lstsq(vector_ID, personal_NI.T).solution.T
     like_ND = wide_NW @ torch.linalg.lstsq(wide_NW, like_ND, driver="gelsd").solution
