@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from recgym.errors import UserError
+from recgym.logs.columns import (
+    IDS,
+    INTEGERS,
+    given_time,
+    kept_time,
+    plain_name,
+    time_format,
+    time_ms,
+    typed,
+    whole,
+)
 from recgym.logs.rules import (
     EVENT_COLUMNS,
-    EVENTS,
     IMPRESSION_COLUMNS,
     MALFORMED,
     REPEATS,
@@ -19,17 +29,15 @@ from recgym.logs.rules import (
     RULES,
     Rule,
 )
-from recgym.logs.source import columns_of, identifier, literal
+from recgym.logs.source import columns_of, identifier, literal, reject_lines
 
 if TYPE_CHECKING:
     from recgym.logs.base import Reader
 
-SECONDS_BELOW = 1e11  # a time number below is in seconds (until the year 5138), above in ms
-NUMBERS = (
-    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
-    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL",
-)  # fmt: skip
 TABLES = ("events", "impressions", "items", "shoppers")
+KNOWN = {"events": EVENT_COLUMNS, "impressions": IMPRESSION_COLUMNS}
+GUESS_ROWS = 1000  # from which the types of the columns are guessed
+NOT_WHOLE = "not a whole number: "
 
 
 def check_tables(db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: float) -> None:
@@ -40,15 +48,17 @@ def check_tables(db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: f
         "page VARCHAR, position VARCHAR, line VARCHAR)"
     )
     db.execute("CREATE TABLE rows_in (input VARCHAR, rows BIGINT)")
+    found: list[str] = []
     for table in TABLES:
         raw_columns = columns_of(db, f"raw_{table}")
         if not raw_columns and table == "events":
             raise UserError(f"{reader.path}: reader {reader.name} gave no events: expected rows")
         if raw_columns:
             _require_columns(reader, table, raw_columns)
-            _number_rows(db, table, raw_columns)
-            _check_rows(db, reader, table)
-            _divide(db, reader, table, max_set_aside)
+            _load_rows(db, reader, table)
+            _refuse_common_reasons(db, reader, table, max_set_aside)
+            found.append(table)
+    _view_good(db, reader, found)
 
 
 def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> None:
@@ -61,150 +71,232 @@ def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> Non
             )
 
 
-def _number_rows(db: duckdb.DuckDBPyConnection, table: str, present: dict[str, str]) -> None:
-    """Give each raw row its number, from 1, and every known column, NULL where absent."""
-    known = {"events": EVENT_COLUMNS, "impressions": IMPRESSION_COLUMNS}.get(table)
-    if known is None:
-        columns = [identifier(c) for c in present if c != "row"]
-        if table == "items" and "price" not in present:
-            columns.append("NULL AS price")
-    else:
-        columns = [c if c in present else f"NULL::VARCHAR AS {c}" for c in known]
-    db.execute(
-        f"CREATE TABLE {table}_in AS SELECT row_number() OVER () AS row, {', '.join(columns)} "
-        f"FROM raw_{table}"
-    )
+def _load_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
+    """Read the raw rows once, into ``NAME_in``: as given, small on disk, with their reason.
+
+    What a column holds (which unit of time, ids that are numbers) is guessed from the first rows;
+    a guess that does not hold for all rows is dropped, and the rows are read again.
+    """
+    raw = _Raw(db, reader, table)
+    while True:
+        try:
+            db.execute(f"CREATE OR REPLACE TABLE {table}_in AS {raw.rows_with_reason()}")
+        except duckdb.InvalidInputException as error:
+            wrong = [c for c in raw.numbered if NOT_WHOLE + c in str(error)]
+            if not wrong:
+                raise
+            raw.numbered -= set(wrong)
+            continue
+        if raw.unit_holds():
+            break
     malformed = 0
-    if table == "events" and columns_of(db, "raw_rejects"):
+    if table == "events" and reject_lines(db):
         db.execute(
             f"INSERT INTO set_aside (input, row, reason, line) "
             f"SELECT 'events', line, '{MALFORMED}', text FROM raw_rejects"
         )
         malformed = count(db, "raw_rejects")
     db.execute(f"INSERT INTO rows_in VALUES ('{table}', {count(db, f'{table}_in') + malformed})")
-
-
-def _check_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
-    """Type the columns and find the first reason against each row."""
-    kinds = columns_of(db, f"{table}_in")
-    typed = [_typed(column, kinds[column], reader) for column in kinds]
-    if "time" in kinds and table in ("events", "impressions"):
-        unit = _time_unit(db, table, kinds["time"], reader)
-        earliest, latest = reader.time_span_ms()
-        typed.append(f"{_time_ms(kinds['time'], unit)} AS time_ms")
-        typed.append(f"{literal(unit)} AS time_unit, {earliest} AS earliest_ms")
-        typed.append(f"{latest} AS latest_ms, {_time_format('time', kinds['time'], reader)}")
-    cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in RULES[table])
-    db.execute(
-        f"CREATE TABLE {table}_checked AS SELECT *, CASE {cases} END AS reason "
-        f"FROM (SELECT {', '.join(typed)} FROM {table}_in)"
-    )
+    _view_typed(db, reader, table, f"{table}_checked", raw.absent, columns="reason, ")
     for reason, key in REPEATS[table]:
-        db.execute(
-            f"UPDATE {table}_checked SET reason = {literal(reason)} WHERE row IN (SELECT row FROM "
-            f"(SELECT row, row_number() OVER (PARTITION BY {key} ORDER BY row) AS copy "
-            f"FROM {table}_checked WHERE reason IS NULL) WHERE copy > 1)"
-        )
+        _mark_repeats(db, table, reason, key)
+    _set_aside(db, table, raw)
 
 
-def _typed(column: str, kind: str, reader: Reader) -> str:
-    """SQL that gives a column its type; text stays beside numbers, to tell absent from wrong."""
-    text = f"nullif(trim(CAST({identifier(column)} AS VARCHAR)), '')"
-    if column in ("price", "quantity", "position"):
-        is_number = kind.startswith(NUMBERS)
-        number = f"try_cast({column if is_number else text} AS DOUBLE)"
-        given = f"CASE WHEN {column} IS NOT NULL THEN 'a number' END" if is_number else text
-        absent = f"CASE WHEN isnan({number}) THEN NULL ELSE"
-        return f"{absent} {given} END AS {column}_text, {absent} {number} END AS {column}"
-    if column == "event":
-        names = {name: name for name in EVENTS}
-        names |= {plain_name(str(theirs)): ours for theirs, ours in reader.events.items()}
-        whens = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in names.items())
-        plain = f"regexp_replace(lower({text}), '[^\\p{{L}}\\p{{N}}]+', '_', 'g')"
-        return f"CASE {plain} {whens} END AS event"
-    if column in ("shopper", "session", "item", "page", "category", "brand"):
-        if kind in ("FLOAT", "DOUBLE"):  # whole ids that a table with gaps has turned into 7.0
-            whole = f"{column} = floor({column}) AND abs({column}) < 1e15"
-            text = (
-                f"CASE WHEN isfinite({column}) THEN CASE WHEN {whole} "
-                f"THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {text} END END"
+class _Raw:
+    """How the raw rows of a table are read; the guesses change as they fail."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
+        self.db, self.reader, self.table = db, reader, table
+        self.kinds = {c: k for c, k in columns_of(db, f"raw_{table}").items() if c != "row"}
+        known = KNOWN.get(table)
+        if known:
+            self.kinds = {c: self.kinds[c] for c in known if c in self.kinds}
+        self.absent = _absent(table, self.kinds)
+        self.timed = table in ("events", "impressions")
+        self.unit = self._unit(f"(SELECT * FROM raw_{table} LIMIT {GUESS_ROWS})")
+        self.numbered = self._guess_numbered()
+
+    def _guess_numbered(self) -> set[str]:
+        ids = [c for c in IDS if self.kinds.get(c, "").startswith(("VARCHAR", *INTEGERS))]
+        if not ids:
+            return set()
+        sums = ", ".join(f"bool_and({whole(_text(c))})" for c in ids)
+        found = self.db.execute(
+            f"SELECT {sums} FROM (SELECT * FROM raw_{self.table} LIMIT {GUESS_ROWS})"
+        ).fetchall()[0]
+        return {c for c, holds in zip(ids, found, strict=True) if holds}
+
+    def _unit(self, rows: str) -> str:
+        """The format of a time column: as given, else the commonest in ``rows``."""
+        units = ("auto", "s", "ms", "iso")
+        if self.reader.time_unit not in units:
+            raise UserError(
+                f"log.time_unit={self.reader.time_unit!r}: expected one of {', '.join(units)}; "
+                f"set log.time_unit=auto"
             )
-        return f"{text} AS {column}"
-    if column == "time" and kind == "VARCHAR":
-        return f"{text} AS {column}"
-    return identifier(column)
+        if self.reader.time_unit != "auto" or not self.timed:
+            return self.reader.time_unit
+        format_ = time_format("time", self.kinds["time"], self.reader)
+        found = self.db.execute(
+            f"SELECT {format_} AS format FROM {rows} WHERE format IS NOT NULL "
+            f"GROUP BY format ORDER BY count(*) DESC, format LIMIT 1"
+        ).fetchone()
+        return str(found[0]) if found else "iso"
 
+    def unit_holds(self) -> bool:
+        """Whether the commonest format is the one guessed; takes the right one where not."""
+        if self.reader.time_unit != "auto" or not self.timed:
+            return True
+        found = self.db.execute(
+            f"SELECT time_format FROM {self.table}_in WHERE time_format IS NOT NULL "
+            f"GROUP BY ALL ORDER BY count(*) DESC, time_format LIMIT 1"
+        ).fetchone()
+        guessed, self.unit = self.unit, str(found[0]) if found else "iso"
+        return guessed == self.unit
 
-def plain_name(name: str) -> str:
-    """An event name in lower case with one underscore for all that Hydra's keys cannot hold."""
-    return re.sub(r"[\W_]+", "_", name.lower())
-
-
-def _is_time(kind: str) -> bool:
-    return kind.startswith(("TIMESTAMP", "DATE"))
-
-
-def _time_format(column: str, kind: str, reader: Reader) -> str:
-    """SQL for the format of one time: iso, s, ms, or NULL where it is none of these."""
-    if _is_time(kind):
-        return f"CASE WHEN {column} IS NOT NULL THEN 'iso' END AS time_format"
-    number = f"try_cast({column} AS DOUBLE)"
-    by_size = f"CASE WHEN abs({number}) < {SECONDS_BELOW} THEN 's' ELSE 'ms' END"
-    unit = literal(reader.time_unit) if reader.time_unit in ("s", "ms") else by_size
-    return (
-        f"CASE WHEN isfinite({number}) THEN {unit} "
-        f"WHEN try_cast(CAST({column} AS VARCHAR) AS TIMESTAMPTZ) IS NOT NULL THEN 'iso' "
-        f"END AS time_format"
-    )
-
-
-def _time_unit(db: duckdb.DuckDBPyConnection, table: str, kind: str, reader: Reader) -> str:
-    """The format of the whole column: as given, else the commonest."""
-    units = ("auto", "s", "ms", "iso")
-    if reader.time_unit not in units:
-        raise UserError(
-            f"log.time_unit={reader.time_unit!r}: expected one of {', '.join(units)}; "
-            f"set log.time_unit=auto"
+    def rows_with_reason(self) -> str:
+        """SQL that reads the raw rows: each column as given, time_ms and the reason."""
+        given = [f"{identifier(c)} AS {identifier('given_' + c)}" for c in self.kinds]
+        kinds = self.kinds | dict.fromkeys(self.absent, "VARCHAR")
+        seen = {n: sql for c, k in kinds.items() for n, sql in typed(c, k, self.reader).items()}
+        stored = [self._stored(c) for c in self.kinds]
+        if self.timed:
+            kind = self.kinds["time"]
+            earliest, latest = self.reader.time_span_ms()
+            seen |= {
+                "time": "nullif(trim(time), '')" if kind == "VARCHAR" else "time",
+                "time_ms": time_ms("time", kind, self.unit),
+                "time_format": time_format("time", kind, self.reader),
+                "time_unit": literal(self.unit),
+                "earliest_ms": str(earliest),
+                "latest_ms": str(latest),
+            }
+            stored.append("time_ms")
+            stored += ["time_format"] if self.reader.time_unit == "auto" else []
+        cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in RULES[self.table])
+        names = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in seen.items())
+        return (
+            f"SELECT {', '.join(stored)}, CASE {cases} END AS reason FROM (SELECT "
+            f"{', '.join(given)}, {names} FROM (SELECT *{_nulls(self.absent)} "
+            f"FROM raw_{self.table}))"
         )
-    if reader.time_unit != "auto":
-        return reader.time_unit
-    found = db.execute(
-        f"SELECT time_format FROM (SELECT {_time_format('time', kind, reader)} FROM {table}_in) "
-        f"WHERE time_format IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, time_format LIMIT 1"
-    ).fetchone()
-    return str(found[0]) if found else "iso"
+
+    def _stored(self, column: str) -> str:
+        given = identifier("given_" + column)
+        if column in self.numbered:
+            number = f"try_cast({given} AS BIGINT)"
+            wrong = f"error('{NOT_WHOLE}{column}')"
+            text = f"CAST({given} AS VARCHAR)"
+            return f"CASE WHEN {whole(text)} THEN {number} ELSE {wrong} END AS {column}"
+        if column == "time" and self.timed and self.unit == "iso":
+            return f"{kept_time(given, self.kinds['time'])} AS time"
+        return f"{given} AS {identifier(column)}"
 
 
-def _time_ms(kind: str, unit: str) -> str:
-    if unit == "iso":
-        moment = "time" if _is_time(kind) else "CAST(time AS VARCHAR)"
-        return f"epoch_ms(try_cast(try_cast({moment} AS TIMESTAMPTZ) AS TIMESTAMP))"
-    factor = 1000 if unit == "s" else 1
-    return f"try_cast(round(try_cast(time AS DOUBLE) * {factor}) AS BIGINT)"
+def _text(column: str) -> str:
+    return f"CAST({column} AS VARCHAR)"
 
 
-def _divide(
-    db: duckdb.DuckDBPyConnection, reader: Reader, table: str, max_set_aside: float
+def _absent(table: str, present: Iterable[str]) -> list[str]:
+    """Known columns that the input lacks."""
+    known = KNOWN.get(table) or (("price",) if table == "items" else ())
+    return [c for c in known if c not in present]
+
+
+def _nulls(columns: Iterable[str]) -> str:
+    return "".join(f", NULL::VARCHAR AS {c}" for c in columns)
+
+
+def _view_typed(
+    db: duckdb.DuckDBPyConnection,
+    reader: Reader,
+    table: str,
+    view: str,
+    absent: list[str],
+    *,
+    columns: str = "",
+    where: str = "",
+    ids: Mapping[str, str] | None = None,
 ) -> None:
-    """Move the rows with a reason to ``set_aside``, or stop where one reason is too common."""
-    present = columns_of(db, f"{table}_in")
+    """Make ``view`` of the rows of ``NAME_in`` with their numbers from 1 and typed columns.
+
+    ``ids`` are types for the ids; without, each has the type it was stored with.
+    """
+    kinds = columns_of(db, f"{table}_in") | dict.fromkeys(absent, "VARCHAR")
+    timed = "time_ms" in kinds and table in ("events", "impressions")
+    ours = ("reason", *(("time", "time_ms", "time_format") if timed else ()))
+    chosen = ["time_ms"] if timed else []
+    for column, kind in kinds.items():
+        if column not in ours:
+            sql = typed(column, kind, reader)[column]
+            as_type = (ids or {}).get(column)
+            sql = f"CAST({sql} AS {as_type})" if as_type else sql
+            chosen.append(f"{sql} AS {identifier(column)}")
+    db.execute(
+        f"CREATE VIEW {view} AS SELECT row, {columns}{', '.join(chosen)} FROM "
+        f"(SELECT rowid + 1 AS row, *{_nulls(absent)} FROM {table}_in {where})"
+    )
+
+
+def _mark_repeats(db: duckdb.DuckDBPyConnection, table: str, reason: str, key: str) -> None:
+    """Give every row but the first of a key the reason, looking closely only at equal hashes."""
+    hashes = db.execute(
+        f"SELECT hash({key}) AS h FROM {table}_checked WHERE reason IS NULL"
+    ).fetchnumpy()["h"]
+    hashes.sort()
+    twice = hashes[1:][hashes[1:] == hashes[:-1]]
+    if not len(twice):
+        return
+    db.register("twice", {"h": twice})
+    db.execute(
+        f"UPDATE {table}_in SET reason = {literal(reason)} WHERE rowid IN (SELECT row - 1 FROM "
+        f"(SELECT row, row_number() OVER (PARTITION BY {key} ORDER BY row) AS copy "
+        f"FROM {table}_checked WHERE reason IS NULL AND hash({key}) IN (SELECT h FROM twice)) "
+        f"WHERE copy > 1)"
+    )
+    db.unregister("twice")
+
+
+def _set_aside(db: duckdb.DuckDBPyConnection, table: str, raw: _Raw) -> None:
+    """Copy the rows with a reason to ``set_aside``, as they were given."""
     shown = ("shopper", "time", "event", "item", "price", "quantity", "page", "position")
-    texts = ", ".join(f"CAST(i.{c} AS VARCHAR)" if c in present else "NULL" for c in shown)
+    texts = [_text(c) if c in raw.kinds else "NULL" for c in shown]
+    if raw.timed:
+        texts[1] = given_time("time", "time_ms", raw.unit)
     db.execute(
-        f"INSERT INTO set_aside SELECT '{table}', c.row, c.reason, {texts}, NULL "
-        f"FROM {table}_checked c JOIN {table}_in i USING (row) "
-        f"WHERE c.reason IS NOT NULL ORDER BY c.row"
+        f"INSERT INTO set_aside SELECT '{table}', rowid + 1, reason, {', '.join(texts)}, NULL "
+        f"FROM {table}_in WHERE reason IS NOT NULL ORDER BY rowid"
     )
-    _refuse_common_reasons(db, reader, table, max_set_aside)
-    extra = [c for c in columns_of(db, f"{table}_checked") if c.endswith(("_text", "_unit"))]
-    extra += [c for c in ("time_format", "earliest_ms", "latest_ms", "reason")]
-    dropped = [c for c in extra if c in columns_of(db, f"{table}_checked")]
-    names = ", ".join(identifier(c) for c in dict.fromkeys(dropped))
-    db.execute(
-        f"CREATE TABLE {table}_good AS SELECT * EXCLUDE ({names}) FROM {table}_checked "
-        f"WHERE reason IS NULL"
-    )
-    db.execute(f"DROP TABLE {table}_checked; DROP TABLE {table}_in")
+
+
+def _view_good(db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str]) -> None:
+    """Make ``NAME_good`` of each table: accepted rows, each id of one type in all tables."""
+    ids = {c: "BIGINT" if _all_whole(db, reader, tables, c) else "VARCHAR" for c in IDS}
+    for table in tables:
+        absent = _absent(table, columns_of(db, f"{table}_in"))
+        _view_typed(
+            db, reader, table, f"{table}_good", absent, where="WHERE reason IS NULL", ids=ids
+        )
+
+
+def _all_whole(
+    db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str], column: str
+) -> bool:
+    """Whether an id is a whole number, written like one, in every table that has it."""
+    for table in tables:
+        kind = columns_of(db, f"{table}_in").get(column)
+        if kind in (None, "BIGINT"):
+            continue
+        if column not in ("shopper", "item"):
+            return False
+        found = db.execute(
+            f"SELECT coalesce(bool_and({whole(column)}), true) FROM {table}_checked "
+            f"WHERE reason IS NULL"
+        ).fetchall()
+        if not found[0][0]:
+            return False
+    return True
 
 
 def _refuse_common_reasons(
