@@ -12,8 +12,10 @@ from recgym.errors import UserError
 from recgym.logs.columns import (
     IDS,
     INTEGERS,
+    given_text,
     given_time,
     kept_time,
+    plain_time,
     plain_name,
     time_format,
     time_ms,
@@ -138,8 +140,10 @@ class _Raw:
         if self.reader.time_unit != "auto" or not self.timed:
             return self.reader.time_unit
         format_ = time_format("time", self.kinds["time"], self.reader)
+        plain = plain_time("time", self.kinds["time"])
         found = self.db.execute(
-            f"SELECT {format_} AS format FROM {rows} WHERE format IS NOT NULL "
+            f"SELECT {format_} AS format FROM (SELECT *, {plain} AS plain_time FROM {rows}) "
+            f"WHERE format IS NOT NULL "
             f"GROUP BY format ORDER BY count(*) DESC, format LIMIT 1"
         ).fetchone()
         return str(found[0]) if found else "iso"
@@ -159,39 +163,46 @@ class _Raw:
         """SQL that reads the raw rows: each column as given, time_ms and the reason."""
         given = [f"{identifier(c)} AS {identifier('given_' + c)}" for c in self.kinds]
         kinds = self.kinds | dict.fromkeys(self.absent, "VARCHAR")
-        seen = {n: sql for c, k in kinds.items() for n, sql in typed(c, k, self.reader).items()}
+        seen = {n: sql for c, k in kinds.items() for n, sql in self._typed(c, k).items()}
         stored = [self._stored(c) for c in self.kinds]
+        before = _nulls(self.absent)
         if self.timed:
             kind = self.kinds["time"]
             earliest, latest = self.reader.time_span_ms()
             seen |= {
-                "time": "nullif(trim(time), '')" if kind == "VARCHAR" else "time",
+                "time": given_text("time", kind),
                 "time_ms": time_ms("time", kind, self.unit),
                 "time_format": time_format("time", kind, self.reader),
                 "time_unit": literal(self.unit),
                 "earliest_ms": str(earliest),
                 "latest_ms": str(latest),
             }
+            given.append("plain_time")
+            before += f", {plain_time('time', kind)} AS plain_time"
             stored.append("time_ms")
             stored += ["time_format"] if self.reader.time_unit == "auto" else []
         cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in RULES[self.table])
         names = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in seen.items())
         return (
             f"SELECT {', '.join(stored)}, CASE {cases} END AS reason FROM (SELECT "
-            f"{', '.join(given)}, {names} FROM (SELECT *{_nulls(self.absent)} "
+            f"{', '.join(given)}, {names} FROM (SELECT *{before} "
             f"FROM raw_{self.table}))"
         )
 
     def _stored(self, column: str) -> str:
         given = identifier("given_" + column)
         if column in self.numbered:
-            number = f"try_cast({given} AS BIGINT)"
-            wrong = f"error('{NOT_WHOLE}{column}')"
-            text = f"CAST({given} AS VARCHAR)"
-            return f"CASE WHEN {whole(text)} THEN {number} ELSE {wrong} END AS {column}"
+            return column
         if column == "time" and self.timed and self.unit == "iso":
-            return f"{kept_time(given, self.kinds['time'])} AS time"
+            return f"{kept_time(given)} AS time"
         return f"{given} AS {identifier(column)}"
+
+    def _typed(self, column: str, kind: str) -> dict[str, str]:
+        if column not in self.numbered:
+            return typed(column, kind, self.reader)
+        wrong = f"error('{NOT_WHOLE}{column}')"
+        number = f"try_cast({column} AS BIGINT)"
+        return {column: f"CASE WHEN {whole(_text(column))} THEN {number} ELSE {wrong} END"}
 
 
 def _text(column: str) -> str:

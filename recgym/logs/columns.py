@@ -30,8 +30,10 @@ def typed(column: str, kind: str, reader: Reader) -> dict[str, str]:
         is_number = kind.startswith(NUMBERS)
         number = f"try_cast({column if is_number else text} AS DOUBLE)"
         given = f"CASE WHEN {column} IS NOT NULL THEN 'a number' END" if is_number else text
-        absent = f"CASE WHEN isnan({number}) THEN NULL ELSE"
-        return {f"{column}_text": f"{absent} {given} END", column: f"{absent} {number} END"}
+        return {
+            f"{column}_text": f"CASE WHEN isnan({number}) THEN NULL ELSE {given} END",
+            column: f"nullif({number}, 'nan'::DOUBLE)",
+        }
     if column == "event":
         return {column: _event(name, text, reader)}
     if column in NAMES and not (column in IDS and kind == "BIGINT"):
@@ -49,11 +51,11 @@ def _event(name: str, text: str, reader: Reader) -> str:
     """Their name of an event to ours, as an ENUM: a byte a row."""
     names = {name: name for name in EVENTS}
     names |= {plain_name(str(theirs)): ours for theirs, ours in reader.events.items()}
-    whens = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in names.items())
+    kind = f"ENUM({', '.join(map(literal, EVENTS))})"
+    whens = " ".join(f"WHEN {literal(k)} THEN {literal(v)}::{kind}" for k, v in names.items())
     plain = f"regexp_replace(lower({text}), '[^\\p{{L}}\\p{{N}}]+', '_', 'g')"
     # Most rows spell it exactly; only the others pay for the regular expression.
-    found = f"CASE CAST({name} AS VARCHAR) {whens} ELSE CASE {plain} {whens} END END"
-    return f"CAST({found} AS ENUM({', '.join(map(literal, EVENTS))}))"
+    return f"CASE CAST({name} AS VARCHAR) {whens} ELSE CASE {plain} {whens} END END"
 
 
 def plain_name(name: str) -> str:
@@ -65,16 +67,25 @@ def _is_time(kind: str) -> bool:
     return kind.startswith(("TIMESTAMP", "DATE"))
 
 
-def _plain(time: str, kind: str) -> str:
-    """SQL for a time in ``PLAIN_TIME`` that it can be written back as it was, else NULL."""
+def plain_time(time: str, kind: str) -> str:
+    """SQL for the column plain_time: a time that can be written back as it was, else NULL."""
     if kind != "VARCHAR":
         return "NULL::TIMESTAMP"
     exact = f"strlen({time}) = 23 AND {time} >= '1000'"
     return f"CASE WHEN {exact} THEN try_strptime({time}, '{PLAIN_TIME}') END"
 
 
+def given_text(time: str, kind: str) -> str:
+    """SQL for a time, NULL where its text is blank."""
+    blank = f"nullif(trim({time}), '')"
+    return f"CASE WHEN plain_time IS NULL THEN {blank} ELSE {time} END" if kind == "VARCHAR" else time
+
+
 def time_format(time: str, kind: str, reader: Reader) -> str:
-    """SQL for the format of one time: iso, s, ms, or NULL where it is none of these."""
+    """SQL for the format of one time: iso, s, ms, or NULL where it is none of these.
+
+    This and what follows reads the column plain_time beside the time.
+    """
     if _is_time(kind):
         return f"CASE WHEN {time} IS NOT NULL THEN 'iso' END"
     text = f"nullif(trim({time}), '')" if kind == "VARCHAR" else time
@@ -82,7 +93,7 @@ def time_format(time: str, kind: str, reader: Reader) -> str:
     by_size = f"CASE WHEN abs({number}) < {SECONDS_BELOW} THEN 's' ELSE 'ms' END"
     unit = literal(reader.time_unit) if reader.time_unit in ("s", "ms") else by_size
     return (
-        f"CASE WHEN {_plain(time, kind)} IS NOT NULL THEN 'iso' WHEN isfinite({number}) THEN {unit} "
+        f"CASE WHEN plain_time IS NOT NULL THEN 'iso' WHEN isfinite({number}) THEN {unit} "
         f"WHEN try_cast(CAST({text} AS VARCHAR) AS TIMESTAMPTZ) IS NOT NULL THEN 'iso' END"
     )
 
@@ -95,12 +106,12 @@ def time_ms(time: str, kind: str, unit: str) -> str:
         return f"try_cast(round(try_cast({text} AS DOUBLE) * {factor}) AS BIGINT)"
     moment = text if _is_time(kind) else f"CAST({text} AS VARCHAR)"
     any_iso = f"epoch_ms(try_cast(try_cast({moment} AS TIMESTAMPTZ) AS TIMESTAMP))"
-    return f"coalesce(epoch_ms({_plain(time, kind)}), {any_iso})"
+    return f"coalesce(epoch_ms(plain_time), {any_iso})"
 
 
-def kept_time(time: str, kind: str) -> str:
+def kept_time(time: str) -> str:
     """SQL for what is kept of a given time beside ``time_ms``: nothing where that tells it."""
-    return f"CASE WHEN {_plain(time, kind)} IS NULL THEN {time} END"
+    return f"CASE WHEN plain_time IS NULL THEN {time} END"
 
 
 def given_time(time: str, time_ms: str, unit: str) -> str:
