@@ -36,6 +36,7 @@ from recgym.logs.tensors import (
 from recgym.types import DAY_MS, Catalog, Sessions, SessionStats, Split
 
 SCHEMA_VERSION = 1
+MEMORY_LIMIT = "1200MB"  # of DuckDB; the process stays below 2 GB, larger tables go to disk
 MAX_GAP_MINUTES = 1e6  # about two years
 SETTINGS = {"session_gap_minutes": 30, "valid_share": 0.1, "test_share": 0.1, "max_set_aside": 0.02}
 
@@ -83,7 +84,7 @@ class ReaderBase:
     valid_share: float = 0.1
     test_share: float = 0.1
     max_set_aside: float = 0.02  # of the rows of a table, for one reason
-    memory_limit: str = "4GB"
+    memory_limit: str = MEMORY_LIMIT
     events: Mapping[str, str] = field(default_factory=dict)
     time_unit: str = "auto"
 
@@ -136,7 +137,7 @@ def clean(
     valid_share: float = 0.1,
     test_share: float = 0.1,
     max_set_aside: float = 0.02,
-    memory_limit: str = "4GB",
+    memory_limit: str = MEMORY_LIMIT,
 ) -> Log:
     """Clean a log into ``folder``, whole or not at all, and open it."""
     settings = {
@@ -156,7 +157,7 @@ def clean(
             content_hash = beside.submit(reader.content_hash)
             with _scratch(temporary / "work", memory_limit) as db:
                 reader.read(db)
-                check_tables(db, reader, max_set_aside)
+                check_tables(db, reader, max_set_aside, temporary / "work")
                 check_variety(db, source)
                 place_in_sessions(db, source, session_gap_minutes)
                 split_by_time(db, source, valid_share, test_share)

@@ -110,7 +110,8 @@ def _prices(db: duckdb.DuckDBPyConnection) -> tuple[npt.NDArray[np.float64] | No
     price_DI = np.full((end - start + 1, items), np.nan)
     if seen:
         rows = db.execute(
-            f"SELECT i.code, {price_day(days)} AS day, median(s.price) AS price FROM ({seen}) s JOIN items i USING (item) GROUP BY ALL"
+            f"SELECT i.code, {price_day(days)} AS day, median(s.price) AS price "
+            f"FROM ({seen}) s JOIN items i USING (item) GROUP BY ALL"
         ).fetchnumpy()
         price_DI[ints(rows["day"]), ints(rows["code"])] = floats(rows["price"])
     query = "SELECT nullif(price, 0) AS price FROM items ORDER BY code"

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from recgym.errors import UserError
-from recgym.logs.columns import (
-    IDS,
-    INTEGERS,
-    given_text,
-    given_time,
-    kept_time,
-    plain_time,
-    plain_name,
-    time_format,
-    time_ms,
-    typed,
-    whole,
-)
-from recgym.logs.rules import (
-    EVENT_COLUMNS,
-    IMPRESSION_COLUMNS,
-    MALFORMED,
-    REPEATS,
-    REQUIRED,
-    RULES,
-    Rule,
-)
+from recgym.logs.columns import IDS, given_time, plain_name, typed, whole
+from recgym.logs.loading import Raw, absent_columns, as_text, nulls
+from recgym.logs.rules import MALFORMED, REPEATS, REQUIRED, RULES, Rule
 from recgym.logs.source import columns_of, identifier, literal, reject_lines
 
 if TYPE_CHECKING:
     from recgym.logs.base import Reader
 
 TABLES = ("events", "impressions", "items", "shoppers")
-KNOWN = {"events": EVENT_COLUMNS, "impressions": IMPRESSION_COLUMNS}
-GUESS_ROWS = 1000  # from which the types of the columns are guessed
-NOT_WHOLE = "not a whole number: "
 
 
-def check_tables(db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: float) -> None:
-    """Make ``NAME_good`` of each raw table, and one table ``set_aside`` of all other rows."""
+def check_tables(
+    db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: float, folder: Path
+) -> None:
+    """Make ``NAME_good`` of each raw table, and one table ``set_aside`` of all other rows.
+
+    What was read is kept in ``folder`` for as long as the tables are used.
+    """
     db.execute(
         "CREATE TABLE set_aside (input VARCHAR, row BIGINT, reason VARCHAR, shopper VARCHAR, "
         "time VARCHAR, event VARCHAR, item VARCHAR, price VARCHAR, quantity VARCHAR, "
@@ -57,7 +41,7 @@ def check_tables(db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: f
             raise UserError(f"{reader.path}: reader {reader.name} gave no events: expected rows")
         if raw_columns:
             _require_columns(reader, table, raw_columns)
-            _load_rows(db, reader, table)
+            _load_rows(db, reader, table, folder)
             _refuse_common_reasons(db, reader, table, max_set_aside)
             found.append(table)
     _view_good(db, reader, found)
@@ -73,24 +57,10 @@ def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> Non
             )
 
 
-def _load_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
-    """Read the raw rows once, into ``NAME_in``: as given, small on disk, with their reason.
-
-    What a column holds (which unit of time, ids that are numbers) is guessed from the first rows;
-    a guess that does not hold for all rows is dropped, and the rows are read again.
-    """
-    raw = _Raw(db, reader, table)
-    while True:
-        try:
-            db.execute(f"CREATE OR REPLACE TABLE {table}_in AS {raw.rows_with_reason()}")
-        except duckdb.InvalidInputException as error:
-            wrong = [c for c in raw.numbered if NOT_WHOLE + c in str(error)]
-            if not wrong:
-                raise
-            raw.numbered -= set(wrong)
-            continue
-        if raw.unit_holds():
-            break
+def _load_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str, folder: Path) -> None:
+    """Read the raw rows into ``NAME_in`` and give each bad one its reason."""
+    raw = Raw(db, reader, table)
+    raw.load(folder)
     malformed = 0
     if table == "events" and reject_lines(db):
         db.execute(
@@ -99,124 +69,11 @@ def _load_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> Non
         )
         malformed = count(db, "raw_rejects")
     db.execute(f"INSERT INTO rows_in VALUES ('{table}', {count(db, f'{table}_in') + malformed})")
-    _view_typed(db, reader, table, f"{table}_checked", raw.absent, columns="reason, ")
+    _view_typed(db, reader, table, f"{table}_checked", raw.absent)
+    db.execute(f"CREATE TABLE {table}_repeated (row BIGINT, reason VARCHAR)")
     for reason, key in REPEATS[table]:
-        _mark_repeats(db, table, reason, key)
+        _find_repeats(db, table, reason, key)
     _set_aside(db, table, raw)
-
-
-class _Raw:
-    """How the raw rows of a table are read; the guesses change as they fail."""
-
-    def __init__(self, db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
-        self.db, self.reader, self.table = db, reader, table
-        self.kinds = {c: k for c, k in columns_of(db, f"raw_{table}").items() if c != "row"}
-        known = KNOWN.get(table)
-        if known:
-            self.kinds = {c: self.kinds[c] for c in known if c in self.kinds}
-        self.absent = _absent(table, self.kinds)
-        self.timed = table in ("events", "impressions")
-        self.unit = self._unit(f"(SELECT * FROM raw_{table} LIMIT {GUESS_ROWS})")
-        self.numbered = self._guess_numbered()
-
-    def _guess_numbered(self) -> set[str]:
-        ids = [c for c in IDS if self.kinds.get(c, "").startswith(("VARCHAR", *INTEGERS))]
-        if not ids:
-            return set()
-        sums = ", ".join(f"bool_and({whole(_text(c))})" for c in ids)
-        found = self.db.execute(
-            f"SELECT {sums} FROM (SELECT * FROM raw_{self.table} LIMIT {GUESS_ROWS})"
-        ).fetchall()[0]
-        return {c for c, holds in zip(ids, found, strict=True) if holds}
-
-    def _unit(self, rows: str) -> str:
-        """The format of a time column: as given, else the commonest in ``rows``."""
-        units = ("auto", "s", "ms", "iso")
-        if self.reader.time_unit not in units:
-            raise UserError(
-                f"log.time_unit={self.reader.time_unit!r}: expected one of {', '.join(units)}; "
-                f"set log.time_unit=auto"
-            )
-        if self.reader.time_unit != "auto" or not self.timed:
-            return self.reader.time_unit
-        format_ = time_format("time", self.kinds["time"], self.reader)
-        plain = plain_time("time", self.kinds["time"])
-        found = self.db.execute(
-            f"SELECT {format_} AS format FROM (SELECT *, {plain} AS plain_time FROM {rows}) "
-            f"WHERE format IS NOT NULL "
-            f"GROUP BY format ORDER BY count(*) DESC, format LIMIT 1"
-        ).fetchone()
-        return str(found[0]) if found else "iso"
-
-    def unit_holds(self) -> bool:
-        """Whether the commonest format is the one guessed; takes the right one where not."""
-        if self.reader.time_unit != "auto" or not self.timed:
-            return True
-        found = self.db.execute(
-            f"SELECT time_format FROM {self.table}_in WHERE time_format IS NOT NULL "
-            f"GROUP BY ALL ORDER BY count(*) DESC, time_format LIMIT 1"
-        ).fetchone()
-        guessed, self.unit = self.unit, str(found[0]) if found else "iso"
-        return guessed == self.unit
-
-    def rows_with_reason(self) -> str:
-        """SQL that reads the raw rows: each column as given, time_ms and the reason."""
-        given = [f"{identifier(c)} AS {identifier('given_' + c)}" for c in self.kinds]
-        kinds = self.kinds | dict.fromkeys(self.absent, "VARCHAR")
-        seen = {n: sql for c, k in kinds.items() for n, sql in self._typed(c, k).items()}
-        stored = [self._stored(c) for c in self.kinds]
-        before = _nulls(self.absent)
-        if self.timed:
-            kind = self.kinds["time"]
-            earliest, latest = self.reader.time_span_ms()
-            seen |= {
-                "time": given_text("time", kind),
-                "time_ms": time_ms("time", kind, self.unit),
-                "time_format": time_format("time", kind, self.reader),
-                "time_unit": literal(self.unit),
-                "earliest_ms": str(earliest),
-                "latest_ms": str(latest),
-            }
-            given.append("plain_time")
-            before += f", {plain_time('time', kind)} AS plain_time"
-            stored.append("time_ms")
-            stored += ["time_format"] if self.reader.time_unit == "auto" else []
-        cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in RULES[self.table])
-        names = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in seen.items())
-        return (
-            f"SELECT {', '.join(stored)}, CASE {cases} END AS reason FROM (SELECT "
-            f"{', '.join(given)}, {names} FROM (SELECT *{before} "
-            f"FROM raw_{self.table}))"
-        )
-
-    def _stored(self, column: str) -> str:
-        given = identifier("given_" + column)
-        if column in self.numbered:
-            return column
-        if column == "time" and self.timed and self.unit == "iso":
-            return f"{kept_time(given)} AS time"
-        return f"{given} AS {identifier(column)}"
-
-    def _typed(self, column: str, kind: str) -> dict[str, str]:
-        if column not in self.numbered:
-            return typed(column, kind, self.reader)
-        wrong = f"error('{NOT_WHOLE}{column}')"
-        number = f"try_cast({column} AS BIGINT)"
-        return {column: f"CASE WHEN {whole(_text(column))} THEN {number} ELSE {wrong} END"}
-
-
-def _text(column: str) -> str:
-    return f"CAST({column} AS VARCHAR)"
-
-
-def _absent(table: str, present: Iterable[str]) -> list[str]:
-    """Known columns that the input lacks."""
-    known = KNOWN.get(table) or (("price",) if table == "items" else ())
-    return [c for c in known if c not in present]
-
-
-def _nulls(columns: Iterable[str]) -> str:
-    return "".join(f", NULL::VARCHAR AS {c}" for c in columns)
 
 
 def _view_typed(
@@ -225,18 +82,15 @@ def _view_typed(
     table: str,
     view: str,
     absent: list[str],
-    *,
-    columns: str = "",
-    where: str = "",
     ids: Mapping[str, str] | None = None,
 ) -> None:
-    """Make ``view`` of the rows of ``NAME_in`` with their numbers from 1 and typed columns.
+    """Make ``view`` of the rows of ``NAME_in`` without a reason, with typed columns.
 
     ``ids`` are types for the ids; without, each has the type it was stored with.
     """
     kinds = columns_of(db, f"{table}_in") | dict.fromkeys(absent, "VARCHAR")
     timed = "time_ms" in kinds and table in ("events", "impressions")
-    ours = ("reason", *(("time", "time_ms", "time_format") if timed else ()))
+    ours = ("row", "reason", *(("time", "time_ms", "time_format") if timed else ()))
     chosen = ["time_ms"] if timed else []
     for column, kind in kinds.items():
         if column not in ours:
@@ -245,49 +99,54 @@ def _view_typed(
             sql = f"CAST({sql} AS {as_type})" if as_type else sql
             chosen.append(f"{sql} AS {identifier(column)}")
     db.execute(
-        f"CREATE VIEW {view} AS SELECT row, {columns}{', '.join(chosen)} FROM "
-        f"(SELECT rowid + 1 AS row, *{_nulls(absent)} FROM {table}_in {where})"
+        f"CREATE VIEW {view} AS SELECT row, {', '.join(chosen)} FROM "
+        f"(SELECT *{nulls(absent)} FROM {table}_in WHERE reason IS NULL)"
     )
 
 
-def _mark_repeats(db: duckdb.DuckDBPyConnection, table: str, reason: str, key: str) -> None:
-    """Give every row but the first of a key the reason, looking closely only at equal hashes."""
-    hashes = db.execute(
-        f"SELECT hash({key}) AS h FROM {table}_checked WHERE reason IS NULL"
-    ).fetchnumpy()["h"]
+def _find_repeats(db: duckdb.DuckDBPyConnection, table: str, reason: str, key: str) -> None:
+    """Note every row but the first of a key, looking closely only where hashes are equal."""
+    rows = f"{table}_checked ANTI JOIN {table}_repeated USING (row)"
+    hashes = db.execute(f"SELECT hash({key}) AS h FROM {rows}").fetchnumpy()["h"]
     hashes.sort()
     twice = hashes[1:][hashes[1:] == hashes[:-1]]
     if not len(twice):
         return
     db.register("twice", {"h": twice})
     db.execute(
-        f"UPDATE {table}_in SET reason = {literal(reason)} WHERE rowid IN (SELECT row - 1 FROM "
+        f"INSERT INTO {table}_repeated SELECT row, {literal(reason)} FROM "
         f"(SELECT row, row_number() OVER (PARTITION BY {key} ORDER BY row) AS copy "
-        f"FROM {table}_checked WHERE reason IS NULL AND hash({key}) IN (SELECT h FROM twice)) "
-        f"WHERE copy > 1)"
+        f"FROM {rows} WHERE hash({key}) IN (SELECT h FROM twice)) WHERE copy > 1"
     )
     db.unregister("twice")
 
 
-def _set_aside(db: duckdb.DuckDBPyConnection, table: str, raw: _Raw) -> None:
+def _set_aside(db: duckdb.DuckDBPyConnection, table: str, raw: Raw) -> None:
     """Copy the rows with a reason to ``set_aside``, as they were given."""
     shown = ("shopper", "time", "event", "item", "price", "quantity", "page", "position")
-    texts = [_text(c) if c in raw.kinds else "NULL" for c in shown]
+    texts = [as_text(c) if c in raw.kinds else "NULL" for c in shown]
     if raw.timed:
         texts[1] = given_time("time", "time_ms", raw.unit)
-    db.execute(
-        f"INSERT INTO set_aside SELECT '{table}', rowid + 1, reason, {', '.join(texts)}, NULL "
-        f"FROM {table}_in WHERE reason IS NOT NULL ORDER BY rowid"
-    )
+    for rows in (
+        f"(SELECT * FROM {table}_in WHERE reason IS NOT NULL)",
+        f"(SELECT i.* REPLACE (r.reason AS reason) FROM {table}_in i "
+        f"JOIN {table}_repeated r USING (row))",
+    ):
+        db.execute(
+            f"INSERT INTO set_aside SELECT '{table}', row, reason, {', '.join(texts)}, NULL "
+            f"FROM {rows}"
+        )
 
 
 def _view_good(db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str]) -> None:
     """Make ``NAME_good`` of each table: accepted rows, each id of one type in all tables."""
     ids = {c: "BIGINT" if _all_whole(db, reader, tables, c) else "VARCHAR" for c in IDS}
     for table in tables:
-        absent = _absent(table, columns_of(db, f"{table}_in"))
-        _view_typed(
-            db, reader, table, f"{table}_good", absent, where="WHERE reason IS NULL", ids=ids
+        absent = absent_columns(table, columns_of(db, f"{table}_in"))
+        _view_typed(db, reader, table, f"{table}_typed", absent, ids)
+        db.execute(
+            f"CREATE VIEW {table}_good AS SELECT u.* FROM {table}_typed u "
+            f"ANTI JOIN {table}_repeated USING (row)"
         )
 
 
@@ -303,7 +162,7 @@ def _all_whole(
             return False
         found = db.execute(
             f"SELECT coalesce(bool_and({whole(column)}), true) FROM {table}_checked "
-            f"WHERE reason IS NULL"
+            f"ANTI JOIN {table}_repeated USING (row)"
         ).fetchall()
         if not found[0][0]:
             return False

@@ -77,8 +77,9 @@ def plain_time(time: str, kind: str) -> str:
 
 def given_text(time: str, kind: str) -> str:
     """SQL for a time, NULL where its text is blank."""
-    blank = f"nullif(trim({time}), '')"
-    return f"CASE WHEN plain_time IS NULL THEN {blank} ELSE {time} END" if kind == "VARCHAR" else time
+    if kind != "VARCHAR":
+        return time
+    return f"CASE WHEN plain_time IS NULL THEN nullif(trim({time}), '') ELSE {time} END"
 
 
 def time_format(time: str, kind: str, reader: Reader) -> str:

@@ -8,11 +8,8 @@ import duckdb
 
 from recgym.errors import UserError
 from recgym.logs.cleaning import count
-from recgym.logs.source import columns_of, identifier, literal
+from recgym.logs.source import PARQUET, columns_of, identifier, literal
 from recgym.types import Split
-
-# Dictionaries of columns with many values cost more to build than they save.
-PARQUET = "(FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1000)"
 
 
 def place_in_sessions(

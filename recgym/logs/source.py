@@ -17,6 +17,8 @@ CHUNK = 1 << 20  # bytes read at a time
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 ENDINGS = (*TEXT_ENDINGS, ".parquet")
+# Dictionaries of columns with many values cost more to build than they save.
+PARQUET = "(FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1000)"
 MAX_REJECTED_TEXT = 1000  # characters kept of a line that could not be read
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -74,8 +74,28 @@ def rows_to_steps(rows: Rows, num_sessions: int, shown: Shown) -> Steps:
 
 def count_steps(rows: Rows, num_sessions: int, shown: Shown) -> dict[str, int]:
     """The counts of ``rows_to_steps`` alone."""
-    counts = _number_steps(rows)[3]
-    return counts | {"pages_without_choice_not_modelled": _leaving(rows, num_sessions, shown)[2]}
+    left = _leaving(rows, num_sessions, shown)[2] if len(shown.session) else 0
+    # A session of views alone, most of them, can only repeat a view.
+    more = np.zeros(num_sessions, dtype=bool)
+    more[rows.session[rows.event != VIEW]] = True
+    rest = ~more[rows.session]
+    counts = _number_steps(_chosen(rows, ~rest))[3]
+    counts["collapsed_repeats"] += int(_repeats(_chosen(rows, rest)).sum())
+    return counts | {"pages_without_choice_not_modelled": left}
+
+
+def _chosen(rows: Rows, chosen: Bools) -> Rows:
+    return Rows(**{field.name: getattr(rows, field.name)[chosen] for field in fields(rows)})
+
+
+def _repeats(rows: Rows) -> Bools:
+    """Whether each row views the item, on the page, that the row before it viewed."""
+    found = np.zeros(len(rows.event), dtype=bool)
+    same = (rows.item[1:] == rows.item[:-1]) & (rows.session[1:] == rows.session[:-1])
+    same &= (rows.event[1:] == VIEW) & (rows.event[:-1] == VIEW)
+    page, before = rows.page[1:], rows.page[:-1]
+    found[1:] = same & ((page == before) | (page < 0) | (before < 0))
+    return found
 
 
 def _number_steps(rows: Rows) -> tuple[Bools, Bools, Ints, dict[str, int]]:
@@ -118,8 +138,7 @@ def _read_rows(rows: Rows) -> tuple[Bools, Bools, Bools, Bools]:
         return none, none, none, none
     view, purchase = rows.event == VIEW, rows.event == PURCHASE
     previous = _before(rows, np.ones(size, dtype=bool))
-    repeat = view & (previous >= 0) & view[previous] & (rows.item == rows.item[previous])
-    repeat &= _same_page(rows, previous)
+    repeat = _repeats(rows)
     carted = purchase & _carted_before(rows)
     # A purchase of a carted item never changes the current item: paid there, it belongs to it;
     # paid elsewhere, it is a checkout. Hence no rule here depends on an earlier row's outcome.
