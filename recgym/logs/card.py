@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from recgym.logs import figures
-from recgym.logs.cleaning import count, day
+from recgym.logs.cleaning import count, day, filled
 from recgym.logs.source import columns_of
 from recgym.types import Split
 
@@ -39,13 +39,10 @@ def account(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "ORDER BY count(*) DESC, reason",
             [table],
         ).fetchall()
-        kept = count(db, f"{table}_good")
+        kept = rows - sum(aside for _, aside in reasons)
         found[table] = {"in": rows, "kept": kept, "set_aside": dict(reasons)}
-    zero, given = db.execute(
-        "SELECT count(*) FILTER (price = 0), count(session) FROM events_good"
-    ).fetchall()[0]
-    found["prices_of_0_taken_as_unknown"] = zero
-    found["events_with_session_id"] = given
+    found["prices_of_0_taken_as_unknown"] = filled(db, "free")
+    found["events_with_session_id"] = filled(db, "session")
     return found
 
 

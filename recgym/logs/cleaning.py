@@ -45,6 +45,7 @@ def check_tables(
             _refuse_common_reasons(db, reader, table, max_set_aside)
             found.append(table)
     _view_good(db, reader, found)
+    _count_filled(db)
 
 
 def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> None:
@@ -148,6 +149,21 @@ def _view_good(db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str])
             f"CREATE VIEW {table}_good AS SELECT u.* FROM {table}_typed u "
             f"ANTI JOIN {table}_repeated USING (row)"
         )
+
+
+def _count_filled(db: duckdb.DuckDBPyConnection) -> None:
+    """Make ``filled`` of one row: how many accepted events hold each column that may be absent."""
+    columns = ("session", "price", "quantity", "page", "position", "sponsored")
+    counts = ", ".join(f"count({c}) AS {c}" for c in columns)
+    db.execute(
+        f"CREATE TABLE filled AS SELECT count(*) AS rows, {counts}, "
+        f"count(*) FILTER (price = 0) AS free FROM events_good"
+    )
+
+
+def filled(db: duckdb.DuckDBPyConnection, column: str) -> int:
+    """How many accepted events hold a column."""
+    return int(db.execute(f"SELECT {column} FROM filled").fetchall()[0][0])
 
 
 def _all_whole(

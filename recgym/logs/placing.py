@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from recgym.errors import UserError
-from recgym.logs.cleaning import count
+from recgym.logs.cleaning import count, filled
 from recgym.logs.source import PARQUET, columns_of, identifier, literal
 from recgym.types import Split
 
@@ -28,13 +28,15 @@ def place_in_sessions(
     # A visit is an event or a page shown. Rows without a session id are cut where the shopper
     # rests for longer than the gap; rows with one are not, and need no window.
     gap_ms = round(session_gap_minutes * 60_000)
+    some = shown or filled(db, "session") < filled(db, "rows")
     db.execute(
         f"CREATE VIEW any_visit AS SELECT 0 AS shown, row, shopper, session, time_ms, page "
         f"FROM events_good {impressions}"
     )
     db.execute(
         f"CREATE TABLE cut_visit AS WITH rested AS (SELECT *, coalesce(time_ms - lag(time_ms) "
-        f"OVER mine > {gap_ms}, false) AS opens FROM any_visit WHERE session IS NULL "
+        f"OVER mine > {gap_ms}, false) AS opens FROM any_visit "
+        f"WHERE {'session IS NULL' if some else 'false'} "
         f"WINDOW mine AS (PARTITION BY shopper ORDER BY time_ms, shown, row)) "
         f"SELECT * EXCLUDE (opens), CAST(sum(opens::INT) OVER (PARTITION BY shopper "
         f"ORDER BY time_ms, shown, row ROWS UNBOUNDED PRECEDING) AS BIGINT) AS part FROM rested"
@@ -83,7 +85,7 @@ def _place_events(db: duckdb.DuckDBPyConnection) -> None:
 def _number_pages(db: duckdb.DuckDBPyConnection) -> None:
     """Number pages from 0 by session and time, since page ids may repeat between sessions."""
     shown = bool(columns_of(db, "impressions_good"))
-    if not shown and not db.execute("SELECT count(page) FROM events_good").fetchall()[0][0]:
+    if not shown and not filled(db, "page"):
         db.execute(
             "CREATE VIEW event_placed AS SELECT * REPLACE (NULL::BIGINT AS page) "
             "FROM event_in_session"
@@ -193,9 +195,7 @@ def _optional(db: duckdb.DuckDBPyConnection) -> str:
         "price": "price", "quantity": "quantity", "page": "page",
         "position": "CAST(position AS BIGINT) AS position", "sponsored": "sponsored",
     }  # fmt: skip
-    counts = ", ".join(f"count({c})" for c in columns)
-    filled = db.execute(f"SELECT {counts} FROM events_good").fetchall()[0]
-    return "".join(f"{sql}, " for sql, n in zip(columns.values(), filled, strict=True) if n)
+    return "".join(f"{sql}, " for column, sql in columns.items() if filled(db, column))
 
 
 def _items(db: duckdb.DuckDBPyConnection) -> str:
