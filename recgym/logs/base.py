@@ -36,7 +36,7 @@ from recgym.logs.tensors import (
 from recgym.types import DAY_MS, Catalog, Sessions, SessionStats, Split
 
 SCHEMA_VERSION = 1
-MEMORY_LIMIT = "1200MB"  # of DuckDB; the process stays below 2 GB, larger tables go to disk
+MEMORY_LIMIT = "1500MB"  # of DuckDB; the process stays below 2 GB, larger tables go to disk
 MAX_GAP_MINUTES = 1e6  # about two years
 SETTINGS = {"session_gap_minutes": 30, "valid_share": 0.1, "test_share": 0.1, "max_set_aside": 0.02}
 

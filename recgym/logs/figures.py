@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import duckdb
@@ -28,10 +29,16 @@ def conversion(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
     if columns_of(db, "impressions"):
         at_once = sessions
     shown = read_shown(db, None)
+    parts = [range(f, min(f + at_once, sessions)) for f in range(0, sessions, at_once)]
+
+    def steps_of(part: range) -> dict[str, int]:
+        with db.cursor() as mine:
+            return count_steps(read_rows(mine, None, part), len(part), shown)
+
     found: Counter[str] = Counter()
-    for first in range(0, sessions, at_once):
-        part = range(first, min(first + at_once, sessions))
-        found.update(count_steps(read_rows(db, None, part), len(part), shown))
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for counts in pool.map(steps_of, parts):
+            found.update(counts)
     return dict(found)
 
 

@@ -71,15 +71,18 @@ def _check_session_columns(db: duckdb.DuckDBPyConnection, path: object) -> None:
 
 def _place_events(db: duckdb.DuckDBPyConnection) -> None:
     """Make ``event_in_session``: a session is found by its id, or else by the row."""
-    db.execute(
-        "CREATE VIEW event_in_session AS "
+    by_id = (
         "SELECT e.* EXCLUDE (session), s.session FROM events_good e JOIN session s "
-        "ON e.shopper = s.shopper AND e.session = s.given UNION ALL "
-        "SELECT e.* EXCLUDE (session), s.session FROM events_good e "
+        "ON e.shopper = s.shopper AND e.session = s.given"
+    )
+    by_row = (
+        " UNION ALL SELECT e.* EXCLUDE (session), s.session FROM events_good e "
         "JOIN cut_visit v ON v.shown = 0 AND v.row = e.row "
         "JOIN session s ON v.shopper = s.shopper AND s.given IS NULL AND v.part = s.part "
         "WHERE e.session IS NULL"
     )
+    some = count(db, "cut_visit") > 0
+    db.execute(f"CREATE VIEW event_in_session AS {by_id}{by_row if some else ''}")
 
 
 def _number_pages(db: duckdb.DuckDBPyConnection) -> None:

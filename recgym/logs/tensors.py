@@ -24,7 +24,8 @@ def read_rows(
 ) -> Rows:
     """The events in order, with prices from the catalogue where a row has none.
 
-    ``sessions`` are those to read, renumbered from 0; all where None.
+    ``sessions`` are those to read, renumbered from 0; all where None. Without a catalogue, items
+    that are numbers stay as they are: the file is in order, and neither join nor sort is needed.
     """
     first, last = (sessions.start, sessions.stop) if sessions else (0, count(db, "sessions"))
     present = columns_of(db, "events")
@@ -32,11 +33,15 @@ def read_rows(
         f"e.{c}" if c in present else f"NULL::BIGINT AS {c}"
         for c in ("page", "position", "price", "quantity")
     )
+    chosen = f"event <> 'remove' AND session >= {first} AND session < {last}"
+    source, order = f"(SELECT * FROM events WHERE {chosen}) e", ""
+    code = "e.item"
+    if catalog is not None or columns_of(db, "events")["item"] != "BIGINT":
+        source, code = f"{source} JOIN items i USING (item)", "i.code"
+        order = "ORDER BY e.session, e.time, e.row"
     found = db.execute(
         f"SELECT e.session - {first} AS session, e.time, {EVENT_CODES} AS event, "
-        f"i.code AS item, {optional} FROM events e JOIN items i USING (item) "
-        f"WHERE event <> 'remove' AND e.session >= {first} AND e.session < {last} "
-        f"ORDER BY e.session, e.time, e.row"
+        f"{code} AS item, {optional} FROM {source} {order}"
     ).fetchnumpy()
     time_ms, item = ints(found["time"]), ints(found["item"])
     quantity = floats(found["quantity"])
