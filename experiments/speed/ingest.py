@@ -52,6 +52,7 @@ def write_log(path: Path, num_rows: int, seed: int = 0) -> None:
     change = f"0.1 * floor(3 * {uniform(6, 'item', 'second // 86400')})"
     price = f"round(exp(1 + 5 * {uniform(5, 'item')}) * (1 - {change}), 2)"
     with duckdb.connect() as db:
+        db.execute("SET enable_progress_bar = false")
         db.execute(f"""COPY (
             WITH numbered AS (
                 SELECT greatest(i - ({uniform(0, "i")} < 0.001)::BIGINT, 0) AS n
@@ -84,6 +85,7 @@ def write_log(path: Path, num_rows: int, seed: int = 0) -> None:
 def read_alone(path: Path) -> None:
     """Read all columns of all rows with the options of the reader, and keep nothing."""
     with duckdb.connect() as db:
+        db.execute("SET enable_progress_bar = false")
         Rees46(path=str(path)).read(db)
         columns = [row[0] for row in db.execute("DESCRIBE csv_rows").fetchall()]
         db.execute(f"SELECT {', '.join(f'count({c})' for c in columns)} FROM csv_rows").fetchall()
@@ -93,7 +95,7 @@ def clean(path: Path, folder: Path, memory_limit: str) -> dict[str, Any]:
     """Clean the log in a process of its own: its seconds, peak memory and rows."""
     command = [sys.executable, "-c", CLEAN, str(path), str(folder), memory_limit]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(done.stdout.splitlines()[-1]))  # DuckDB may draw its progress before
 
 
 def ingest(
