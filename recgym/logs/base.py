@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,7 @@ from recgym.logs.tensors import (
 from recgym.types import DAY_MS, Catalog, Sessions, SessionStats, Split
 
 SCHEMA_VERSION = 1
+MEMORY_LIMIT = "1500MB"  # of DuckDB; the process stays below 2 GB, larger tables go to disk
 MAX_GAP_MINUTES = 1e6  # about two years
 SETTINGS = {"session_gap_minutes": 30, "valid_share": 0.1, "test_share": 0.1, "max_set_aside": 0.02}
 
@@ -82,7 +84,7 @@ class ReaderBase:
     valid_share: float = 0.1
     test_share: float = 0.1
     max_set_aside: float = 0.02  # of the rows of a table, for one reason
-    memory_limit: str = "4GB"
+    memory_limit: str = MEMORY_LIMIT
     events: Mapping[str, str] = field(default_factory=dict)
     time_unit: str = "auto"
 
@@ -135,7 +137,7 @@ def clean(
     valid_share: float = 0.1,
     test_share: float = 0.1,
     max_set_aside: float = 0.02,
-    memory_limit: str = "4GB",
+    memory_limit: str = MEMORY_LIMIT,
 ) -> Log:
     """Clean a log into ``folder``, whole or not at all, and open it."""
     settings = {
@@ -149,18 +151,28 @@ def clean(
     _check_target(folder, source)
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
-        with plain_errors(source):
+        # The hash needs one core and no table: it is taken while the rows are read.
+        with plain_errors(source), ThreadPoolExecutor(max_workers=1) as beside:
             temporary.mkdir(parents=True)
+            content_hash = beside.submit(reader.content_hash)
             with _scratch(temporary / "work", memory_limit) as db:
                 reader.read(db)
-                check_tables(db, reader, max_set_aside)
+                check_tables(db, reader, max_set_aside, temporary / "work")
                 check_variety(db, source)
                 place_in_sessions(db, source, session_gap_minutes)
                 split_by_time(db, source, valid_share, test_share)
                 write_tables(db, temporary)
                 rows = cards.account(db)
             shutil.rmtree(temporary / "work")
-            _write_meta(temporary, reader, settings, rows)
+            meta = {
+                "schema_version": SCHEMA_VERSION,
+                "name": reader.name,
+                "source": reader.source(),
+                "content_hash": content_hash.result(),
+                "settings": settings,
+                "rows": rows,
+            }
+            _write_meta(temporary, meta)
             _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -213,20 +225,10 @@ def _replace(folder: Path, temporary: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_meta(
-    folder: Path, reader: Reader, settings: dict[str, float], rows: dict[str, Any]
-) -> None:
-    log = Log(folder, {})
-    meta = {
-        "schema_version": SCHEMA_VERSION,
-        "name": reader.name,
-        "source": reader.source(),
-        "content_hash": reader.content_hash(),
-        "settings": settings,
-        "rows": rows,
-        **cards.describe(log.db, log.catalog(), log.steps.counts),
-    }
-    log.db.close()
+def _write_meta(folder: Path, known: dict[str, Any]) -> None:
+    """Write what is known and what the tables tell."""
+    with open_tables(folder) as db:
+        meta = known | cards.describe(db)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import duckdb
 
-from recgym.logs.cleaning import count, day
+from recgym.logs import figures
+from recgym.logs.cleaning import count, day, filled
 from recgym.logs.source import columns_of
-from recgym.types import Catalog, Split
+from recgym.types import Split
 
 # What is missing, and what therefore cannot be known.
 NO_IMPRESSIONS = (
@@ -38,18 +39,14 @@ def account(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "ORDER BY count(*) DESC, reason",
             [table],
         ).fetchall()
-        kept = count(db, f"{table}_good")
+        kept = rows - sum(aside for _, aside in reasons)
         found[table] = {"in": rows, "kept": kept, "set_aside": dict(reasons)}
-    zero = db.execute("SELECT count(*) FROM events_good WHERE price = 0").fetchall()[0][0]
-    found["prices_of_0_taken_as_unknown"] = zero
-    given = db.execute("SELECT count(session) FROM events_good").fetchall()[0][0]
-    found["events_with_session_id"] = given
+    found["prices_of_0_taken_as_unknown"] = filled(db, "free")
+    found["events_with_session_id"] = filled(db, "session")
     return found
 
 
-def describe(
-    db: duckdb.DuckDBPyConnection, catalog: Catalog, conversion: dict[str, int]
-) -> dict[str, Any]:
+def describe(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Counts, mix, span, prices and gaps of a cleaned log."""
     events = dict(
         db.execute("SELECT event, count(*) FROM events GROUP BY event ORDER BY 2 DESC").fetchall()
@@ -57,6 +54,7 @@ def describe(
     first, last = db.execute("SELECT min(time), max(time) FROM events").fetchall()[0]
     splits = dict(db.execute("SELECT split, count(*) FROM sessions GROUP BY split").fetchall())
     shown = bool(columns_of(db, "impressions"))
+    money = figures.prices(db)
     return {
         "sessions": count(db, "sessions"),
         "splits": {split.name.lower(): splits.get(int(split), 0) for split in Split},
@@ -66,20 +64,14 @@ def describe(
         "impressions": count(db, "impressions") if shown else 0,
         "first_day": day(first) if first is not None else None,
         "last_day": day(last) if last is not None else None,
-        "price_range": _price_range(catalog),
-        "conversion": conversion,
-        "missing": _missing(db, catalog, events),
+        "price_range": [round(price, 2) for price in money.range] if money.range else None,
+        "conversion": figures.conversion(db),
+        "missing": _missing(db, money, events),
     }
 
 
-def _price_range(catalog: Catalog) -> list[float] | None:
-    if not catalog.priced:
-        return None
-    return [round(float(catalog.price.min()), 2), round(float(catalog.price.max()), 2)]
-
-
 def _missing(
-    db: duckdb.DuckDBPyConnection, catalog: Catalog, events: dict[str, int]
+    db: duckdb.DuckDBPyConnection, money: figures.Prices, events: dict[str, int]
 ) -> dict[str, str]:
     found = []
     impressions = columns_of(db, "impressions")
@@ -87,31 +79,21 @@ def _missing(
         found.append(NO_IMPRESSIONS)
     elif "propensity" not in impressions or not _any(db, "impressions", "propensity"):
         found.append(NO_PROPENSITY)
-    if not catalog.priced:
+    if not money.range:
         found.append(NO_PRICES)
-    elif not _prices_vary(db):
+    elif not money.vary:
         found.append(NO_PRICE_CHANGES)
     if "purchase" not in events:
         found.append(NO_PURCHASES)
     if "view" not in events:
         found.append(NO_VIEWS)
-    if catalog.num_categories == 1:
+    if not _any(db, "items", "category"):
         found.append(NO_CATEGORIES)
     return dict(found)
 
 
 def _any(db: duckdb.DuckDBPyConnection, table: str, column: str) -> bool:
     return bool(db.execute(f"SELECT count({column}) > 0 FROM {table}").fetchall()[0][0])
-
-
-def _prices_vary(db: duckdb.DuckDBPyConnection) -> bool:
-    """Whether any item was met at two prices."""
-    tables = [t for t in ("events", "impressions") if "price" in columns_of(db, t)]
-    if not tables:
-        return False
-    union = " UNION ALL ".join(f"SELECT item, price FROM {t} WHERE price > 0" for t in tables)
-    query = f"SELECT item FROM ({union}) GROUP BY item HAVING min(price) < max(price) LIMIT 1"
-    return db.execute(query).fetchone() is not None
 
 
 def card(folder: Path, meta: dict[str, Any]) -> str:

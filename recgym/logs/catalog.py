@@ -78,36 +78,47 @@ def _categories(db: duckdb.DuckDBPyConnection) -> tuple[npt.NDArray[np.int64], i
     return codes, int(codes.max()) + 1
 
 
-def _columns_with_price(db: duckdb.DuckDBPyConnection) -> list[str]:
-    return [t for t in ("events", "impressions") if "price" in columns_of(db, t)]
+def seen_prices(db: duckdb.DuckDBPyConnection) -> str:
+    """SQL for item, time and price of every row with a price; empty where no table has prices."""
+    tables = [t for t in ("events", "impressions") if "price" in columns_of(db, t)]
+    return " UNION ALL ".join(f"SELECT item, time, price FROM {t} WHERE price > 0" for t in tables)
+
+
+def price_days(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """First and last day of the price table, in days since 1970."""
+    times = "(SELECT start AS time FROM sessions UNION ALL SELECT time FROM events)"
+    first, last = db.execute(f"SELECT min(time), max(time) FROM {times}").fetchall()[0]
+    most = max(1, min(MAX_DAYS, MAX_PRICES // count(db, "items")))
+    if last // DAY_MS - first // DAY_MS >= most:
+        # A stray late time must not push the days that matter out of a capped table.
+        query = f"SELECT quantile_disc(time, 0.999) FROM {times}"
+        last = db.execute(query).fetchall()[0][0]
+    end = int(last // DAY_MS)
+    return max(int(first // DAY_MS), end - most + 1), end
+
+
+def price_day(days: tuple[int, int]) -> str:
+    """SQL for the row of the price table that a time belongs to."""
+    start, end = days
+    return f"greatest(0, least({end}, time // {DAY_MS}) - {start})"
 
 
 def _prices(db: duckdb.DuckDBPyConnection) -> tuple[npt.NDArray[np.float64] | None, int]:
     """Prices [D, I], None where the log has none, and the start of day 0."""
-    first, last, robust = db.execute(
-        "SELECT min(time), max(time), quantile_disc(time, 0.999) FROM (SELECT start AS time "
-        "FROM sessions UNION ALL SELECT time FROM events)"
-    ).fetchall()[0]
-    items = count(db, "items")
-    most = max(1, min(MAX_DAYS, MAX_PRICES // items))
-    # A stray late time must not push the days that matter out of a capped table.
-    end = (last if last // DAY_MS - first // DAY_MS < most else robust) // DAY_MS
-    start = max(first // DAY_MS, end - most + 1)
-    seen = " UNION ALL ".join(
-        f"SELECT item, time, price FROM {t} WHERE price > 0" for t in _columns_with_price(db)
-    )
-    price_DI = np.full((int(end - start) + 1, items), np.nan)
+    start, end = days = price_days(db)
+    items, seen = count(db, "items"), seen_prices(db)
+    price_DI = np.full((end - start + 1, items), np.nan)
     if seen:
         rows = db.execute(
-            f"SELECT i.code, greatest(0, least({end}, time // {DAY_MS}) - {start}) AS day, "
-            f"median(s.price) AS price FROM ({seen}) s JOIN items i USING (item) GROUP BY ALL"
+            f"SELECT i.code, {price_day(days)} AS day, median(s.price) AS price "
+            f"FROM ({seen}) s JOIN items i USING (item) GROUP BY ALL"
         ).fetchnumpy()
         price_DI[ints(rows["day"]), ints(rows["code"])] = floats(rows["price"])
     query = "SELECT nullif(price, 0) AS price FROM items ORDER BY code"
     listed = floats(db.execute(query).fetchnumpy()["price"])
     if np.isnan(price_DI).all() and np.isnan(listed).all():
-        return None, int(start * DAY_MS)
-    return _fill(price_DI, listed), int(start * DAY_MS)
+        return None, start * DAY_MS
+    return _fill(price_DI, listed), start * DAY_MS
 
 
 def _fill(

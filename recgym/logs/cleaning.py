@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from recgym.errors import UserError
-from recgym.logs.rules import (
-    EVENT_COLUMNS,
-    EVENTS,
-    IMPRESSION_COLUMNS,
-    MALFORMED,
-    REPEATS,
-    REQUIRED,
-    RULES,
-    Rule,
-)
-from recgym.logs.source import columns_of, identifier, literal
+from recgym.logs.columns import IDS, given_time, plain_name, typed, whole
+from recgym.logs.loading import Raw, absent_columns, as_text, nulls
+from recgym.logs.rules import MALFORMED, REPEATS, REQUIRED, RULES, Rule
+from recgym.logs.source import columns_of, identifier, literal, reject_lines
 
 if TYPE_CHECKING:
     from recgym.logs.base import Reader
 
-SECONDS_BELOW = 1e11  # a time number below is in seconds (until the year 5138), above in ms
-NUMBERS = (
-    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
-    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL",
-)  # fmt: skip
 TABLES = ("events", "impressions", "items", "shoppers")
 
 
-def check_tables(db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: float) -> None:
-    """Make ``NAME_good`` of each raw table, and one table ``set_aside`` of all other rows."""
+def check_tables(
+    db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: float, folder: Path
+) -> None:
+    """Make ``NAME_good`` of each raw table, and one table ``set_aside`` of all other rows.
+
+    What was read is kept in ``folder`` for as long as the tables are used.
+    """
     db.execute(
         "CREATE TABLE set_aside (input VARCHAR, row BIGINT, reason VARCHAR, shopper VARCHAR, "
         "time VARCHAR, event VARCHAR, item VARCHAR, price VARCHAR, quantity VARCHAR, "
         "page VARCHAR, position VARCHAR, line VARCHAR)"
     )
     db.execute("CREATE TABLE rows_in (input VARCHAR, rows BIGINT)")
+    found: list[str] = []
     for table in TABLES:
         raw_columns = columns_of(db, f"raw_{table}")
         if not raw_columns and table == "events":
             raise UserError(f"{reader.path}: reader {reader.name} gave no events: expected rows")
         if raw_columns:
             _require_columns(reader, table, raw_columns)
-            _number_rows(db, table, raw_columns)
-            _check_rows(db, reader, table)
-            _divide(db, reader, table, max_set_aside)
+            _load_rows(db, reader, table, folder)
+            _refuse_common_reasons(db, reader, table, max_set_aside)
+            found.append(table)
+    _view_good(db, reader, found)
+    _count_filled(db)
 
 
 def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> None:
@@ -61,150 +58,131 @@ def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> Non
             )
 
 
-def _number_rows(db: duckdb.DuckDBPyConnection, table: str, present: dict[str, str]) -> None:
-    """Give each raw row its number, from 1, and every known column, NULL where absent."""
-    known = {"events": EVENT_COLUMNS, "impressions": IMPRESSION_COLUMNS}.get(table)
-    if known is None:
-        columns = [identifier(c) for c in present if c != "row"]
-        if table == "items" and "price" not in present:
-            columns.append("NULL AS price")
-    else:
-        columns = [c if c in present else f"NULL::VARCHAR AS {c}" for c in known]
-    db.execute(
-        f"CREATE TABLE {table}_in AS SELECT row_number() OVER () AS row, {', '.join(columns)} "
-        f"FROM raw_{table}"
-    )
+def _load_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str, folder: Path) -> None:
+    """Read the raw rows into ``NAME_in`` and give each bad one its reason."""
+    raw = Raw(db, reader, table)
+    raw.load(folder)
     malformed = 0
-    if table == "events" and columns_of(db, "raw_rejects"):
+    if table == "events" and reject_lines(db):
         db.execute(
             f"INSERT INTO set_aside (input, row, reason, line) "
             f"SELECT 'events', line, '{MALFORMED}', text FROM raw_rejects"
         )
         malformed = count(db, "raw_rejects")
     db.execute(f"INSERT INTO rows_in VALUES ('{table}', {count(db, f'{table}_in') + malformed})")
-
-
-def _check_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
-    """Type the columns and find the first reason against each row."""
-    kinds = columns_of(db, f"{table}_in")
-    typed = [_typed(column, kinds[column], reader) for column in kinds]
-    if "time" in kinds and table in ("events", "impressions"):
-        unit = _time_unit(db, table, kinds["time"], reader)
-        earliest, latest = reader.time_span_ms()
-        typed.append(f"{_time_ms(kinds['time'], unit)} AS time_ms")
-        typed.append(f"{literal(unit)} AS time_unit, {earliest} AS earliest_ms")
-        typed.append(f"{latest} AS latest_ms, {_time_format('time', kinds['time'], reader)}")
-    cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in RULES[table])
-    db.execute(
-        f"CREATE TABLE {table}_checked AS SELECT *, CASE {cases} END AS reason "
-        f"FROM (SELECT {', '.join(typed)} FROM {table}_in)"
-    )
+    _view_typed(db, reader, table, f"{table}_checked", raw.absent)
+    db.execute(f"CREATE TABLE {table}_repeated (row BIGINT, reason VARCHAR)")
     for reason, key in REPEATS[table]:
-        db.execute(
-            f"UPDATE {table}_checked SET reason = {literal(reason)} WHERE row IN (SELECT row FROM "
-            f"(SELECT row, row_number() OVER (PARTITION BY {key} ORDER BY row) AS copy "
-            f"FROM {table}_checked WHERE reason IS NULL) WHERE copy > 1)"
-        )
+        _find_repeats(db, table, reason, key)
+    _set_aside(db, table, raw)
 
 
-def _typed(column: str, kind: str, reader: Reader) -> str:
-    """SQL that gives a column its type; text stays beside numbers, to tell absent from wrong."""
-    text = f"nullif(trim(CAST({identifier(column)} AS VARCHAR)), '')"
-    if column in ("price", "quantity", "position"):
-        is_number = kind.startswith(NUMBERS)
-        number = f"try_cast({column if is_number else text} AS DOUBLE)"
-        given = f"CASE WHEN {column} IS NOT NULL THEN 'a number' END" if is_number else text
-        absent = f"CASE WHEN isnan({number}) THEN NULL ELSE"
-        return f"{absent} {given} END AS {column}_text, {absent} {number} END AS {column}"
-    if column == "event":
-        names = {name: name for name in EVENTS}
-        names |= {plain_name(str(theirs)): ours for theirs, ours in reader.events.items()}
-        whens = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in names.items())
-        plain = f"regexp_replace(lower({text}), '[^\\p{{L}}\\p{{N}}]+', '_', 'g')"
-        return f"CASE {plain} {whens} END AS event"
-    if column in ("shopper", "session", "item", "page", "category", "brand"):
-        if kind in ("FLOAT", "DOUBLE"):  # whole ids that a table with gaps has turned into 7.0
-            whole = f"{column} = floor({column}) AND abs({column}) < 1e15"
-            text = (
-                f"CASE WHEN isfinite({column}) THEN CASE WHEN {whole} "
-                f"THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {text} END END"
-            )
-        return f"{text} AS {column}"
-    if column == "time" and kind == "VARCHAR":
-        return f"{text} AS {column}"
-    return identifier(column)
-
-
-def plain_name(name: str) -> str:
-    """An event name in lower case with one underscore for all that Hydra's keys cannot hold."""
-    return re.sub(r"[\W_]+", "_", name.lower())
-
-
-def _is_time(kind: str) -> bool:
-    return kind.startswith(("TIMESTAMP", "DATE"))
-
-
-def _time_format(column: str, kind: str, reader: Reader) -> str:
-    """SQL for the format of one time: iso, s, ms, or NULL where it is none of these."""
-    if _is_time(kind):
-        return f"CASE WHEN {column} IS NOT NULL THEN 'iso' END AS time_format"
-    number = f"try_cast({column} AS DOUBLE)"
-    by_size = f"CASE WHEN abs({number}) < {SECONDS_BELOW} THEN 's' ELSE 'ms' END"
-    unit = literal(reader.time_unit) if reader.time_unit in ("s", "ms") else by_size
-    return (
-        f"CASE WHEN isfinite({number}) THEN {unit} "
-        f"WHEN try_cast(CAST({column} AS VARCHAR) AS TIMESTAMPTZ) IS NOT NULL THEN 'iso' "
-        f"END AS time_format"
-    )
-
-
-def _time_unit(db: duckdb.DuckDBPyConnection, table: str, kind: str, reader: Reader) -> str:
-    """The format of the whole column: as given, else the commonest."""
-    units = ("auto", "s", "ms", "iso")
-    if reader.time_unit not in units:
-        raise UserError(
-            f"log.time_unit={reader.time_unit!r}: expected one of {', '.join(units)}; "
-            f"set log.time_unit=auto"
-        )
-    if reader.time_unit != "auto":
-        return reader.time_unit
-    found = db.execute(
-        f"SELECT time_format FROM (SELECT {_time_format('time', kind, reader)} FROM {table}_in) "
-        f"WHERE time_format IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC, time_format LIMIT 1"
-    ).fetchone()
-    return str(found[0]) if found else "iso"
-
-
-def _time_ms(kind: str, unit: str) -> str:
-    if unit == "iso":
-        moment = "time" if _is_time(kind) else "CAST(time AS VARCHAR)"
-        return f"epoch_ms(try_cast(try_cast({moment} AS TIMESTAMPTZ) AS TIMESTAMP))"
-    factor = 1000 if unit == "s" else 1
-    return f"try_cast(round(try_cast(time AS DOUBLE) * {factor}) AS BIGINT)"
-
-
-def _divide(
-    db: duckdb.DuckDBPyConnection, reader: Reader, table: str, max_set_aside: float
+def _view_typed(
+    db: duckdb.DuckDBPyConnection,
+    reader: Reader,
+    table: str,
+    view: str,
+    absent: list[str],
+    ids: Mapping[str, str] | None = None,
 ) -> None:
-    """Move the rows with a reason to ``set_aside``, or stop where one reason is too common."""
-    present = columns_of(db, f"{table}_in")
+    """Make ``view`` of the rows of ``NAME_in`` without a reason, with typed columns.
+
+    ``ids`` are types for the ids; without, each has the type it was stored with.
+    """
+    kinds = columns_of(db, f"{table}_in") | dict.fromkeys(absent, "VARCHAR")
+    timed = "time_ms" in kinds and table in ("events", "impressions")
+    ours = ("row", "reason", *(("time", "time_ms", "time_format") if timed else ()))
+    chosen = ["time_ms"] if timed else []
+    for column, kind in kinds.items():
+        if column not in ours:
+            sql = typed(column, kind, reader)[column]
+            as_type = (ids or {}).get(column)
+            sql = f"CAST({sql} AS {as_type})" if as_type else sql
+            chosen.append(f"{sql} AS {identifier(column)}")
+    db.execute(
+        f"CREATE VIEW {view} AS SELECT row, {', '.join(chosen)} FROM "
+        f"(SELECT *{nulls(absent)} FROM {table}_in WHERE reason IS NULL)"
+    )
+
+
+def _find_repeats(db: duckdb.DuckDBPyConnection, table: str, reason: str, key: str) -> None:
+    """Note every row but the first of a key, looking closely only where hashes are equal."""
+    rows = f"{table}_checked ANTI JOIN {table}_repeated USING (row)"
+    hashes = db.execute(f"SELECT hash({key}) AS h FROM {rows}").fetchnumpy()["h"]
+    hashes.sort()
+    twice = hashes[1:][hashes[1:] == hashes[:-1]]
+    if not len(twice):
+        return
+    db.register("twice", {"h": twice})
+    db.execute(
+        f"INSERT INTO {table}_repeated SELECT row, {literal(reason)} FROM "
+        f"(SELECT row, row_number() OVER (PARTITION BY {key} ORDER BY row) AS copy "
+        f"FROM {rows} WHERE hash({key}) IN (SELECT h FROM twice)) WHERE copy > 1"
+    )
+    db.unregister("twice")
+
+
+def _set_aside(db: duckdb.DuckDBPyConnection, table: str, raw: Raw) -> None:
+    """Copy the rows with a reason to ``set_aside``, as they were given."""
     shown = ("shopper", "time", "event", "item", "price", "quantity", "page", "position")
-    texts = ", ".join(f"CAST(i.{c} AS VARCHAR)" if c in present else "NULL" for c in shown)
+    texts = [as_text(c) if c in raw.kinds else "NULL" for c in shown]
+    if raw.timed:
+        texts[1] = given_time("time", "time_ms", raw.unit)
+    for rows in (
+        f"(SELECT * FROM {table}_in WHERE reason IS NOT NULL)",
+        f"(SELECT i.* REPLACE (r.reason AS reason) FROM {table}_in i "
+        f"JOIN {table}_repeated r USING (row))",
+    ):
+        db.execute(
+            f"INSERT INTO set_aside SELECT '{table}', row, reason, {', '.join(texts)}, NULL "
+            f"FROM {rows}"
+        )
+
+
+def _view_good(db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str]) -> None:
+    """Make ``NAME_good`` of each table: accepted rows, each id of one type in all tables."""
+    ids = {c: "BIGINT" if _all_whole(db, reader, tables, c) else "VARCHAR" for c in IDS}
+    for table in tables:
+        absent = absent_columns(table, columns_of(db, f"{table}_in"))
+        _view_typed(db, reader, table, f"{table}_typed", absent, ids)
+        db.execute(
+            f"CREATE VIEW {table}_good AS SELECT u.* FROM {table}_typed u "
+            f"ANTI JOIN {table}_repeated USING (row)"
+        )
+
+
+def _count_filled(db: duckdb.DuckDBPyConnection) -> None:
+    """Make ``filled`` of one row: how many accepted events hold each column that may be absent."""
+    columns = ("session", "price", "quantity", "page", "position", "sponsored")
+    counts = ", ".join(f"count({c}) AS {c}" for c in columns)
     db.execute(
-        f"INSERT INTO set_aside SELECT '{table}', c.row, c.reason, {texts}, NULL "
-        f"FROM {table}_checked c JOIN {table}_in i USING (row) "
-        f"WHERE c.reason IS NOT NULL ORDER BY c.row"
+        f"CREATE TABLE filled AS SELECT count(*) AS rows, {counts}, "
+        f"count(*) FILTER (price = 0) AS free FROM events_good"
     )
-    _refuse_common_reasons(db, reader, table, max_set_aside)
-    extra = [c for c in columns_of(db, f"{table}_checked") if c.endswith(("_text", "_unit"))]
-    extra += [c for c in ("time_format", "earliest_ms", "latest_ms", "reason")]
-    dropped = [c for c in extra if c in columns_of(db, f"{table}_checked")]
-    names = ", ".join(identifier(c) for c in dict.fromkeys(dropped))
-    db.execute(
-        f"CREATE TABLE {table}_good AS SELECT * EXCLUDE ({names}) FROM {table}_checked "
-        f"WHERE reason IS NULL"
-    )
-    db.execute(f"DROP TABLE {table}_checked; DROP TABLE {table}_in")
+
+
+def filled(db: duckdb.DuckDBPyConnection, column: str) -> int:
+    """How many accepted events hold a column."""
+    return int(db.execute(f"SELECT {column} FROM filled").fetchall()[0][0])
+
+
+def _all_whole(
+    db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str], column: str
+) -> bool:
+    """Whether an id is a whole number, written like one, in every table that has it."""
+    for table in tables:
+        kind = columns_of(db, f"{table}_in").get(column)
+        if kind in (None, "BIGINT"):
+            continue
+        if column not in ("shopper", "item"):
+            return False
+        found = db.execute(
+            f"SELECT coalesce(bool_and({whole(column)}), true) FROM {table}_checked "
+            f"ANTI JOIN {table}_repeated USING (row)"
+        ).fetchall()
+        if not found[0][0]:
+            return False
+    return True
 
 
 def _refuse_common_reasons(

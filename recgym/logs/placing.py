@@ -7,11 +7,9 @@ from pathlib import Path
 import duckdb
 
 from recgym.errors import UserError
-from recgym.logs.cleaning import count
-from recgym.logs.source import columns_of, identifier, literal
+from recgym.logs.cleaning import count, filled
+from recgym.logs.source import PARQUET, columns_of, identifier, literal
 from recgym.types import Split
-
-PARQUET = "(FORMAT parquet, COMPRESSION zstd)"
 
 
 def place_in_sessions(
@@ -28,25 +26,33 @@ def place_in_sessions(
         else ""
     )
     # A visit is an event or a page shown. Rows without a session id are cut where the shopper
-    # rests for longer than the gap; rows with one are not.
+    # rests for longer than the gap; rows with one are not, and need no window.
     gap_ms = round(session_gap_minutes * 60_000)
+    some = shown or filled(db, "session") < filled(db, "rows")
     db.execute(
-        f"CREATE TABLE visit AS WITH visits AS ("
-        f"SELECT 0 AS shown, row, shopper, session, time_ms, page FROM events_good {impressions}), "
-        f"rested AS (SELECT *, session IS NULL AND coalesce(time_ms - lag(time_ms) OVER mine "
-        f"> {gap_ms}, false) AS opens FROM visits "
-        f"WINDOW mine AS (PARTITION BY shopper, session ORDER BY time_ms, shown, row)) "
-        f"SELECT *, CAST(sum(opens::INT) OVER (PARTITION BY shopper, session "
+        f"CREATE VIEW any_visit AS SELECT 0 AS shown, row, shopper, session, time_ms, page "
+        f"FROM events_good {impressions}"
+    )
+    db.execute(
+        f"CREATE TABLE cut_visit AS WITH rested AS (SELECT *, coalesce(time_ms - lag(time_ms) "
+        f"OVER mine > {gap_ms}, false) AS opens FROM any_visit "
+        f"WHERE {'session IS NULL' if some else 'false'} "
+        f"WINDOW mine AS (PARTITION BY shopper ORDER BY time_ms, shown, row)) "
+        f"SELECT * EXCLUDE (opens), CAST(sum(opens::INT) OVER (PARTITION BY shopper "
         f"ORDER BY time_ms, shown, row ROWS UNBOUNDED PRECEDING) AS BIGINT) AS part FROM rested"
     )
     db.execute(
-        "CREATE TABLE session AS SELECT row_number() OVER "
-        "(ORDER BY start, shopper, given NULLS LAST, part) - 1 AS session, * "
+        "CREATE VIEW visit AS SELECT *, 0::BIGINT AS part FROM any_visit "
+        "WHERE session IS NOT NULL UNION ALL SELECT * FROM cut_visit"
+    )
+    db.execute(
+        "CREATE TABLE session AS SELECT row_number() OVER (ORDER BY start, "
+        "CAST(shopper AS VARCHAR), CAST(given AS VARCHAR) NULLS LAST, part) - 1 AS session, * "
         "FROM (SELECT shopper, session AS given, part, min(time_ms) AS start "
         "FROM visit GROUP BY ALL)"
     )
+    _place_events(db)
     _number_pages(db)
-    db.execute("DROP TABLE visit")
 
 
 def _check_session_columns(db: duckdb.DuckDBPyConnection, path: object) -> None:
@@ -63,8 +69,31 @@ def _check_session_columns(db: duckdb.DuckDBPyConnection, path: object) -> None:
         )
 
 
+def _place_events(db: duckdb.DuckDBPyConnection) -> None:
+    """Make ``event_in_session``: a session is found by its id, or else by the row."""
+    by_id = (
+        "SELECT e.* EXCLUDE (session), s.session FROM events_good e JOIN session s "
+        "ON e.shopper = s.shopper AND e.session = s.given"
+    )
+    by_row = (
+        " UNION ALL SELECT e.* EXCLUDE (session), s.session FROM events_good e "
+        "JOIN cut_visit v ON v.shown = 0 AND v.row = e.row "
+        "JOIN session s ON v.shopper = s.shopper AND s.given IS NULL AND v.part = s.part "
+        "WHERE e.session IS NULL"
+    )
+    some = count(db, "cut_visit") > 0
+    db.execute(f"CREATE VIEW event_in_session AS {by_id}{by_row if some else ''}")
+
+
 def _number_pages(db: duckdb.DuckDBPyConnection) -> None:
     """Number pages from 0 by session and time, since page ids may repeat between sessions."""
+    shown = bool(columns_of(db, "impressions_good"))
+    if not shown and not filled(db, "page"):
+        db.execute(
+            "CREATE VIEW event_placed AS SELECT * REPLACE (NULL::BIGINT AS page) "
+            "FROM event_in_session"
+        )
+        return
     db.execute(
         "CREATE TABLE placed AS SELECT v.shown, v.row, v.page, s.session, v.time_ms "
         "FROM visit v JOIN session s ON v.shopper = s.shopper "
@@ -76,11 +105,10 @@ def _number_pages(db: duckdb.DuckDBPyConnection) -> None:
         "min(row) AS first FROM placed WHERE page IS NOT NULL GROUP BY ALL)"
     )
     db.execute(
-        "CREATE TABLE event_placed AS SELECT e.* EXCLUDE (session, page), p.session, "
-        "g.number AS page FROM events_good e JOIN placed p ON p.shown = 0 AND p.row = e.row "
-        "LEFT JOIN page g ON g.session = p.session AND g.page = e.page"
+        "CREATE VIEW event_placed AS SELECT e.* REPLACE (g.number AS page) "
+        "FROM event_in_session e LEFT JOIN page g ON g.session = e.session AND g.page = e.page"
     )
-    if columns_of(db, "impressions_good"):
+    if shown:
         db.execute(
             "CREATE TABLE page_placed AS SELECT i.shopper, i.session, i.page, g.session AS "
             "session_number, g.number FROM impressions_good i JOIN placed p ON p.shown = 1 "
@@ -119,26 +147,24 @@ def split_by_time(
 
 def check_variety(db: duckdb.DuckDBPyConnection, path: object) -> None:
     """Refuse a log in which there is nothing to choose or nobody to compare."""
-    for column, what in (("shopper", "shopper"), ("item", "item")):
-        tables = [t for t in ("events_good", "impressions_good") if columns_of(db, t)]
-        union = " UNION ".join(f"SELECT {column} FROM {t}" for t in tables)
-        found = db.execute(f"SELECT DISTINCT {column} FROM ({union}) LIMIT 2").fetchall()
-        if not found:
+    tables = [t for t in ("events_good", "impressions_good") if columns_of(db, t)]
+    for what in ("shopper", "item"):
+        ends = " UNION ALL ".join(f"SELECT min({what}) a, max({what}) b FROM {t}" for t in tables)
+        first, last = db.execute(f"SELECT min(a), max(b) FROM ({ends})").fetchall()[0]
+        if first is None:
             raise UserError(f"{path} holds no usable row: expected events; set log.path=PATH")
-        if len(found) == 1:
+        if first == last:
             raise UserError(
-                f"{path} holds one {what} only ({found[0][0]!r}): expected at least two; "
-                f"check the column with log.columns.{column}=NAME or use a longer log"
+                f"{path} holds one {what} only ({str(first)!r}): expected at least two; "
+                f"check the column with log.columns.{what}=NAME or use a longer log"
             )
 
 
 def write_tables(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Write the Parquet files of a cleaned log."""
-    ids = {column: _id(db, column) for column in ("shopper", "item")}
-    shopper, item = ids["shopper"], ids["item"]
     _copy(
         db,
-        f"SELECT {shopper}, session, time_ms AS time, event, {item}, {_optional(db)}row "
+        f"SELECT shopper, session, time_ms AS time, event, item, {_optional(db)}row "
         f"FROM event_placed ORDER BY session, time_ms, row",
         folder / "events.parquet",
     )
@@ -146,38 +172,24 @@ def write_tables(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
         # Columns that the logging policy wrote, such as its propensity, pass through.
         _copy(
             db,
-            f"SELECT number AS page, {shopper}, session_number AS session, time_ms AS time, "
-            f"CAST(position AS BIGINT) AS position, {item}, price, sponsored, propensity, policy, "
-            f"row FROM (SELECT i.*, p.number, p.session_number FROM impressions_good i "
-            f"JOIN page_placed p ON i.shopper = p.shopper AND i.page = p.page "
-            f"AND i.session IS NOT DISTINCT FROM p.session) ORDER BY number, position",
+            "SELECT number AS page, shopper, session_number AS session, time_ms AS time, "
+            "CAST(position AS BIGINT) AS position, item, price, sponsored, propensity, policy, "
+            "row FROM (SELECT i.*, p.number, p.session_number FROM impressions_good i "
+            "JOIN page_placed p ON i.shopper = p.shopper AND i.page = p.page "
+            "AND i.session IS NOT DISTINCT FROM p.session) ORDER BY number, position",
             folder / "impressions.parquet",
         )
     _copy(
-        db, f"SELECT session, {shopper}, start, split FROM session_split ORDER BY session",
+        db, "SELECT session, shopper, start, split FROM session_split ORDER BY session",
         folder / "sessions.parquet",
     )  # fmt: skip
-    _copy(db, _items(db, item), folder / "items.parquet")
-    _copy(db, _shoppers(db, shopper), folder / "shoppers.parquet")
+    _copy(db, _items(db), folder / "items.parquet")
+    _copy(db, _shoppers(db), folder / "shoppers.parquet")
     _copy(db, "SELECT * FROM set_aside ORDER BY input, row, reason", folder / "set_aside.parquet")
 
 
 def _copy(db: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:
     db.execute(f"COPY ({query}) TO {literal(file)} {PARQUET}")
-
-
-def _id(db: duckdb.DuckDBPyConnection, column: str) -> str:
-    """SQL for an id: a number where every id in every table is written like one, else text."""
-    name = {"shopper": "shoppers_good", "item": "items_good"}[column]
-    tables = [t for t in ("events_good", "impressions_good", name) if columns_of(db, t)]
-    whole = all(
-        db.execute(
-            f"SELECT coalesce(bool_and(CAST(try_cast({column} AS BIGINT) AS VARCHAR) "
-            f"IS NOT DISTINCT FROM {column}), true) FROM {table}"
-        ).fetchall()[0][0]
-        for table in tables
-    )
-    return f"CAST({column} AS BIGINT) AS {column}" if whole else column
 
 
 def _optional(db: duckdb.DuckDBPyConnection) -> str:
@@ -186,48 +198,42 @@ def _optional(db: duckdb.DuckDBPyConnection) -> str:
         "price": "price", "quantity": "quantity", "page": "page",
         "position": "CAST(position AS BIGINT) AS position", "sponsored": "sponsored",
     }  # fmt: skip
-    counts = ", ".join(f"count({c})" for c in columns)
-    filled = db.execute(f"SELECT {counts} FROM event_placed").fetchall()[0]
-    return "".join(f"{sql}, " for sql, n in zip(columns.values(), filled, strict=True) if n)
+    return "".join(f"{sql}, " for column, sql in columns.items() if filled(db, column))
 
 
-def _items(db: duckdb.DuckDBPyConnection, item: str) -> str:
+def _items(db: duckdb.DuckDBPyConnection) -> str:
     """Items as listed, in the order of the file, then items only met in events, by id."""
     met = (
         "SELECT item, arg_min(category, row) AS category, arg_min(brand, row) AS brand "
-        "FROM event_placed GROUP BY item"
+        "FROM events_good GROUP BY item"
     )
     if columns_of(db, "impressions_good"):
         met += (
             " UNION ALL SELECT DISTINCT item, NULL, NULL FROM impressions_good "
-            "WHERE item NOT IN (SELECT item FROM event_placed)"
+            "WHERE item NOT IN (SELECT item FROM events_good)"
         )
-    order = "CAST(item AS BIGINT)" if "CAST" in item else "item"
     listed = columns_of(db, "items_good")
     if not listed:
-        return (
-            f"SELECT {item}, category, brand, NULL::DOUBLE AS price FROM ({met}) ORDER BY {order}"
-        )
+        return f"SELECT item, category, brand, NULL::DOUBLE AS price FROM ({met}) ORDER BY item"
     merged = [
         f"coalesce(CAST(l.{c} AS VARCHAR), m.{c}) AS {c}" if c in listed else f"m.{c} AS {c}"
         for c in ("category", "brand")
     ]
     rest = [f"l.{identifier(c)}" for c in listed if c not in ("row", "item", "category", "brand")]
     return (
-        f"SELECT {item}, * EXCLUDE (item, row) FROM (SELECT item, "
+        f"SELECT item, * EXCLUDE (item, row) FROM (SELECT item, "
         f"{', '.join(merged + rest)}, l.row AS row FROM items_good l FULL JOIN ({met}) m "
-        f"USING (item)) ORDER BY row NULLS LAST, {order}"
+        f"USING (item)) ORDER BY row NULLS LAST, item"
     )
 
 
-def _shoppers(db: duckdb.DuckDBPyConnection, shopper: str) -> str:
+def _shoppers(db: duckdb.DuckDBPyConnection) -> str:
     """Shoppers as listed, then those only met in sessions, by id."""
-    order = "CAST(shopper AS BIGINT)" if "CAST" in shopper else "shopper"
     met = "SELECT DISTINCT shopper FROM session"
     if not columns_of(db, "shoppers_good"):
-        return f"SELECT {shopper} FROM ({met}) ORDER BY {order}"
+        return f"SELECT shopper FROM ({met}) ORDER BY shopper"
     return (
-        f"SELECT {shopper}, * EXCLUDE (shopper, row) FROM (SELECT l.* EXCLUDE (shopper), "
+        f"SELECT shopper, * EXCLUDE (shopper, row) FROM (SELECT l.* EXCLUDE (shopper), "
         f"shopper FROM shoppers_good l FULL JOIN ({met}) m USING (shopper)) "
-        f"ORDER BY row NULLS LAST, {order}"
+        f"ORDER BY row NULLS LAST, shopper"
     )

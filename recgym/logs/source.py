@@ -17,6 +17,8 @@ CHUNK = 1 << 20  # bytes read at a time
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 TEXT_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 ENDINGS = (*TEXT_ENDINGS, ".parquet")
+# Dictionaries of columns with many values cost more to build than they save.
+PARQUET = "(FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 1000)"
 MAX_REJECTED_TEXT = 1000  # characters kept of a line that could not be read
 
 
@@ -174,7 +176,7 @@ def load_csv(
     separator: str = ",",
     names: Sequence[str] | None = None,
 ) -> None:
-    """Read text files into ``table``, all columns as text; lines that break go to raw_rejects.
+    """Make ``table`` a view of text files, all columns as text; ``reject_lines`` has what breaks.
 
     ``names`` are the columns of files without a header.
     """
@@ -189,17 +191,26 @@ def load_csv(
     with plain_errors(files[0] if len(files) == 1 else files[0].parent):
         # Strict mode: the lenient one drops surplus fields of a line without a word.
         db.execute(
-            f"CREATE TABLE {table} AS SELECT * FROM read_csv([{paths}], auto_detect=false, "
+            f"CREATE VIEW {table} AS SELECT * FROM read_csv([{paths}], auto_detect=false, "
             f"header={header}, columns={{{columns}}}, delim={literal(separator)}, quote='\"', "
             f"escape='\"', strict_mode=true, ignore_errors=true, store_rejects=true, "
             f"rejects_limit=0, max_line_size=10000000)"
         )
-        db.execute(
-            f"CREATE TABLE raw_rejects AS SELECT s.file_path AS file, e.line, "
-            f"any_value(left(e.csv_line, {MAX_REJECTED_TEXT})) AS text, "
-            f"any_value(e.error_message) AS said FROM reject_errors e "
-            f"JOIN reject_scans s USING (scan_id, file_id) GROUP BY ALL ORDER BY ALL"
-        )
+        db.execute(f"SELECT * FROM {table} LIMIT 1")  # what is no text at all is refused here
+
+
+def reject_lines(db: duckdb.DuckDBPyConnection) -> bool:
+    """Make ``raw_rejects`` of the lines that broke in the last reading, if text was read."""
+    if not columns_of(db, "reject_scans"):
+        return False
+    db.execute(
+        f"CREATE TABLE raw_rejects AS SELECT s.file_path AS file, e.line, "
+        f"any_value(left(e.csv_line, {MAX_REJECTED_TEXT})) AS text, "
+        f"any_value(e.error_message) AS said FROM reject_errors e "
+        f"JOIN reject_scans s USING (scan_id, file_id) "
+        f"WHERE e.scan_id = (SELECT max(scan_id) FROM reject_scans) GROUP BY ALL ORDER BY ALL"
+    )
+    return True
 
 
 def _common_header(files: Sequence[Path], separator: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,6 +66,40 @@ def rows_to_steps(rows: Rows, num_sessions: int, shown: Shown) -> Steps:
     An implied view counts as a view: a cart without a view, then a purchase of the same item, is
     one step. Each checkout step has a cart step since the checkout before it.
     """
+    opens, checkout, step, counts = _number_steps(rows)
+    page, time, counts["pages_without_choice_not_modelled"] = _leaving(rows, num_sessions, shown)
+    steps = _sum_rows(rows, opens, checkout, step)
+    return _add_leave(steps, page, time, counts)
+
+
+def count_steps(rows: Rows, num_sessions: int, shown: Shown) -> dict[str, int]:
+    """The counts of ``rows_to_steps`` alone."""
+    left = _leaving(rows, num_sessions, shown)[2] if len(shown.session) else 0
+    # A session of views alone, most of them, can only repeat a view.
+    more = np.zeros(num_sessions, dtype=bool)
+    more[rows.session[rows.event != VIEW]] = True
+    rest = ~more[rows.session]
+    counts = _number_steps(_chosen(rows, ~rest))[3]
+    counts["collapsed_repeats"] += int(_repeats(_chosen(rows, rest)).sum())
+    return counts | {"pages_without_choice_not_modelled": left}
+
+
+def _chosen(rows: Rows, chosen: Bools) -> Rows:
+    return Rows(**{field.name: getattr(rows, field.name)[chosen] for field in fields(rows)})
+
+
+def _repeats(rows: Rows) -> Bools:
+    """Whether each row views the item, on the page, that the row before it viewed."""
+    found = np.zeros(len(rows.event), dtype=bool)
+    same = (rows.item[1:] == rows.item[:-1]) & (rows.session[1:] == rows.session[:-1])
+    same &= (rows.event[1:] == VIEW) & (rows.event[:-1] == VIEW)
+    page, before = rows.page[1:], rows.page[:-1]
+    found[1:] = same & ((page == before) | (page < 0) | (before < 0))
+    return found
+
+
+def _number_steps(rows: Rows) -> tuple[Bools, Bools, Ints, dict[str, int]]:
+    """Which rows open a step, which are checkouts, each row's step, and the counts."""
     opens, checkout, setter, repeat = _read_rows(rows)
     step = _step_of_row(opens, checkout, setter)
     empty = _checkouts_without_cart(rows, opens, checkout, step)
@@ -79,7 +113,7 @@ def rows_to_steps(rows: Rows, num_sessions: int, shown: Shown) -> Steps:
         "checkout_steps": int((opens & checkout).sum()),
         "purchases_of_an_empty_cart": int(empty.sum()),
     }
-    return _add_leave(rows, _sum_rows(rows, opens, checkout, step), num_sessions, shown, counts)
+    return opens, checkout, step, counts
 
 
 def _before(rows: Rows, marked: Bools) -> Ints:
@@ -104,8 +138,7 @@ def _read_rows(rows: Rows) -> tuple[Bools, Bools, Bools, Bools]:
         return none, none, none, none
     view, purchase = rows.event == VIEW, rows.event == PURCHASE
     previous = _before(rows, np.ones(size, dtype=bool))
-    repeat = view & (previous >= 0) & view[previous] & (rows.item == rows.item[previous])
-    repeat &= _same_page(rows, previous)
+    repeat = _repeats(rows)
     carted = purchase & _carted_before(rows)
     # A purchase of a carted item never changes the current item: paid there, it belongs to it;
     # paid elsewhere, it is a checkout. Hence no rule here depends on an earlier row's outcome.
@@ -125,15 +158,18 @@ def _read_rows(rows: Rows) -> tuple[Bools, Bools, Bools, Bools]:
 
 
 def _carted_before(rows: Rows) -> Bools:
-    """Whether a cart row of the same item comes earlier in the session."""
-    order = np.lexsort((np.arange(len(rows.item)), rows.item, rows.session))
-    session, item, cart = rows.session[order], rows.item[order], rows.event[order] == CART
+    """Whether a cart row of the same item comes earlier in the session; told of purchases only."""
+    some = np.flatnonzero(rows.event >= CART)  # carts and purchases, a small part of most logs
+    session, item = rows.session[some], rows.item[some]
+    order = np.lexsort((item, session))  # stable: rows of an item stay in the order of time
+    some, session, item = some[order], session[order], item[order]
+    cart = rows.event[some] == CART
     first = np.ones(len(order), dtype=bool)
     first[1:] = (session[1:] != session[:-1]) | (item[1:] != item[:-1])
     carts = np.cumsum(cart) - cart  # before each row, over all groups
     start = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
-    found = np.zeros(len(order), dtype=bool)
-    found[order] = carts > carts[start]
+    found = np.zeros(len(rows.item), dtype=bool)
+    found[some] = carts > carts[start]
     return found
 
 
@@ -225,11 +261,11 @@ def _sum_rows(rows: Rows, opens: Bools, checkout: Bools, step: Ints) -> dict[str
     }
 
 
-def _add_leave(
-    rows: Rows, steps: dict[str, npt.NDArray[Any]], num_sessions: int, shown: Shown,
-    counts: dict[str, int],
-) -> Steps:  # fmt: skip
-    """Close each session with a leave step, on its last page if that brought no event."""
+def _leaving(rows: Rows, num_sessions: int, shown: Shown) -> tuple[Ints, Ints, int]:
+    """Page and time of each session's leave step, and how many pages without a choice are left.
+
+    A session leaves on its last page, if that brought no event.
+    """
     ended = np.full(num_sessions, np.iinfo(np.int64).min)
     np.maximum.at(ended, rows.session, rows.time_ms)
     used = np.zeros(len(shown.session), dtype=bool)
@@ -239,8 +275,14 @@ def _add_leave(
     page = np.full(num_sessions, -1)
     np.maximum.at(page, shown.session[late], late)  # page numbers rise with time in a session
     time = np.where(page >= 0, shown.time_ms[page], ended) if len(shown.session) else ended
-    counts["pages_without_choice_not_modelled"] = len(unused) - int((page >= 0).sum())
+    return page, time, len(unused) - int((page >= 0).sum())
 
+
+def _add_leave(
+    steps: dict[str, npt.NDArray[Any]], page: Ints, time: Ints, counts: dict[str, int]
+) -> Steps:
+    """Close each session with a leave step, on ``page`` [B] at ``time`` [B]."""
+    num_sessions = len(page)
     session = np.concatenate([steps["session"], np.arange(num_sessions)])
     order = np.argsort(session, kind="stable")
     leave: dict[str, Any] = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recgym.logs.catalog import build_profiles, floats, ints
+from recgym.logs.cleaning import count
 from recgym.logs.source import columns_of
 from recgym.logs.steps import Rows, Shown, Steps, page_items, page_prices, slots
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, SessionStats, Split
@@ -18,17 +19,29 @@ from recgym.types import After, Catalog, Event, Kind, Page, Sessions, SessionSta
 EVENT_CODES = "CASE event WHEN 'view' THEN 0 WHEN 'favourite' THEN 1 WHEN 'cart' THEN 2 ELSE 3 END"
 
 
-def read_rows(db: duckdb.DuckDBPyConnection, catalog: Catalog) -> Rows:
-    """The events in order, with prices from the catalogue where a row has none."""
+def read_rows(
+    db: duckdb.DuckDBPyConnection, catalog: Catalog | None, sessions: range | None = None
+) -> Rows:
+    """The events in order, with prices from the catalogue where a row has none.
+
+    ``sessions`` are those to read, renumbered from 0; all where None. Without a catalogue, items
+    that are numbers stay as they are: the file is in order, and neither join nor sort is needed.
+    """
+    first, last = (sessions.start, sessions.stop) if sessions else (0, count(db, "sessions"))
     present = columns_of(db, "events")
     optional = ", ".join(
         f"e.{c}" if c in present else f"NULL::BIGINT AS {c}"
         for c in ("page", "position", "price", "quantity")
     )
+    chosen = f"event <> 'remove' AND session >= {first} AND session < {last}"
+    source, order = f"(SELECT * FROM events WHERE {chosen}) e", ""
+    code = "e.item"
+    if catalog is not None or columns_of(db, "events")["item"] != "BIGINT":
+        source, code = f"{source} JOIN items i USING (item)", "i.code"
+        order = "ORDER BY e.session, e.time, e.row"
     found = db.execute(
-        f"SELECT e.session, e.time, {EVENT_CODES} AS event, i.code AS item, {optional} "
-        f"FROM events e JOIN items i USING (item) WHERE event <> 'remove' "
-        f"ORDER BY e.session, e.time, e.row"
+        f"SELECT e.session - {first} AS session, e.time, {EVENT_CODES} AS event, "
+        f"{code} AS item, {optional} FROM {source} {order}"
     ).fetchnumpy()
     time_ms, item = ints(found["time"]), ints(found["item"])
     quantity = floats(found["quantity"])
@@ -48,14 +61,16 @@ def _filled(
     price: npt.NDArray[np.float64],
     time_ms: npt.NDArray[np.int64],
     item: npt.NDArray[np.int64],
-    catalog: Catalog,
+    catalog: Catalog | None,
 ) -> npt.NDArray[np.float64]:
-    """Each row's own price, else the catalogue's price of that day."""
+    """Each row's own price, else the catalogue's price of that day, where there is a catalogue."""
+    if catalog is None:
+        return price
     day = catalog.day(torch.from_numpy(time_ms)).numpy()
     return np.where(price > 0, price, catalog.price.numpy()[day, item])
 
 
-def read_shown(db: duckdb.DuckDBPyConnection, catalog: Catalog) -> Shown:
+def read_shown(db: duckdb.DuckDBPyConnection, catalog: Catalog | None) -> Shown:
     """The impressions as one matrix of pages."""
     if not columns_of(db, "impressions"):
         none = np.zeros(0, dtype=np.int64)
