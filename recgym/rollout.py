@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import Kind, Observation, Outcome, Policy, Record, SessionStats
+from recgym.types import Kind, Observation, Outcome, Policy, SessionStats, put
 
 MAX_PAGES = 200  # a session longer than this is cut off
 LANES = 4096
@@ -85,18 +85,3 @@ def _add(sums: dict[str, Tensor], index_N: Tensor, outcome: Outcome) -> None:
     }
     for name, value_N in brought.items():
         sums[name][index_N] += value_N.to(sums[name].dtype)
-
-
-def put(record: SimState, index_F: Tensor, fresh: SimState) -> SimState:
-    """The record with the lanes in ``index_F`` replaced."""
-
-    def replace(old: Any, new: Any) -> Any:
-        if isinstance(old, Tensor):
-            return old.index_copy(0, index_F, new) if old.dim() else old
-        if isinstance(old, Record):
-            fields = {k: replace(v, getattr(new, k)) for k, v in vars(old).items()}
-            return type(old)(**fields)
-        return old
-
-    merged: SimState = replace(record, fresh)
-    return merged

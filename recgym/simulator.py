@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recgym import choice, rng, visit
 from recgym.rng import Purpose
-from recgym.types import After, Arrival, Event, Kind, Outcome, Page, Record, Visit
+from recgym.types import After, Arrival, Event, Kind, Outcome, Page, Record, Visit, put, where
 from recgym.users.base import Shoppers, follow
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning
@@ -86,6 +86,19 @@ class Simulator:
         begun = visit.begin(arrival.start_ms, self.num_slots, self.dtype)
         noise_N = rng.session_key(arrival.seed, arrival.session)
         return SimState(arrival, noise_N, begun, user, encoder)
+
+    def renew(self, state: SimState, ended_N: Tensor) -> SimState:
+        """The state with the shopper's next session in the lanes that ended.
+
+        A CPU begins only those anew. A GPU, and a compiled program, begin one in every lane and
+        keep what is needed: how many lanes ended is not known without waiting for them.
+        """
+        arrival = state.arrival
+        if ended_N.is_cuda or torch.compiler.is_compiling():
+            return where(ended_N, self.reset(arrival.seed, arrival.session + 1), state)
+        index_F = ended_N.nonzero().squeeze(-1)
+        begun = self.reset(arrival.seed[index_F], arrival.session[index_F] + 1)
+        return put(state, index_F, begun)
 
     def page(self, state: SimState, item_NK: Tensor) -> Page:
         """A policy's items with the prices in force; a repeated item leaves its slot empty."""

@@ -98,6 +98,18 @@ def where(mask_N: Tensor, first: R, second: R) -> R:
     return dataclasses.replace(first, **merged)  # type: ignore[type-var]
 
 
+def put(record: R, index_F: Tensor, fresh: R) -> R:
+    """The record with the lanes in ``index_F`` replaced by those of ``fresh``."""
+    merged = {}
+    for field in dataclasses.fields(record):  # type: ignore[arg-type]
+        old, new = getattr(record, field.name), getattr(fresh, field.name)
+        if isinstance(old, Tensor):
+            merged[field.name] = old.index_copy(0, index_F, new) if old.dim() else old
+        elif isinstance(old, Record):
+            merged[field.name] = put(old, index_F, new)
+    return dataclasses.replace(record, **merged)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
 class Catalog(Shared):
     """What a site knows of its items. Row i of each tensor is item i."""

@@ -61,9 +61,10 @@ def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
 
 
 def times_shown(item_NJ: Tensor, recent_NR: Tensor) -> Tensor:
-    """How often each item stood on the last pages, [N, J] int64."""
-    count_NJ = (item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)).sum(-1)
-    return count_NJ.masked_fill(item_NJ < 0, 0)
+    """How often each item stood on the last pages, [N, J] int32."""
+    same_NJR = item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)
+    # a sum of booleans as int64 would first copy them, eight bytes each
+    return same_NJR.sum(-1, dtype=torch.int32).masked_fill(item_NJ < 0, 0)
 
 
 def times_shown_of_all(recent_NR: Tensor, num_items: int, dtype: torch.dtype) -> Tensor:

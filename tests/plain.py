@@ -175,7 +175,13 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     )
     dear_N = price_N.clamp(min=1e-6).log() - model.mean_log_price
     scalar_N4 = torch.stack(
-        [dear_N * seen_N, (1 + quantity_N).log(), (1 + now.gap).log() / 5, (1 + filled_N).log()], -1
+        [
+            dear_N * seen_N,
+            (1 + quantity_N).log(),
+            (1 + now.gap).log() * model.scale_3[1],
+            (1 + filled_N).log(),
+        ],
+        -1,
     )
     viewed_ND = vector_ID[item_N.clamp(min=0)] * seen_N.unsqueeze(-1)
     shown_ND = (surprise_NK.unsqueeze(-1) * vector_ID[item_NK]).sum(1)

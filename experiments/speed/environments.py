@@ -31,7 +31,7 @@ def vector_env(setting: Setting) -> Figure:
         [
             (core.simulator, "step", "simulator"),
             (core.simulator, "page", "simulator"),
-            (core.simulator, "reset", "refill"),
+            (core.simulator, "renew", "refill"),
             (core.spec, "observe", "observation"),
             (shell, "items", "actions in"),
             (env, "_info", "infos out"),

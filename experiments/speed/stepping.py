@@ -19,8 +19,8 @@ from experiments.speed.figure import Figure
 from experiments.speed.machine import Limit, Machine, Work, limit_seconds, measure
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.timing import interleaved, medians, parts_of
-from recgym.simulator import SimState, Simulator
-from recgym.types import Outcome, where
+from recgym.simulator import Simulator
+from recgym.types import Outcome
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
 
@@ -52,12 +52,7 @@ class Stepping:
         """Step all lanes once."""
         page = self.simulator.page(self.state, next(self.pages))
         state, self.outcome = self.simulator.step(self.state, page)
-        self.state = self.refill(state, self.outcome.left)
-
-    def refill(self, state: SimState, left_N: Tensor) -> SimState:
-        """The next session in the lanes whose shopper left."""
-        begun = self.simulator.reset(state.arrival.seed, state.arrival.session + 1)
-        return where(left_N, begun, state)
+        self.state = self.simulator.renew(state, self.outcome.left)
 
     def records(self) -> int:
         """Bytes of records that a step moves."""
@@ -96,7 +91,7 @@ def watched(stepping: Stepping) -> list[tuple[Any, str, str]]:
         (rng, "normal", "noise"),
         (recgym.visit, "advance", "visit"),
         (stepping.simulator, "page", "prices of the page"),
-        (stepping, "refill", "refill"),
+        (stepping.simulator, "renew", "refill"),
     ]
 
 

@@ -17,7 +17,7 @@ from recgym.reward import Reward, reward_named
 from recgym.shops import open_shop, with_encoder
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Observation, Outcome, Record, where
+from recgym.types import Observation, Outcome, Record
 from recgym.users.base import Shoppers
 
 P = ParamSpec("P")
@@ -145,8 +145,7 @@ class ShopCore:
     ) -> tuple[SimState, Transition]:
         """`step` as a function of the state."""
         state, played = self._played(state, eligible_NI, item_NK)
-        begun = self.simulator.reset(state.arrival.seed, state.arrival.session + 1)
-        state = where(played.terminated | played.truncated, begun, state)
+        state = self.simulator.renew(state, played.terminated | played.truncated)
         return state, dataclasses.replace(played, observation=self.spec.observe(state))
 
 
