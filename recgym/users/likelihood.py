@@ -149,7 +149,7 @@ def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
 def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:
     """The model's state before each step, [n]: those of `walk`, in one run of the LSTM."""
     step_nF = tallies(expected, steps.event)
-    inputs_nX = model.inputs(expected, step_nF, steps.page, steps.event, steps.visit)
+    inputs_nX = torch.cat(model.inputs(expected, step_nF, steps.page, steps.event, steps.visit), -1)
     begin = model.init_state(steps.arrival)
     h_nH = model.unroll(begin, inputs_nX, steps.active)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])

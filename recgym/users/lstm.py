@@ -359,8 +359,8 @@ class LSTMUserModel(nn.Module):
         """One step of the LSTM; `unroll` is the same over many steps."""
         state, expected = reading.state, expect(law, after_N4)
         tally_NF = tallies(expected, event)
-        inputs_NX = self.inputs(expected, tally_NF, page, event, visit)
-        gates_NG = torch.addmm(self.cell[1], torch.cat([inputs_NX, state.h], -1), self.cell[0])
+        inputs = self.inputs(expected, tally_NF, page, event, visit)
+        gates_NG = torch.addmm(self.cell[1], torch.cat([*inputs, state.h], -1), self.cell[0])
         new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid().chunk(4, -1)
         c_NH = kept_NH * state.c + new_NH * (2.0 * half_NH - 1.0)
         h_NH = out_NH * tanh(c_NH)
@@ -368,8 +368,8 @@ class LSTMUserModel(nn.Module):
 
     def inputs(
         self, expected: Expectation, tally_NF: Tensor, page: Page, event: Event, visit: Visit
-    ) -> Tensor:
-        """What the LSTM reads of one step, [N, X]; ``tally_NF`` are the step's `tallies`.
+    ) -> list[Tensor]:
+        """What the LSTM reads of one step, parts of [N, X]; ``tally_NF`` are the step's `tallies`.
 
         What the page and the price brought enters as a *surprise*, what happened minus what the
         model expected: a click on an attractive page says little about the shopper, and a better
@@ -383,18 +383,14 @@ class LSTMUserModel(nn.Module):
         clicked_NK = (event.slot.unsqueeze(-1) == slot_K).to(dtype)
         price_N, count_N = event.price.clamp(min=1e-6).log(), visit.cart_count().to(dtype)
         scale_N3 = torch.stack([event.quantity, event.gap, count_N], -1).log1p() * self.scale_3
-        return torch.cat(
-            [
-                F.embedding(event.item.clamp(min=0), self.vector_ID) * viewed_N1,
-                weighted_sum(
-                    page.item.clamp(min=0), (clicked_NK - expected.slot) * viewed_N1, self.vector_ID
-                ),
-                tally_NF,
-                (price_N - self.mean_log_price).unsqueeze(-1) * viewed_N1,
-                scale_N3,
-            ],
-            -1,
-        )
+        surprise_NK = (clicked_NK - expected.slot) * viewed_N1
+        return [
+            F.embedding(event.item.clamp(min=0), self.vector_ID) * viewed_N1,
+            weighted_sum(page.item.clamp(min=0), surprise_NK, self.vector_ID),
+            tally_NF,
+            (price_N - self.mean_log_price).unsqueeze(-1) * viewed_N1,
+            scale_N3,
+        ]
 
     def unroll(self, state: LSTMState, inputs_nX: Tensor, active: list[int]) -> Tensor:
         """The output before each step, [n, H], of sessions in lock-step order (`likelihood.Steps`).

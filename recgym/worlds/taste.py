@@ -89,7 +89,7 @@ class TasteShop:
         num_categories: int = 12,
         num_segments: int = 6,
         num_factors: int = 8,
-        num_moods: int = 32,
+        num_moods: int = 16,
         mood_sharpness: float = 0.7,
         category_pull: float = 1.2,
         num_days: int = 56,
