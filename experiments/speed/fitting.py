@@ -58,7 +58,7 @@ def fit(setting: Setting) -> Figure:
     length_B = (log.offset[1:] - log.offset[:-1])[train_B]
     batch_steps = max(1, round(int(length_B.sum()) / updates))
     padded = [
-        _padded(log, train_B[part], setting.device) for part in batches(length_B, batch_steps, None)
+        padded(log, train_B[part], setting.device) for part in batches(length_B, batch_steps, None)
     ]
     bare = _bare(padded, setting)
     ours = [updates / passed for passed in taken]
@@ -119,7 +119,7 @@ def _epochs(model: LSTMUserModel, log: Sessions, setting: Setting) -> tuple[list
     return [s * count / n for s, n in zip(passed, updates[1:-1], strict=True)], count
 
 
-def _padded(log: Sessions, row_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+def padded(log: Sessions, row_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """A batch of sessions as items seen and items that follow, [B, T]."""
     items = [log.event.item[log.offset[b] : log.offset[b + 1]] for b in row_B.tolist()]
     item_BT = pad_sequence(items, batch_first=True, padding_value=0).clamp(min=0)
