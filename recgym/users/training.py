@@ -15,7 +15,10 @@ from recgym.types import After, Kind, Sessions, Split
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import Expectation, LSTMUserModel
 
-MAX_LOGITS = 6_000_000  # items x steps of one batch: bounds the memory of the full softmax
+LEAST_UPDATES = 100  # of an epoch: a small log is cut into smaller batches
+LEAST_STEPS = 64  # of a batch
+WALKED_STEPS = 65_536  # of a batch without gradients
+MAX_LOGITS = 6_000_000  # items x steps of one batch that scores the whole catalogue
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class FitSettings:
     Attributes:
         epochs: at most; the best one on the validation sessions is kept.
         patience: epochs without a better validation likelihood before stopping early.
-        batch_steps: page views of one batch, about.
+        batch_steps: page views of one batch, about; fewer where an epoch would have few batches.
         learning_rate: AdamW's peak; warmed up over the first 5 % of updates, then a cosine.
         weight_decay: AdamW's, on weight matrices.
         clip: largest norm of a gradient.
@@ -155,8 +158,7 @@ def _expectations_of_all(
     slot_SK = torch.zeros(num_steps, num_slots, device=device, dtype=dtype)
     leave_S, after_S4 = slot_SK.new_zeros(num_steps), slot_SK.new_zeros(num_steps, len(After))
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
-    most = min(65_536, max(64, MAX_LOGITS * 4 // model.catalog.num_items))
-    for part in batches(length_B, most, None):
+    for part in batches(length_B, WALKED_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
         expected = expectations(model, steps)
         leave_S[steps.step], slot_SK[steps.step] = expected.leave, expected.slot
@@ -200,7 +202,8 @@ def _fit(
     train_B, valid_B = rows_of(sessions, Split.TRAIN), rows_of(sessions, Split.VALID)
     length_B = sessions.offset[1:] - sessions.offset[:-1]
     cart_S = cart_counts(sessions)
-    batch_steps = min(settings.batch_steps, max(64, MAX_LOGITS // model.catalog.num_items))
+    train_steps = int(length_B[train_B].sum())
+    batch_steps = max(LEAST_STEPS, min(settings.batch_steps, train_steps // LEAST_UPDATES))
     start_from_counts(model, sessions, train_B)
     matrices = [p for p in model.parameters() if p.dim() > 1 and p is not model.item_bias]
     others = [p for p in model.parameters() if p.dim() <= 1 or p is model.item_bias]
@@ -211,7 +214,6 @@ def _fit(
         ],
         lr=settings.learning_rate,
     )
-    train_steps = int(length_B[train_B].sum())
     per_epoch = len(list(batches(length_B[train_B], batch_steps, None)))
     total = per_epoch * settings.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: _schedule(u, total))
