@@ -27,6 +27,7 @@ MODULES = {  # in which each figure's function stands, which bears its name
     "true_shop": "stepping",
     "vector_env": "environments",
     "single_env": "environments",
+    "single_env_compiled": "environments",
     "scaling_shoppers": "scaling",
     "scaling_items": "scaling",
     "dqn": "learning",

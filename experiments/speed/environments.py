@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from itertools import cycle
 
 from experiments.speed import shops
@@ -61,8 +62,17 @@ def vector_env(setting: Setting) -> Figure:
 
 def single_env(setting: Setting) -> Figure:
     """Steps/s of the single Gymnasium environment, resets included."""
-    shop = learned_of(setting)
-    env = RecEnv(shop, num_slots=SLOTS)
+    return _single("single_env", setting, compile=False)
+
+
+def single_env_compiled(setting: Setting) -> Figure:
+    """The same through `torch.compile`."""
+    return _single("single_env_compiled", setting, compile=True)
+
+
+def _single(name: str, setting: Setting, *, compile: bool) -> Figure:
+    begun = time.perf_counter()
+    env = RecEnv(learned_of(setting), num_slots=SLOTS, compile=compile)
     env.reset(seed=0)
     actions = cycle(shops.slates(setting.items, 256, SLOTS).numpy())
     episodes = 0
@@ -74,9 +84,11 @@ def single_env(setting: Setting) -> Figure:
             episodes += 1
             env.reset()
 
+    step()
+    first = time.perf_counter() - begun
     taken = interleaved({"env": step}, setting)
     return Figure(
-        figure="single_env",
+        figure=name,
         values=[1.0 / passed for passed in taken["env"]],
         unit="steps/s",
         goal="at least 1,500 steps/s",
@@ -85,5 +97,6 @@ def single_env(setting: Setting) -> Figure:
             "items": setting.items,
             "hidden": setting.hidden,
             "resets": episodes,
+            "seconds_until_first_step": round(first, 2),
         },
     )
