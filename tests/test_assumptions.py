@@ -18,7 +18,8 @@ from recgym.spaces import ObservationSpec
 from recgym.types import Event, Observation, Page, SessionStats
 from recgym.users.assumptions import assume_pages
 from recgym.users.base import follow
-from recgym.users.lstm import LSTMState, LSTMUserModel, squashed
+from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.surprises import squashed
 
 SLOTS = 5
 F64 = torch.float64

@@ -24,7 +24,8 @@ from recgym.users.likelihood import (
     states_before,
     walk,
 )
-from recgym.users.lstm import LSTMState, LSTMUserModel, tallies
+from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.surprises import tallies
 from recgym.worlds.taste import TasteShop
 
 SLOTS = 4

@@ -14,8 +14,9 @@ from recgym.errors import UserError
 from recgym.simulator import Simulator
 from recgym.types import Sessions, Split
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, states_before
-from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, tallies
+from recgym.users.lstm import LSTMState, LSTMUserModel
 from recgym.users.report import predictive_report
+from recgym.users.surprises import Expectation, tallies
 from recgym.users.training import FitSettings, batches, fit, mean_nll, rows_of, start_from_counts
 from recgym.worlds.taste import TasteShop
 

@@ -17,14 +17,15 @@ from recgym.errors import UserError
 from recgym.organic import probabilities
 from recgym.simulator import Simulator
 from recgym.types import Kind
-from recgym.users.lstm import MAX_SLOTS, NUM_TALLIES, LSTMState, LSTMUserModel
+from recgym.users.lstm import MAX_SLOTS, LSTMState, LSTMUserModel
+from recgym.users.surprises import NUM_TALLIES
 from recgym.users.training import MAX_LOGITS
 
 POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
 DISSIMILARITY = 0.6  # of an item on the page and its organic twin
 NO_SLOPE = -30.0  # before softplus: a price slope of 1e-13
 FAINT = -10.0  # log-mass of a slot before its level is found: the page goes all but unnoticed
-CLICK_TALLY = 3  # place of the click's surprise in `lstm.tallies`
+CLICK_TALLY = 3  # place of the click's surprise in `surprises.tallies`
 SESSIONS, PAGES, ROUNDS = 512, 20, 3  # of the roll-outs that the level is found on
 SEED_STEP = 1 << 32  # apart, the shoppers of two seeds never meet
 TINY = 1e-30  # a model that knows no tastes yet has nothing to be scaled to

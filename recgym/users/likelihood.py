@@ -12,7 +12,8 @@ from torch import Tensor
 from recgym import choice
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
 from recgym.users.base import follow
-from recgym.users.lstm import Expectation, LSTMState, LSTMUserModel, Reading, expect, tallies
+from recgym.users.lstm import LSTMState, LSTMUserModel, Reading
+from recgym.users.surprises import Expectation, expect, tallies
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
 
 

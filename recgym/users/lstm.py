@@ -14,25 +14,23 @@ from torch.nn import functional as F  # noqa: N812
 from recgym import choice, organic, rng
 from recgym.rng import Purpose
 from recgym.types import (
-    After,
     Arrival,
     Catalog,
     Event,
     ItemTable,
-    Kind,
     Page,
     Record,
     Response,
     Visit,
 )
 from recgym.users.base import AfterLogits
+from recgym.users.products import match, tanh, weighted_sum
+from recgym.users.surprises import NUM_TALLIES, Expectation, expect, squashed, tallies
 from recgym.visit import hour_of_day, times_shown, times_shown_of_all
 
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
 MAX_SLOTS = 64
-NUM_TALLIES = 7
 BLOCK = 16  # rows of a weight that a matrix product takes at once, about
-CACHED = 1 << 19  # products of one block of `match`: two megabytes
 INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
 
 
@@ -59,15 +57,6 @@ class Reading(Record):
     upper: Tensor  # [N, 2] leave, checkout
     slope: Tensor  # [N, 3] on moves of an item's price, positive: clicked, buy, cart
     usual_slope: Tensor  # [N, 3] on the items' usual prices, of either sign
-
-
-@dataclass(frozen=True)
-class Expectation(Record):
-    """What the model expected of a page: what happens is compared with it."""
-
-    leave: Tensor  # [N] probability of leaving
-    slot: Tensor  # [N, K] probability of each slot, given a view
-    after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
 
 
 class LSTMUserModel(nn.Module):
@@ -413,61 +402,3 @@ class LSTMUserModel(nn.Module):
         """The LSTM's output and the tallies, [N, num_encoded]: what a policy reads."""
         assert isinstance(state, LSTMState)
         return torch.cat([state.h, squashed(state.tally)], -1)
-
-
-@torch.no_grad()
-def expect(law: choice.Law, after_N4: Tensor) -> Expectation:
-    """What the model expected of a page before the event; constants to the gradient."""
-    return Expectation(
-        leave=law.upper[:, int(Kind.LEAVE)].exp(),
-        slot=choice.slot_given_view(law),
-        after=after_N4,
-    )
-
-
-def tallies(expected: Expectation, event: Event) -> Tensor:
-    """Surprises of one step, whose sums tell types of shoppers apart, [N, NUM_TALLIES].
-
-    Favourite, cart, buy; a click on the page; the hazard survived; checkout; views. For a shopper
-    with a constant unknown tendency such sums are what its posterior depends on.
-    """
-    dtype, device = expected.leave.dtype, expected.leave.device
-    followed_N3 = event.after.unsqueeze(-1) == torch.arange(1, len(After), device=device)
-    clicked_N1 = (event.slot >= 0).unsqueeze(-1)
-    kind_2 = torch.arange(int(Kind.CHECKOUT), int(Kind.VIEW) + 1, device=device)
-    kind_N2 = (event.kind.unsqueeze(-1) == kind_2).to(dtype)
-    expected_N4 = torch.cat([expected.after[:, 1:], expected.slot.sum(-1, keepdim=True)], -1)
-    happened_N4 = torch.cat([followed_N3, clicked_N1], -1).to(dtype)
-    surprise_N4 = happened_N4 - expected_N4 * kind_N2[:, 1:]
-    return torch.cat([surprise_N4, expected.leave.unsqueeze(-1), kind_N2], -1)
-
-
-def squashed(tally_NF: Tensor) -> Tensor:
-    """Sums brought to the scale of their logarithms, signs kept, [N, NUM_TALLIES]."""
-    return tally_NF.abs().log1p().copysign(tally_NF)
-
-
-def tanh(x: Tensor) -> Tensor:
-    """By way of the sigmoid, which a CPU computes several times faster than torch's tanh."""
-    return 2.0 * (2.0 * x).sigmoid() - 1.0
-
-
-def match(item_NJ: Tensor, vector_ID: Tensor, query_NQD: Tensor) -> Tensor:
-    """Inner products of the items' vectors with each of the lane's queries, [N, Q, J].
-
-    Lanes are taken in blocks whose vectors stay in a CPU's cache.
-    """
-    size = max(1, item_NJ.shape[1] * query_NQD.shape[1] * query_NQD.shape[2])
-    block = max(1, len(item_NJ) if item_NJ.is_cuda else CACHED // size)
-    parts = [
-        (F.embedding(item, vector_ID).unsqueeze(1) * query.unsqueeze(2)).sum(-1)
-        for item, query in zip(item_NJ.split(block), query_NQD.split(block), strict=True)
-    ]
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def weighted_sum(item_NK: Tensor, weight_NK: Tensor, vector_ID: Tensor) -> Tensor:
-    """Sum of the items' vectors, each times its weight, [N, D]."""
-    if item_NK.shape[1] == 0:
-        return vector_ID.new_zeros(len(item_NK), vector_ID.shape[1])
-    return F.embedding_bag(item_NK, vector_ID, per_sample_weights=weight_NK, mode="sum")

@@ -13,7 +13,8 @@ from torch import Tensor
 from recgym.errors import UserError
 from recgym.types import After, Kind, Sessions, Split
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
-from recgym.users.lstm import Expectation, LSTMUserModel
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.surprises import Expectation
 
 LEAST_UPDATES = 100  # of an epoch: a small log is cut into smaller batches
 LEAST_STEPS = 64  # of a batch

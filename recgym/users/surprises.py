@@ -1,0 +1,54 @@
+"""What happened less what a user model expected: how the LSTM reads an event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recgym import choice
+from recgym.types import After, Event, Kind, Record
+
+NUM_TALLIES = 7
+
+
+@dataclass(frozen=True)
+class Expectation(Record):
+    """What the model expected of a page: what happens is compared with it."""
+
+    leave: Tensor  # [N] probability of leaving
+    slot: Tensor  # [N, K] probability of each slot, given a view
+    after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
+
+
+@torch.no_grad()
+def expect(law: choice.Law, after_N4: Tensor) -> Expectation:
+    """What the model expected of a page before the event; constants to the gradient."""
+    return Expectation(
+        leave=law.upper[:, int(Kind.LEAVE)].exp(),
+        slot=choice.slot_given_view(law),
+        after=after_N4,
+    )
+
+
+def tallies(expected: Expectation, event: Event) -> Tensor:
+    """Surprises of one step, whose sums tell types of shoppers apart, [N, NUM_TALLIES].
+
+    Favourite, cart, buy; a click on the page; the hazard survived; checkout; views. For a shopper
+    with a constant unknown tendency such sums are what its posterior depends on.
+    """
+    dtype, device = expected.leave.dtype, expected.leave.device
+    followed_N3 = event.after.unsqueeze(-1) == torch.arange(1, len(After), device=device)
+    clicked_N1 = (event.slot >= 0).unsqueeze(-1)
+    kind_2 = torch.arange(int(Kind.CHECKOUT), int(Kind.VIEW) + 1, device=device)
+    kind_N2 = (event.kind.unsqueeze(-1) == kind_2).to(dtype)
+    expected_N4 = torch.cat([expected.after[:, 1:], expected.slot.sum(-1, keepdim=True)], -1)
+    happened_N4 = torch.cat([followed_N3, clicked_N1], -1).to(dtype)
+    surprise_N4 = happened_N4 - expected_N4 * kind_N2[:, 1:]
+    return torch.cat([surprise_N4, expected.leave.unsqueeze(-1), kind_N2], -1)
+
+
+def squashed(tally_NF: Tensor) -> Tensor:
+    """Sums brought to the scale of their logarithms, signs kept, [N, NUM_TALLIES]."""
+    return tally_NF.abs().log1p().copysign(tally_NF)
