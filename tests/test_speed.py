@@ -25,6 +25,7 @@ from experiments.speed.fitting import Bare, padded
 from recgym.simulator import Simulator
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 
+pytestmark = pytest.mark.alone
 BASELINE: dict[str, float] = json.loads(
     Path(__file__).with_name("speed_baseline.json").read_text(encoding="utf-8")
 )
@@ -62,7 +63,6 @@ def check(name: str, ours: Work, reference: Work, benchmark: Any) -> None:
     )
 
 
-@pytest.mark.slow
 def test_the_step_has_not_become_slower(benchmark: Any) -> None:
     # Why: all that RecGym does waits for it.
     shop = shops.learned(ITEMS, hidden=HIDDEN, embedding=HIDDEN)
@@ -81,7 +81,6 @@ def test_the_step_has_not_become_slower(benchmark: Any) -> None:
     check("step", lambda: simulator.step(state, page), reference, benchmark)
 
 
-@pytest.mark.slow
 def test_a_fit_has_not_become_slower(benchmark: Any) -> None:
     # Why: beside a bare LSTM with a softmax over the catalogue, on the same sessions.
     items = shops.catalog(ITEMS)
@@ -104,7 +103,6 @@ def test_a_fit_has_not_become_slower(benchmark: Any) -> None:
     check("fit", ours, lambda: gradient(bare.loss(*batch)), benchmark)
 
 
-@pytest.mark.slow
 def test_replay_has_not_become_slower(benchmark: Any) -> None:
     # Why: beside a ring that is cut and joined anew at each addition.
     capacity, rows = 20_000, {"a": torch.randn(LANES, 200), "b": torch.arange(LANES)}
