@@ -57,14 +57,14 @@ def fit(setting: Setting) -> Figure:
     train_B = rows_of(log, Split.TRAIN)
     length_B = (log.offset[1:] - log.offset[:-1])[train_B]
     batch_steps = max(1, round(int(length_B.sum()) / updates))
-    padded = [
+    batches_padded = [
         padded(log, train_B[part], setting.device) for part in batches(length_B, batch_steps, None)
     ]
-    bare = _bare(padded, setting)
+    bare = _bare(batches_padded, setting)
     ours = [updates / passed for passed in taken]
     limit = 1.0 / bare["softmax"]
     value = statistics.median(ours)
-    filled = float(length_B.sum()) / sum(item_BT.numel() for item_BT, _ in padded)
+    filled = float(length_B.sum()) / sum(item_BT.numel() for item_BT, _ in batches_padded)
     return Figure(
         figure="fit",
         values=ours,
@@ -128,7 +128,7 @@ def padded(log: Sessions, row_B: Tensor, device: torch.device) -> tuple[Tensor, 
     return item_BT.to(device), target_BT.to(device)
 
 
-def _bare(padded: list[tuple[Tensor, Tensor]], setting: Setting) -> dict[str, float]:
+def _bare(batches_padded: list[tuple[Tensor, Tensor]], setting: Setting) -> dict[str, float]:
     """Seconds a batch of the bare model, forward, backward and step, with and without softmax."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -136,7 +136,7 @@ def _bare(padded: list[tuple[Tensor, Tensor]], setting: Setting) -> dict[str, fl
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
     def epoch(loss_of: Callable[[Tensor, Tensor], Tensor]) -> None:
-        for item_BT, target_BT in padded:
+        for item_BT, target_BT in batches_padded:
             optimiser.zero_grad(set_to_none=True)
             loss_of(item_BT, target_BT).backward()
             optimiser.step()
@@ -148,4 +148,4 @@ def _bare(padded: list[tuple[Tensor, Tensor]], setting: Setting) -> dict[str, fl
         },
         setting,
     )
-    return {name: passed / len(padded) for name, passed in medians(taken).items()}
+    return {name: passed / len(batches_padded) for name, passed in medians(taken).items()}

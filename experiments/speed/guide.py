@@ -24,7 +24,7 @@ The limit of a step is what the machine needs for the work that no program can a
 after another: FLOPs / the rate of matrix products of the step's own shapes (LSTM gates, heads,
 scores of categories and slots) + bytes gathered (vectors of the page's items, prices) and bytes of
 the records read and written / copy bandwidth + sigmoids and tanhs / their rate. All rates are
-measured in the same process, best of five, and stand in the settings beside that of a large square
+measured in the same process, before and after the steps, best of ten, and stand in the settings beside that of a large square
 product (2,048), the bandwidth of gathering item vectors and the time of one tiny operation;
 `limit_at_square_rate` is the limit if every product ran at the rate of the large square one.
 Results between two operations count as staying in the cache; exponentials and integers count as

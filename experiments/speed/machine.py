@@ -68,6 +68,18 @@ class Machine:
         """As if every product ran as fast as the large square one: the strictest limit."""
         return replace(self, product=dict.fromkeys(self.product, self.square))
 
+    def best(self, other: Machine) -> Machine:
+        """Of each rate the better of two measurements, taken when a busy machine had time for it."""
+        return Machine(
+            product={k: max(rate, other.product[k]) for k, rate in self.product.items()},
+            square=max(self.square, other.square),
+            copy=max(self.copy, other.copy),
+            gather=max(self.gather, other.gather),
+            sigmoid=max(self.sigmoid, other.sigmoid),
+            tanh=max(self.tanh, other.tanh),
+            overhead=min(self.overhead, other.overhead),
+        )
+
     def described(self) -> dict[str, Any]:
         """The rates as JSON can hold them; shapes as "m x k x n"."""
         product = {" x ".join(map(str, shape)): rate for shape, rate in self.product.items()}

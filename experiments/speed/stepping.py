@@ -16,7 +16,7 @@ import recgym.rng
 import recgym.visit
 from experiments.speed import shops, work
 from experiments.speed.figure import Figure
-from experiments.speed.machine import Limit, Machine, Work, limit_seconds, measure
+from experiments.speed.machine import Machine, Work, limit_seconds, measure
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.timing import interleaved, medians, parts_of
 from recgym.simulator import Simulator
@@ -146,12 +146,14 @@ def _stepped(
     stepping: Stepping, lanes: int, needed: Work, setting: Setting
 ) -> tuple[list[float], dict[str, Any]]:
     """Steps/s, one a repeat, and what stands beside them in the settings."""
-    machine, limit = limit_of(needed, setting)
     state = stepping.state
     page = stepping.simulator.page(state, next(stepping.pages))
+    before = rates(needed, setting)
     taken = interleaved(
         {"stepping": stepping, "step": lambda: stepping.simulator.step(state, page)}, setting
     )
+    machine = before.best(rates(needed, setting))
+    limit = limit_seconds(needed, machine)
     return [lanes / passed for passed in taken["stepping"]], {
         "limit": lanes / limit.seconds,
         "lanes": lanes,
@@ -166,13 +168,12 @@ def _stepped(
     }
 
 
-def limit_of(needed: Work, setting: Setting) -> tuple[Machine, Limit]:
-    """The machine as it is now, and the least time of this work on it."""
-    machine = measure(
+def rates(needed: Work, setting: Setting) -> Machine:
+    """The machine as it is now."""
+    return measure(
         setting.device,
         needed.products,
         row=setting.hidden,
         rows=setting.items,
         sync=setting.sync(),
     )
-    return machine, limit_seconds(needed, machine)
