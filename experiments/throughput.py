@@ -24,6 +24,7 @@ from recgym.shops import choose_device
 RECORD = Path(__file__).resolve().parent / "results" / "throughput.jsonl"
 MODULES = {  # in which each figure's function stands, which bears its name
     "simulator": "stepping",
+    "simulator_compiled": "stepping",
     "true_shop": "stepping",
     "vector_env": "environments",
     "single_env": "environments",

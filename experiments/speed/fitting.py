@@ -109,10 +109,8 @@ def _epochs(model: LSTMUserModel, log: Sessions, setting: Setting) -> tuple[list
         updates[-1] += 1
 
     epochs = setting.repeats + 1
-    fit_model(
-        model, log, FitSettings(epochs=epochs, patience=epochs), seed=0, log=on_log,
-        progress=on_progress,
-    )  # fmt: skip
+    settings = FitSettings(epochs=epochs, patience=epochs, least_updates=1)
+    fit_model(model, log, settings, seed=0, log=on_log, progress=on_progress)
     count = round(statistics.median(updates[1:-1]))
     passed = [after - before for before, after in itertools.pairwise(ends)]
     # epochs are cut into batches anew, so that one may hold a batch more than another

@@ -24,9 +24,9 @@ The limit of a step is what the machine needs for the work that no program can a
 after another: FLOPs / the rate of matrix products of the step's own shapes (LSTM gates, heads,
 scores of categories and slots) + bytes gathered (vectors of the page's items, prices) and bytes of
 the records read and written / copy bandwidth + sigmoids and tanhs / their rate. All rates are
-measured in the same process, before and after the steps, best of ten, and stand in the settings beside that of a large square
-product (2,048), the bandwidth of gathering item vectors and the time of one tiny operation;
-`limit_at_square_rate` is the limit if every product ran at the rate of the large square one.
+measured in the same process, before and after the steps, best of ten, and stand in the settings
+beside that of a large square product (2,048), the bandwidth of gathering item vectors and the time
+of one tiny operation; `limit_at_square_rate` is the limit if every product ran at the rate of the large square one.
 Results between two operations count as staying in the cache; exponentials and integers count as
 free. The settings name the term that binds, and where the program's time goes by part; what is not
 named there is bookkeeping. Parts are timed apart, with a clock around each: shares, not figures.
@@ -39,6 +39,9 @@ Steps of one shopper a second, N = 4,096 lanes. One step shows a page in every l
 page, Simulator.step, and the next session begun in the lanes whose shopper left. Pages are drawn
 beforehand and nothing is observed. `step_without_refill` is Simulator.step alone.
 Limit: as below. Goal: ratio at least 0.5 (stretch 0.8); at least 50 times RL4RS and KuaiSim.""",
+    "simulator_compiled": """\
+The same through torch.compile, as compile=True runs it; needs a C++ compiler. Limit and goal: as
+those of `simulator`.""",
     "true_shop": """\
 The same with the default true shop at this size, N = 10,000 (as RecSim NG was measured with).
 Limit: as below, with the true shop's own sizes. Goal: at least RecSim NG's 379,000 steps/s.""",
@@ -48,7 +51,7 @@ auto-reset included, N = 4,096.
 Limit: the simulator alone, as above, taking turns with it. Goal: ratio at least 0.87, that is at
 most 15 % on top of the simulator.""",
     "single_env": """\
-Steps a second of RecEnv, one shopper, resets included.
+Steps a second of RecEnv, one shopper and one thread, resets included.
 Limit: none. Goal: at least 1,500 steps/s.""",
     "single_env_compiled": """\
 The same with compile=True: the same code through torch.compile. How long one waits for the first

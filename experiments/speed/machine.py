@@ -69,7 +69,7 @@ class Machine:
         return replace(self, product=dict.fromkeys(self.product, self.square))
 
     def best(self, other: Machine) -> Machine:
-        """Of each rate the better of two measurements, taken when a busy machine had time for it."""
+        """Of each rate the better of two measurements."""
         return Machine(
             product={k: max(rate, other.product[k]) for k, rate in self.product.items()},
             square=max(self.square, other.square),

@@ -19,7 +19,8 @@ from experiments.speed.figure import Figure
 from experiments.speed.machine import Machine, Work, limit_seconds, measure
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.timing import interleaved, medians, parts_of
-from recgym.simulator import Simulator
+from recgym.envs.core import compiled
+from recgym.simulator import SimState, Simulator
 from recgym.types import Outcome
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
@@ -38,7 +39,9 @@ class Stepping:
     shopper left, as `ShopCore` begins it. The pages are drawn beforehand; nothing is observed.
     """
 
-    def __init__(self, simulator: Simulator, lanes: int, slots: int = SLOTS) -> None:
+    def __init__(
+        self, simulator: Simulator, lanes: int, slots: int = SLOTS, *, compile: bool = False
+    ) -> None:
         items, device = simulator.catalog.num_items, simulator.catalog.category.device
         self.simulator = simulator
         self.pages: Iterator[Tensor] = cycle(
@@ -47,12 +50,16 @@ class Stepping:
         seed_N = torch.arange(lanes, device=device)
         self.state = simulator.reset(seed_N, torch.zeros_like(seed_N))
         self.outcome: Outcome  # of the last page
+        self._turn = compiled(self._turned) if compile else self._turned
 
     def __call__(self) -> None:
         """Step all lanes once."""
-        page = self.simulator.page(self.state, next(self.pages))
-        state, self.outcome = self.simulator.step(self.state, page)
-        self.state = self.simulator.renew(state, self.outcome.left)
+        self.state, self.outcome = self._turn(self.state, next(self.pages))
+
+    def _turned(self, state: SimState, item_NK: Tensor) -> tuple[SimState, Outcome]:
+        page = self.simulator.page(state, item_NK)
+        state, outcome = self.simulator.step(state, page)
+        return self.simulator.renew(state, outcome.left), outcome
 
     def records(self) -> int:
         """Bytes of records that a step moves."""
@@ -97,8 +104,17 @@ def watched(stepping: Stepping) -> list[tuple[Any, str, str]]:
 
 def simulator(setting: Setting) -> Figure:
     """Steps/s of learned shoppers."""
+    return _learned("simulator", setting, compile=False)
+
+
+def simulator_compiled(setting: Setting) -> Figure:
+    """The same through `torch.compile`."""
+    return _learned("simulator_compiled", setting, compile=True)
+
+
+def _learned(name: str, setting: Setting, *, compile: bool) -> Figure:
     shop = learned_of(setting)
-    stepping = Stepping(simulator_of(shop), setting.lanes_or(LANES))
+    stepping = Stepping(simulator_of(shop), setting.lanes_or(LANES), compile=compile)
     stepping()
     lanes = setting.lanes_or(LANES)
     needed = work.learned_work(shop, lanes, SLOTS, stepping.records())
@@ -107,7 +123,7 @@ def simulator(setting: Setting) -> Figure:
     value = statistics.median(values)
     peers = {name: round(value / peer, 1) for name, peer in PEERS_LEARNED.items()}
     return Figure(
-        figure="simulator",
+        figure=name,
         values=values,
         unit="steps/s",
         limit=limit,
@@ -159,13 +175,19 @@ def _stepped(
         "lanes": lanes,
         "slots": SLOTS,
         "step_without_refill": lanes / medians(taken)["step"],
-        "parts": parts_of(stepping, watched(stepping), setting, rest="bookkeeping"),
+        "parts": _parts(stepping, setting),
         "flops_a_step": needed.flops / lanes,
         "bytes_a_step": needed.moved / lanes,
         "limit_of": limit.described(),
         "limit_at_square_rate": lanes / limit_seconds(needed, machine.at_square_rate()).seconds,
         "machine": machine.described(),
     }
+
+
+def _parts(stepping: Stepping, setting: Setting) -> dict[str, float]:
+    """Of the plain program: a compiled one has no functions left to watch."""
+    plain = Stepping(stepping.simulator, len(stepping.state.noise))
+    return parts_of(plain, watched(plain), setting, rest="bookkeeping")
 
 
 def rates(needed: Work, setting: Setting) -> Machine:

@@ -350,7 +350,7 @@ class LSTMUserModel(nn.Module):
         tally_NF = tallies(expected, event)
         inputs = self.inputs(expected, tally_NF, page, event, visit)
         gates_NG = torch.addmm(self.cell[1], torch.cat([*inputs, state.h], -1), self.cell[0])
-        new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid().chunk(4, -1)
+        new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid_().chunk(4, -1)
         c_NH = kept_NH * state.c + new_NH * (2.0 * half_NH - 1.0)
         h_NH = out_NH * tanh(c_NH)
         return LSTMState(h_NH, c_NH, state.context, state.tally + tally_NF)

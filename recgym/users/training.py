@@ -16,7 +16,6 @@ from recgym.users.likelihood import cart_counts, expectations, gather_steps, log
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.surprises import Expectation
 
-LEAST_UPDATES = 100  # of an epoch: a small log is cut into smaller batches
 LEAST_STEPS = 64  # of a batch
 WALKED_STEPS = 65_536  # of a batch without gradients
 MAX_LOGITS = 6_000_000  # items x steps of one batch that scores the whole catalogue
@@ -29,7 +28,8 @@ class FitSettings:
     Attributes:
         epochs: at most; the best one on the validation sessions is kept.
         patience: epochs without a better validation likelihood before stopping early.
-        batch_steps: page views of one batch, about; fewer where an epoch would have few batches.
+        batch_steps: page views of one batch, about.
+        least_updates: of an epoch; the batches of a small log are smaller.
         learning_rate: AdamW's peak; warmed up over the first 5 % of updates, then a cosine.
         weight_decay: AdamW's, on weight matrices.
         clip: largest norm of a gradient.
@@ -39,6 +39,7 @@ class FitSettings:
     epochs: int = 10
     patience: int = 2
     batch_steps: int = 2048
+    least_updates: int = 100
     learning_rate: float = 5e-3
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -204,7 +205,8 @@ def _fit(
     length_B = sessions.offset[1:] - sessions.offset[:-1]
     cart_S = cart_counts(sessions)
     train_steps = int(length_B[train_B].sum())
-    batch_steps = max(LEAST_STEPS, min(settings.batch_steps, train_steps // LEAST_UPDATES))
+    batch_steps = min(settings.batch_steps, train_steps // settings.least_updates)
+    batch_steps = max(LEAST_STEPS, batch_steps)
     start_from_counts(model, sessions, train_B)
     matrices = [p for p in model.parameters() if p.dim() > 1 and p is not model.item_bias]
     others = [p for p in model.parameters() if p.dim() <= 1 or p is model.item_bias]
