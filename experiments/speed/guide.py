@@ -26,7 +26,8 @@ scores of categories and slots) + bytes gathered (vectors of the page's items, p
 the records read and written / copy bandwidth + sigmoids and tanhs / their rate. All rates are
 measured in the same process, before and after the steps, best of ten, and stand in the settings
 beside that of a large square product (2,048), the bandwidth of gathering item vectors and the time
-of one tiny operation; `limit_at_square_rate` is the limit if every product ran at the rate of the large square one.
+of one tiny operation; `limit_at_square_rate` is the limit if every product ran at the rate of the
+large square one.
 Results between two operations count as staying in the cache; exponentials and integers count as
 free. The settings name the term that binds, and where the program's time goes by part; what is not
 named there is bookkeeping. Parts are timed apart, with a clock around each: shares, not figures.

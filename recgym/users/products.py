@@ -17,10 +17,12 @@ def tanh(x: Tensor) -> Tensor:
 def match(item_NJ: Tensor, vector_ID: Tensor, query_NQD: Tensor) -> Tensor:
     """Inner products of the items' vectors with each of the lane's queries, [N, Q, J].
 
-    Lanes are taken in blocks whose vectors stay in a CPU's cache.
+    On a CPU lanes are taken in blocks whose vectors stay in its cache; but not where there is a
+    gradient, whose own table would be as large as all items for each block.
     """
     size = max(1, item_NJ.shape[1] * query_NQD.shape[1] * query_NQD.shape[2])
-    block = max(1, len(item_NJ) if item_NJ.is_cuda else CACHED // size)
+    whole = item_NJ.is_cuda or vector_ID.requires_grad
+    block = max(1, len(item_NJ) if whole else CACHED // size)
     parts = [
         (F.embedding(item, vector_ID).unsqueeze(1) * query.unsqueeze(2)).sum(-1)
         for item, query in zip(item_NJ.split(block), query_NQD.split(block), strict=True)
