@@ -72,7 +72,9 @@ class Simulator:
         self.expected_revenue = expected_revenue
         self.dtype = dtype
         # on the device from the start: a copy from the host would make each step wait
-        self._drawn_P1 = torch.tensor(DRAWN, device=self.catalog.category.device).unsqueeze(-1)
+        device = self.catalog.category.device
+        self._drawn_P1 = torch.tensor(DRAWN, device=device).unsqueeze(-1)
+        self._above_KK = torch.ones(num_slots, num_slots, dtype=torch.bool, device=device).tril(-1)
 
     @torch.no_grad()
     def reset(self, seed_N: Tensor, session_N: Tensor) -> SimState:
@@ -102,8 +104,8 @@ class Simulator:
 
     def page(self, state: SimState, item_NK: Tensor) -> Page:
         """A policy's items with the prices in force; a repeated item leaves its slot empty."""
-        same_NKK = item_NK.unsqueeze(-1) == item_NK.unsqueeze(-2)
-        item_NK = item_NK.masked_fill(same_NKK.tril(-1).any(-1), -1)
+        count, same_NKK = item_NK.shape[1], item_NK.unsqueeze(-1) == item_NK.unsqueeze(-2)
+        item_NK = item_NK.masked_fill((same_NKK & self._above_KK[:count, :count]).any(-1), -1)
         price_NK = self.catalog.price_of(item_NK.clamp(min=0), state.visit.time_ms)
         return Page(item_NK, price_NK.masked_fill(item_NK < 0, 0.0))
 
