@@ -61,11 +61,11 @@ def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
 
 
 def times_shown(item_NJ: Tensor, recent_NR: Tensor) -> Tensor:
-    """How often each item stood on the last pages, [N, J] uint8: once a page at most."""
+    """How often each item stood on the last pages, [N, J] int32."""
     same_NJR = item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)
-    # seen as bytes, since to sum booleans is to copy them first, into eight bytes each
-    count_NJ = same_NJR.view(torch.uint8).sum(-1, dtype=torch.uint8)
-    return count_NJ.masked_fill(item_NJ < 0, 0)
+    # a sum of booleans as int64 would first copy them, eight bytes each; as bytes it is faster
+    # still here, and several times slower in what torch.compile makes of it
+    return same_NJR.sum(-1, dtype=torch.int32).masked_fill(item_NJ < 0, 0)
 
 
 def times_shown_of_all(recent_NR: Tensor, num_items: int, dtype: torch.dtype) -> Tensor:
