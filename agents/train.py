@@ -29,6 +29,7 @@ from agents.table import policy_table
 from recgym import progress
 from recgym.cli import check_numbers, command, use_threads
 from recgym.envs.core import ShopCore
+from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
 from recgym.reward import reward_named
 from recgym.shops import choose_device
@@ -213,6 +214,8 @@ def main(cfg: DictConfig) -> float | None:
     begun = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
     check_numbers(cfg, NUMBERS)
+    if not isinstance(cfg.compile, bool):
+        raise UserError(f"compile={cfg.compile}: expected true or false.")
     reward_named(str(cfg.reward))  # before the log and the fit
     summary = run(cfg, folder)
     progress.say("\n" + policy_table(summary) + "\n")

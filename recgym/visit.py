@@ -64,7 +64,7 @@ def times_shown(item_NJ: Tensor, recent_NR: Tensor) -> Tensor:
     """How often each item stood on the last pages, [N, J] int32."""
     same_NJR = item_NJ.unsqueeze(-1) == recent_NR.unsqueeze(-2)
     # a sum of booleans as int64 would first copy them, eight bytes each; as bytes it is faster
-    # still here, and several times slower in what torch.compile makes of it
+    # still here, and slower in what torch.compile makes of it
     return same_NJR.sum(-1, dtype=torch.int32).masked_fill(item_NJ < 0, 0)
 
 

@@ -157,6 +157,23 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     assert mean_nll(model, sessions, valid_B, 128)["nll"] == pytest.approx(best["nll"], abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["epochs", "batch_steps", "least_updates"])
+def test_a_fit_of_nothing_is_refused_in_a_sentence(name: str) -> None:
+    # Why: 0 updates an epoch ended in a division by zero, long after the log was cleaned.
+    with pytest.raises(UserError, match=rf"user_model.fit.{name}=0: expected .* at least 1"):
+        FitSettings(**{name: 0})
+
+
+def test_a_model_of_no_size_is_refused_in_a_sentence() -> None:
+    # Why: without a latent class every probability of an item is nan.
+    sessions = log_of(20)
+    with pytest.raises(UserError, match=r"user_model.model.classes=0: expected .* at least 1"):
+        LSTMUserModel(
+            true_shop().catalog, torch.ones(ITEMS, dtype=torch.bool), sessions.profile,
+            sessions.time_ms[sessions.offset[:-1]], classes=0,
+        )  # fmt: skip
+
+
 def test_a_fit_that_explodes_says_so() -> None:
     # Why: a model of NaNs would be kept, simulated and believed.
     sessions = log_of(100)

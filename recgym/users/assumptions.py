@@ -64,9 +64,9 @@ def assume_pages(
         UserError: if a value is out of its range.
     """
     _check(rho, page_share, num_slots)
-    model.eval()
     _forget_pages(model)
     _set_constants(model)
+    model.eval()  # prepares its tables from the weights as they are now
     empty_K = torch.full((num_slots,), -1, device=model.item_own.device)
     taste = _project(model, _roll(model, empty_K, seed))
     _mix(model, taste, rho, torch.Generator().manual_seed(seed))

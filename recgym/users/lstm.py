@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice, organic, rng
+from recgym.errors import at_least_1
 from recgym.rng import Purpose
 from recgym.types import (
     Arrival,
@@ -107,6 +108,8 @@ class LSTMUserModel(nn.Module):
         prior_sd: float = 0.5,
     ) -> None:
         super().__init__()
+        for name, size in (("hidden", hidden), ("embedding", embedding), ("classes", classes)):
+            at_least_1(f"user_model.model.{name}", size)
         self.catalog, self.quantity = catalog, quantity
         self.num_encoded, self.prior_sd = hidden + NUM_TALLIES, prior_sd
         self.settings: dict[str, Any] = {

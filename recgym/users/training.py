@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recgym.errors import UserError
+from recgym.errors import UserError, at_least_1
 from recgym.types import After, Kind, Sessions, Split
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel
@@ -44,6 +44,11 @@ class FitSettings:
     weight_decay: float = 0.1
     clip: float = 1.0
     calm_share: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no fit can use."""
+        for name in ("epochs", "batch_steps", "least_updates"):
+            at_least_1(f"user_model.fit.{name}", getattr(self, name))
 
 
 def batches(
