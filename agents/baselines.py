@@ -13,7 +13,7 @@ from torch import Tensor
 from recgym import choice, organic, rng
 from recgym.rng import Purpose
 from recgym.types import Observation, Page, Visit
-from recgym.users.base import Shoppers
+from recgym.users.base import Shoppers, by_segment
 
 
 class Random:
@@ -61,11 +61,14 @@ class Greedy:
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
         reading, price_NI = self.model.read(observation.encoder), observation.price
-        click_NI = click_alone(self.model, reading, observation.visit, price_NI)
-        after = self.model.after(reading, None, price_NI, True)
-        buy_NI = torch.sigmoid(after.buy)
-        sold_NI = buy_NI + (1.0 - buy_NI) * torch.sigmoid(after.cart) * self.cart_paid
-        return top_k(click_NI * sold_NI * price_NI, observation.eligible, self.num_slots)
+        sold_NI = torch.zeros_like(price_NI)
+        for share_N1, supposed in by_segment(self.model, reading):
+            click_NI = click_alone(self.model, supposed, observation.visit, price_NI)
+            after = self.model.after(supposed, None, price_NI, True)
+            buy_NI = torch.sigmoid(after.buy)
+            paid_NI = buy_NI + (1.0 - buy_NI) * torch.sigmoid(after.cart) * self.cart_paid
+            sold_NI = sold_NI + share_N1 * click_NI * paid_NI
+        return top_k(sold_NI * price_NI, observation.eligible, self.num_slots)
 
 
 def empty_page_law(model: Shoppers, reading: Any, visit: Visit) -> choice.Law:

@@ -32,7 +32,7 @@ from recgym.errors import UserError
 from recgym.rng import Purpose
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
 
 NUM_SALES = 4  # item features of `DQN._sold`
 
@@ -192,20 +192,19 @@ class DQN:
     def _outlook(self, observation: Observation) -> Outlook:
         """What the user model says of every item, were it shown alone."""
         visit, price_NI = observation.visit, observation.price
-        reading = self.user_model.read(self._state(observation))
-        law = empty_page_law(self.user_model, reading, visit)
-        added_NI, taken_NI = alone(self.user_model, reading, law, visit, price_NI)
+        supposed = self._typical(observation)
+        law = empty_page_law(self.user_model, supposed, visit)
+        added_NI, taken_NI = alone(self.user_model, supposed, law, visit, price_NI)
         return Outlook(
             go_on=law.upper[:, int(Kind.VIEW)].exp(),
             added=added_NI,
             taken=taken_NI,
-            sold=self._sold(self.user_model.after(reading, None, price_NI, True), price_NI),
+            sold=self._sold(self.user_model.after(supposed, None, price_NI, True), price_NI),
         )
 
-    @staticmethod
-    def _state(observation: Observation) -> LSTMState:
+    def _typical(self, observation: Observation) -> Supposed:
         assert isinstance(observation.encoder, LSTMState)
-        return observation.encoder
+        return self.user_model.typical(self.user_model.read(observation.encoder))
 
     def _sold(self, after: AfterLogits, price_NJ: Tensor) -> Tensor:
         """Sales features of items, [N, J, NUM_SALES].
@@ -249,9 +248,8 @@ class DQN:
     def _store(self, observation: Observation, transition: Transition) -> None:
         event, following = transition.outcome.event, transition.final_observation
         clicked_N = event.slot >= 0
-        reading = self.user_model.read(self._state(observation))
         item_N1, price_N1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-        after = self.user_model.after(reading, item_N1, price_N1, True)
+        after = self.user_model.after(self._typical(observation), item_N1, price_N1, True)
         sold_NF = self._sold(after, price_N1)[:, 0]
         outlook = self._outlook(following)
         best_NC = self._score(following, outlook).topk(self.num_candidates, -1).indices

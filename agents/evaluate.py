@@ -37,8 +37,8 @@ from recgym.spaces import ObservationSpec
 from recgym.stages import cart_paid, open_reader
 from recgym.types import Kind, Observation, Outcome, Policy, Sessions, SessionStats, Split
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.sessions import rows_of
 from recgym.users.store import load_model
-from recgym.users.training import rows_of
 from recgym.worlds.base import TrueShop
 from recgym.worlds.truth import elasticity, oracle_spec
 

@@ -112,6 +112,11 @@ def probabilities(law: Law) -> ChoiceProbs:
 def log_prob(law: Law, event: Event) -> Tensor:
     """Log-likelihood of the events' choices, [N]."""
     upper_N = law.upper.gather(-1, event.kind.unsqueeze(-1)).squeeze(-1)
+    return upper_N + log_prob_of_item(law, event)
+
+
+def log_prob_of_item(law: Law, event: Event) -> Tensor:
+    """Log-likelihood of the item viewed and its slot, given that one is viewed; else 0; [N]."""
     item_N1, page_item_NK = event.item.clamp(min=0).unsqueeze(-1), law.response.page_item
     lower_N = organic.log_prob(law.response.organic, item_N1).squeeze(-1)
     if page_item_NK.shape[-1] > 0:
@@ -125,7 +130,7 @@ def log_prob(law: Law, event: Event) -> Tensor:
             event.slot >= 0, slot_N.clamp(min=tiny).log(), lower_N + kept_N.clamp(min=tiny).log()
         )
         lower_N = lower_N - law.attraction
-    return upper_N + torch.where(event.kind == int(Kind.VIEW), lower_N, torch.zeros_like(lower_N))
+    return torch.where(event.kind == int(Kind.VIEW), lower_N, torch.zeros_like(lower_N))
 
 
 @dataclass(frozen=True)

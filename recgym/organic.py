@@ -69,8 +69,14 @@ def organic(category_NC: Tensor, latent_NZ: Tensor, table: ItemTable) -> Organic
 
 
 def log_prob(found: Organic, item_NJ: Tensor) -> Tensor:
-    """Log-probability of finding each of these items, [N, J]."""
-    table = found.table
+    """Log-probability of finding each of these items, [N, J].
+
+    Where ``found`` is of fewer lanes than the items, each of its lanes stands for as many rows of
+    equal items, one after another.
+    """
+    table, alike = found.table, len(item_NJ) // max(1, len(found.latent))
+    if alike > 1:
+        return log_prob(found, item_NJ[::alike]).repeat_interleave(alike, 0)
     category_NJ = table.category[item_NJ]
     share_NJZ = F.embedding(item_NJ, table.share)
     within_NJ = (share_NJZ * found.latent.unsqueeze(1)).sum(-1)

@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     EXPLORE = 12  # a learner's exploration
     CATEGORY = 13  # in which category the search goes on
     LATENT = 14  # which latent class of taste it follows there
+    SEGMENT = 15  # what a learned shopper is, where what happened so far leaves it open
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

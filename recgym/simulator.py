@@ -28,6 +28,7 @@ DRAWN = (
     Purpose.TAKE_OVER,
     Purpose.SLOT,
     Purpose.AFTER,
+    Purpose.SEGMENT,
     Purpose.GAP,
 )  # on each page, all at once; the first seven in the order of `choice.Draws`
 
@@ -114,21 +115,22 @@ class Simulator:
         """What the shoppers do with a page, and their state after it."""
         now, shop = state.visit, self.shop
         key_PN = rng.page_keys(state.noise, now.page_number, self._drawn_P1)
-        *levels, u_after_N = rng.uniform(key_PN[:-1], dtype=self.dtype).unbind(0)
+        *levels, u_after_N, u_segment_N = rng.uniform(key_PN[:-1], dtype=self.dtype).unbind(0)
         reading = shop.read(state.user)
-        law = choice.law(shop.respond(reading, page, now), now)
+        supposed = shop.suppose(reading, u_segment_N)
+        law = choice.law(shop.respond(supposed, page, now), now)
         kind_N, item_N, slot_N = choice.sample(law, choice.Draws(*levels))
         price_N = self._chosen_price(state, page, item_N, slot_N)
-        after_N4 = follow(shop, reading, item_N, price_N, slot_N).exp()
+        after_N4 = follow(shop, supposed, item_N, price_N, slot_N).exp()
         after_N = self._draw_after(after_N4, now, kind_N, u_after_N)
         quantity_N = (after_N >= int(After.CART)).to(self.dtype) * shop.quantity
         event = Event(kind_N, item_N, slot_N, after_N, price_N, quantity_N, now.gap)
 
-        user = shop.observe(reading, law, after_N4, page, event, now)
+        user = shop.observe(reading, page, event, now)
         encoder = self._encode(state, user, page, event)
         gap_N = self._gap(user, key_PN[-1])
         after_visit = visit.advance(now, page, event, gap_N)
-        outcome = self._outcome(now, page, event, law, reading, after_N4[:, int(After.BUY)])
+        outcome = self._outcome(now, page, event, law, supposed, after_N4[:, int(After.BUY)])
         return SimState(state.arrival, state.noise, after_visit, user, encoder), outcome
 
     def _encode(self, state: SimState, user: Record, page: Page, event: Event) -> Record | None:
@@ -137,10 +139,7 @@ class Simulator:
             return None
         if self.encoder is self.shop:
             return user
-        reading = self.encoder.read(state.encoder)
-        law = choice.law(self.encoder.respond(reading, page, state.visit), state.visit)
-        after_N4 = follow(self.encoder, reading, event.item, event.price, event.slot).exp()
-        return self.encoder.observe(reading, law, after_N4, page, event, state.visit)
+        return self.encoder.observe(self.encoder.read(state.encoder), page, event, state.visit)
 
     def _chosen_price(self, state: SimState, page: Page, item_N: Tensor, slot_N: Tensor) -> Tensor:
         found_N1 = self.catalog.price_of(item_N.clamp(min=0).unsqueeze(-1), state.visit.time_ms)
@@ -168,7 +167,7 @@ class Simulator:
         page: Page,
         event: Event,
         law: choice.Law,
-        reading: Any,
+        supposed: Any,
         buy_N: Tensor,
     ) -> Outcome:
         bought_N, paid_N = event.after == int(After.BUY), event.kind == int(Kind.CHECKOUT)
@@ -177,7 +176,7 @@ class Simulator:
         chosen_N = checkout_N + buy_N * value_N
         expected_N = chosen_N
         if self.expected_revenue:
-            expected_N = self._expected_revenue(now, page, law, reading)
+            expected_N = self._expected_revenue(now, page, law, supposed)
         return Outcome(
             event=event,
             page=page,
@@ -191,13 +190,13 @@ class Simulator:
             left=event.kind == int(Kind.LEAVE),
         )
 
-    def _expected_revenue(self, now: Visit, page: Page, law: choice.Law, reading: Any) -> Tensor:
-        """E[revenue | state, page] over choice and after, [N]; the sum over all items."""
+    def _expected_revenue(self, now: Visit, page: Page, law: choice.Law, supposed: Any) -> Tensor:
+        """E[revenue | state, segment, page] over choice and after, [N]; the sum over all items."""
         probability = choice.probabilities(law)
         price_NI = self.catalog.price_at(now.time_ms)
-        buy_NI = torch.sigmoid(self.shop.after(reading, None, price_NI, False).buy)
+        buy_NI = torch.sigmoid(self.shop.after(supposed, None, price_NI, False).buy)
         found_N = (probability.organic * buy_NI * price_NI).sum(-1)
-        shown = self.shop.after(reading, page.item.clamp(min=0), page.price, True)
+        shown = self.shop.after(supposed, page.item.clamp(min=0), page.price, True)
         clicked_N = (probability.slot * torch.sigmoid(shown.buy) * page.price).sum(-1)
         paid_N = probability.checkout * now.cart_value()
         return (found_N + clicked_N) * self.shop.quantity + paid_N

@@ -25,9 +25,10 @@ from recgym.users.assumptions import assume_pages
 from recgym.users.likelihood import cart_counts
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import predictive_report
+from recgym.users.sessions import rows_of
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model, read_description, save_model
-from recgym.users.training import FitSettings, fit, rows_of
+from recgym.users.training import FitSettings, fit
 from recgym.worlds.base import TrueShop
 
 Settings = Mapping[str, Any]

@@ -2,7 +2,8 @@
 
 Dims, once: N lanes · B sessions · T steps · S steps of all sessions · K slots · I items ·
 C categories · E item features · P profile features · H hidden · O observation · L remembered
-events · R remembered impressions · M cart places · Z latent classes · D days. Local tensors of two
+events · R remembered impressions · M cart places · Z latent classes of taste · G segments of
+shoppers · D days. Local tensors of two
 or more dims end in their letters (``price_NK``).
 """
 
@@ -247,8 +248,8 @@ class Outcome(Record):
     carted: Tensor  # [N] bool
     bought: Tensor  # [N] float, orders paid on this page (0 or 1)
     revenue: Tensor  # [N] float, currency units paid
-    chosen_revenue: Tensor  # [N] float, E[revenue | state, page, choice]
-    expected_revenue: Tensor  # [N] float, E[revenue | state, page]
+    chosen_revenue: Tensor  # [N] float, E[revenue | state, segment, page, choice]
+    expected_revenue: Tensor  # [N] float, E[revenue | state, segment, page]
     left: Tensor  # [N] bool, the session ended
 
 

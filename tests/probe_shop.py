@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recgym import choice, organic, rng
+from recgym import organic, rng
 from recgym.rng import Purpose
 from recgym.types import (
     DAY_MS,
@@ -22,7 +22,7 @@ from recgym.types import (
     Response,
     Visit,
 )
-from recgym.users.base import AfterLogits
+from recgym.users.base import AfterLogits, Known
 from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.taste import TasteShop
 
@@ -57,7 +57,7 @@ class ProbeState(Record):
     views: Tensor  # [N] views so far: each makes leaving likelier
 
 
-class ProbeShop:
+class ProbeShop(Known):
     """Buys with probability 10 / (10 + price); else carts with the same one; else favours by 1/2.
 
     From the second page on leaving has the logit views / 2 - 1, paying a filled cart 0.
@@ -119,8 +119,6 @@ class ProbeShop:
     def observe(
         self,
         state: ProbeState,
-        law: choice.Law,
-        after_N4: Tensor,
         page: Page,
         event: Event,
         visit: Visit,

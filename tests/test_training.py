@@ -16,8 +16,9 @@ from recgym.types import Sessions, Split
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, states_before
 from recgym.users.lstm import LSTMState, LSTMUserModel
 from recgym.users.report import predictive_report
+from recgym.users.sessions import batches, rows_of
 from recgym.users.surprises import Expectation, tallies
-from recgym.users.training import FitSettings, batches, fit, mean_nll, rows_of, start_from_counts
+from recgym.users.training import FitSettings, fit, mean_nll, start_from_counts
 from recgym.worlds.taste import TasteShop
 
 SLOTS = 6

@@ -126,6 +126,10 @@ def _set_constants(model: LSTMUserModel) -> None:
     for name, value in (("slope", NO_SLOPE), ("usual_slope", 0.0), ("level", FAINT)):
         weight, bias = model.head(name)
         weight[0], bias[0] = 0.0, value
+    model.offset("clicked").zero_()
+    for name in ("level", "slope", "usual_slope"):
+        model.offset(name)[:, 0] = 0.0
+    model.offset("level")[:, 4:] = 0.0
     weight[4:] = 0.0  # a click sells like a find: no log without pages tells them apart
     bias[4:] = 0.0
     model.fatigue.fill_(0.0)
@@ -150,7 +154,7 @@ def _project(model: LSTMUserModel, played: Iterator[tuple[LSTMState, choice.Law]
     """The sums over states that the least squares need, and their solution."""
     count, sum_I, sum_W, sum_IW, sum_WW, found_I = 0, *(torch.zeros(()),) * 5
     for state, law in played:
-        wide_nW, found_nI = model._wide(state).double(), probabilities(law.response.organic)
+        wide_nW, found_nI = model.wide(state).double(), probabilities(law.response.organic)
         log_nI = found_nI.clamp(min=torch.finfo(found_nI.dtype).tiny).log().double()
         count, found_I = count + len(wide_nW), found_I + found_nI.sum(0)
         sum_I, sum_W = sum_I + log_nI.sum(0), sum_W + wide_nW.sum(0)
@@ -250,7 +254,8 @@ def _roll(
         for _ in range(PAGES):
             page = simulator.page(state, item_K.expand(len(state.noise), -1))
             assert isinstance(state.user, LSTMState)
-            response = model.respond(model.read(state.user), page, state.visit)
+            # pages have no effect yet but by their level, so that the mean shopper's law will do
+            response = model.respond(model.typical(model.read(state.user)), page, state.visit)
             yield state.user, choice.law(response, state.visit)
             state, outcome = simulator.step(state, page)
             state = state.lanes(~outcome.left)

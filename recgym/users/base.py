@@ -2,19 +2,21 @@
 
 p(choice, after, gap | state, page) = p(choice | state, page) · p(after | state, item, price)
 · p(gap | next state): `respond`, `after` and `gap` are its factors, `observe` moves the state on.
-What the factors need of a state is computed once a page: `read` gives it, the others take it.
+What the factors need of a state is computed once a page: `read` gives it, the others take it. A
+learned shopper's state may leave open to which of several segments the shopper belongs: `suppose`
+draws one, and the factors are those of a shopper of that segment.
 The simulator and the likelihood of a fit call the same functions, so that they cannot drift apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.choice import Law
 from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Visit
 
 
@@ -48,16 +50,27 @@ class Shoppers(Protocol):
         """All that the verbs below need of their state, computed once a page."""
         ...
 
-    def respond(self, reading: Any, page: Page, visit: Visit) -> Response:
+    def suppose(self, reading: Any, u_N: Tensor) -> Any:
+        """The reading, with one of the segments that it leaves open drawn by a uniform [N]."""
+        ...
+
+    def segments(self, reading: Any) -> tuple[Tensor, Any]:
+        """Probability of each segment [N, G], and the readings supposing each, of N · G lanes.
+
+        Lane n · G + g supposes segment g of shopper n. A true shop knows its shoppers: G = 1.
+        """
+        ...
+
+    def respond(self, supposed: Any, page: Page, visit: Visit) -> Response:
         """How they would answer a page of [N, K] slots."""
         ...
 
-    def appeal(self, reading: Any, visit: Visit, price_NI: Tensor) -> Tensor:
+    def appeal(self, supposed: Any, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass [N, I] that each item would have alone in the first slot, as in `respond`."""
         ...
 
     def after(
-        self, reading: Any, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+        self, supposed: Any, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
     ) -> AfterLogits:
         """Logits of what would follow viewing these items; None stands for all I of them.
 
@@ -67,19 +80,37 @@ class Shoppers(Protocol):
         """
         ...
 
-    def observe(
-        self, reading: Any, law: Law, after_N4: Tensor, page: Page, event: Event, visit: Visit
-    ) -> Record:
-        """Their state after the event.
-
-        ``law`` is their own of this page in this visit, ``after_N4`` their own probabilities of
-        what could follow viewing the event's item (`follow`).
-        """
+    def observe(self, reading: Any, page: Page, event: Event, visit: Visit) -> Record:
+        """Their state after the event."""
         ...
 
     def gap(self, state: Any) -> tuple[Tensor, Tensor]:
         """Mean [N] and standard deviation [] of log seconds until the next page."""
         ...
+
+
+class Known:
+    """Shoppers whose state leaves nothing open: those of a true shop."""
+
+    def suppose(self, reading: Any, u_N: Tensor) -> Any:
+        """The reading itself."""
+        return reading
+
+    def segments(self, reading: Any) -> tuple[Tensor, Any]:
+        """One segment, of probability 1."""
+        some: Tensor = next(value for value in vars(reading).values() if isinstance(value, Tensor))
+        return torch.ones(len(some), 1, device=some.device), reading
+
+
+def by_segment(shop: Shoppers, reading: Any) -> Iterator[tuple[Tensor, Any]]:
+    """One segment after another: its probability [N, 1], and the readings supposing it, [N]."""
+    share_NG, supposed = shop.segments(reading)
+    count = share_NG.shape[1]
+    for g in range(count):
+        yield (
+            share_NG[:, g : g + 1],
+            supposed if count == 1 else supposed.lanes(slice(g, None, count)),
+        )
 
 
 def after_log_probs(logits: AfterLogits) -> Tensor:
@@ -96,10 +127,12 @@ def after_log_probs(logits: AfterLogits) -> Tensor:
     return torch.cat([log_none_NJ3[..., 2:], log_first_NJ3.flip(-1)], -1)
 
 
-def follow(shop: Shoppers, reading: Any, item_N: Tensor, price_N: Tensor, slot_N: Tensor) -> Tensor:
+def follow(
+    shop: Shoppers, supposed: Any, item_N: Tensor, price_N: Tensor, slot_N: Tensor
+) -> Tensor:
     """Log-probabilities [N, 4] of what follows viewing one item; of no meaning where none is."""
     logits = shop.after(
-        reading,
+        supposed,
         item_N.clamp(min=0).unsqueeze(-1),
         price_N.unsqueeze(-1),
         (slot_N >= 0).unsqueeze(-1),

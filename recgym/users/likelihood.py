@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recgym import choice
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
-from recgym.users.base import follow
 from recgym.users.lstm import LSTMState, LSTMUserModel, Reading
-from recgym.users.surprises import Expectation, expect, tallies
+from recgym.users.segments import Prospect, along_sessions, expect
+from recgym.users.surprises import Expectation, tallies
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
 
 
@@ -101,8 +101,7 @@ class Moment:
     steps: Steps
     state: LSTMState
     reading: Reading
-    law: choice.Law
-    after: Tensor  # [n, 4] log-probabilities of what follows the view
+    found: Prospect
 
 
 def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
@@ -121,25 +120,16 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
             [active],
         )
         state = state.lanes(slice(0, active))
-        moment = _moment(model, now, state)
-        yield moment
-        state = model.observe(
-            moment.reading, moment.law, moment.after.exp(), now.page, now.event, now.visit
-        )
-
-
-def _moment(model: LSTMUserModel, steps: Steps, state: LSTMState) -> Moment:
-    event, reading = steps.event, model.read(state)
-    law = choice.law(model.respond(reading, steps.page, steps.visit), steps.visit)
-    shop: Any = model
-    after_n4 = follow(shop, reading, event.item, event.price, event.slot)
-    return Moment(steps, state, reading, law, after_n4)
+        reading = model.read(state)
+        found = model.prospect(reading, now.page, now.event, now.visit)
+        yield Moment(now, state, reading, found)
+        state = model.advance(reading, found, now.page, now.event, now.visit)
 
 
 @torch.no_grad()
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
-    parts = [expect(moment.law, moment.after.exp()) for moment in walk(model, steps)]
+    parts = [expect(moment.reading.share, moment.found) for moment in walk(model, steps)]
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
@@ -147,19 +137,40 @@ def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     )
 
 
-def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:
-    """The model's state before each step, [n]: those of `walk`, in one run of the LSTM."""
+class Run(NamedTuple):
+    """All n steps of B sessions at once."""
+
+    state: LSTMState  # [n] before each step
+    share: Tensor  # [n, G] log-probability of each segment
+    found: Prospect  # [n]
+    session: Tensor  # [n] int64, in [0, B)
+
+
+def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
+    """The model along the sessions, in one run of the LSTM: the same as `walk`."""
     step_nF = tallies(expected, steps.event)
     inputs_nX = torch.cat(model.inputs(expected, step_nF, steps.page, steps.event, steps.visit), -1)
     begin = model.init_state(steps.arrival)
     h_nH = model.unroll(begin, inputs_nX, steps.active)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
-    tally_nF, running, first = [], begin.tally, 0
-    for active in steps.active:
-        tally_nF.append(running[:active])
-        running = running[:active] + step_nF[first : first + active]
-        first += active
-    return LSTMState(h_nH, h_nH, begin.context[row_n], torch.cat(tally_nF))
+    tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
+    state = LSTMState(h_nH, h_nH, begin.context[row_n], tally_nF, begin.evidence[row_n])
+    reading = model.read(state)
+    found = model.prospect(reading, steps.page, steps.event, steps.visit)
+    evidence_TBG = along_sessions(begin.evidence, found.evidence(), steps.active)
+    evidence_nG = evidence_TBG[steps.number, row_n]
+    return Run(
+        state=dataclasses.replace(state, evidence=evidence_nG.log_softmax(-1)),
+        # before any evidence its share is that of the gate alone
+        share=(evidence_nG + reading.share).log_softmax(-1),
+        found=found,
+        session=row_n,
+    )
+
+
+def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:
+    """The model's state before each step, [n]."""
+    return run(model, steps, expected).state
 
 
 def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = None) -> LogProb:
@@ -170,19 +181,17 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = 
     """
     if expected is None:
         expected = expectations(model, steps)
-    event = steps.event
-    moment = _moment(model, steps, states_before(model, steps, expected))
-    choice_n = choice.log_prob(moment.law, event)
-    zero_n = torch.zeros_like(choice_n)
-    after_n = moment.after.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
+    done = run(model, steps, expected)
+    chosen_nG = done.share + done.found.kind + done.found.item
+    choice_n = chosen_nG.logsumexp(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
-    timed_n = (steps.number > 0) & (event.kind != Kind.LEAVE)
-    mean_n, std = model.gap(moment.state)
+    timed_n = (steps.number > 0) & (steps.event.kind != Kind.LEAVE)
+    mean_n, std = model.gap(done.state)
     # unchecked, so that a fit which explodes can say so itself, and a GPU is not waited for
     normal = torch.distributions.Normal(mean_n, std, validate_args=False)
-    gap_n = normal.log_prob(event.gap.clamp(min=1.0).log())
+    gap_n = normal.log_prob(steps.event.gap.clamp(min=1.0).log())
     return LogProb(
         choice=choice_n,
-        after=torch.where(event.kind == Kind.VIEW, after_n, zero_n),
-        gap=torch.where(timed_n, gap_n, zero_n),
+        after=(chosen_nG + done.found.after).logsumexp(-1) - choice_n,
+        gap=torch.where(timed_n, gap_n, torch.zeros_like(gap_n)),
     )

@@ -19,14 +19,16 @@ from recgym.types import (
     Catalog,
     Event,
     ItemTable,
+    Organic,
     Page,
     Record,
     Response,
     Visit,
 )
-from recgym.users.base import AfterLogits
+from recgym.users.base import AfterLogits, follow
 from recgym.users.products import match, tanh, weighted_sum
-from recgym.users.surprises import NUM_TALLIES, Expectation, expect, squashed, tallies
+from recgym.users.segments import Prospect, expect, prospect
+from recgym.users.surprises import NUM_TALLIES, Expectation, squashed, tallies
 from recgym.visit import hour_of_day, times_shown, times_shown_of_all
 
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
@@ -43,6 +45,7 @@ class LSTMState(Record):
     c: Tensor  # [N, H]
     context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
     tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
+    evidence: Tensor  # [N, G] log-likelihood of all that happened so far in each segment
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,16 @@ class Reading(Record):
     """All heads of the model in one state, from a single product."""
 
     state: LSTMState
-    category: Tensor  # [N, D] query of the categories searched
-    latent: Tensor  # [N, Z] logits of the latent classes of organic taste
+    found: Organic  # what is found alone: the same in all segments
+    share: Tensor  # [N, G] log-probability of each segment
+    shared: Tensor  # [N, S] the heads of `Supposed` before the part of the segment
+
+
+@dataclass(frozen=True)
+class Supposed(Record):
+    """The heads of a shopper of one segment."""
+
+    found: Organic
     clicked: Tensor  # [N, D] query of the items shown
     after: Tensor  # [N, 3 D] queries of what is bought, carted, made a favourite
     level: Tensor  # [N, 7] of clicked, buy, cart, favourite; the last three if clicked
@@ -76,6 +87,8 @@ class LSTMUserModel(nn.Module):
         quantity: pieces bought at once, on average.
         hidden, embedding: H and D, the length of an item vector.
         classes: Z, latent classes of organic taste within a category.
+        segments: G, of shoppers, each with its own part of all heads but the organic ones; told
+            apart by Bayes' rule and by the LSTM, see `recgym.users.segments`.
         dropout: on the LSTM's output.
         prior_sd: standard deviation of an item's own effects, in logits.
     """
@@ -104,19 +117,25 @@ class LSTMUserModel(nn.Module):
         hidden: int = 64,
         embedding: int = 16,
         classes: int = 16,
+        segments: int = 8,
         dropout: float = 0.1,
         prior_sd: float = 0.5,
     ) -> None:
         super().__init__()
-        for name, size in (("hidden", hidden), ("embedding", embedding), ("classes", classes)):
-            at_least_1(f"user_model.model.{name}", size)
-        self.catalog, self.quantity = catalog, quantity
-        self.num_encoded, self.prior_sd = hidden + NUM_TALLIES, prior_sd
-        self.settings: dict[str, Any] = {
-            "quantity": quantity,
+        sizes = {
             "hidden": hidden,
             "embedding": embedding,
             "classes": classes,
+            "segments": segments,
+        }
+        for name, size in sizes.items():
+            at_least_1(f"user_model.model.{name}", size)
+        self.catalog, self.quantity = catalog, quantity
+        self.num_encoded, self.prior_sd = hidden + NUM_TALLIES + segments, prior_sd
+        self.num_segments = segments
+        self.settings: dict[str, Any] = {
+            "quantity": quantity,
+            **sizes,
             "dropout": dropout,
             "prior_sd": prior_sd,
         }
@@ -148,9 +167,7 @@ class LSTMUserModel(nn.Module):
         self.lstm = nn.LSTM(num_inputs, hidden)
         self.dropout = nn.Dropout(dropout)
         wide = hidden + num_context + NUM_TALLIES
-        self.head_sizes = {
-            "category": embedding,
-            "latent": classes,
+        of_segment = {
             "clicked": embedding,
             "after": 3 * embedding,
             "level": 7,
@@ -158,6 +175,9 @@ class LSTMUserModel(nn.Module):
             "slope": 3,
             "usual_slope": 3,
         }
+        self.head_sizes = {"category": embedding, "latent": classes, "gate": segments, **of_segment}
+        self.of_segment = list(of_segment)
+        self.segment_offset = nn.Parameter(torch.zeros(segments, sum(of_segment.values())))
         # a product of whole blocks of rows is twice as fast as one with a few rows more
         self.head_sizes["unused"] = -sum(self.head_sizes.values()) % BLOCK
         self.heads = nn.Linear(wide, sum(self.head_sizes.values()))
@@ -177,6 +197,11 @@ class LSTMUserModel(nn.Module):
             weight, bias = self.head("level")
             weight[4:].zero_()
             bias[4:].zero_()
+            # at first who buys stays, and a little of everything else tells segments apart
+            self.segment_offset.normal_(std=0.1)
+            spread_G = torch.linspace(-1.0, 1.0, segments) if segments > 1 else torch.zeros(1)
+            self.offset("level")[:, 1:3] = spread_G.unsqueeze(-1)
+            self.offset("upper").copy_(spread_G.unsqueeze(-1) * torch.tensor([-1.0, 1.0]))
         self.prepare()
 
     # ---- parameters -----------------------------------------------------------------------------
@@ -187,6 +212,12 @@ class LSTMUserModel(nn.Module):
         first = sum(self.head_sizes[other] for other in names[: names.index(name)])
         rows = slice(first, first + self.head_sizes[name])
         return self.heads.weight[rows], self.heads.bias[rows]
+
+    def offset(self, name: str) -> Tensor:
+        """What each segment adds to one of the heads, [G, .], as a view."""
+        sizes = [self.head_sizes[other] for other in self.of_segment]
+        place = self.of_segment.index(name)
+        return self.segment_offset[:, sum(sizes[:place]) : sum(sizes[: place + 1])]
 
     def prepare(self) -> None:
         """Tables that the verbs share, from the parameters as they are now.
@@ -256,20 +287,81 @@ class LSTMUserModel(nn.Module):
         context_NP = torch.cat([profile_NP, hour_N1.sin(), hour_N1.cos()], -1)
         h_NH, c_NH = tanh(self.begin(context_NP)).chunk(2, -1)
         tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
-        return LSTMState(h_NH, c_NH, context_NP, tally)
+        evidence = h_NH.new_zeros(len(h_NH), self.num_segments)
+        return LSTMState(h_NH, c_NH, context_NP, tally, evidence)
 
-    def _wide(self, state: LSTMState) -> Tensor:
+    def wide(self, state: LSTMState) -> Tensor:
+        """What the heads read, [N, W]."""
         return torch.cat([self.dropout(state.h), state.context, squashed(state.tally)], -1)
 
     def read(self, state: LSTMState) -> Reading:
         """All heads at once."""
-        parts = self.heads(self._wide(state)).split(list(self.head_sizes.values()), -1)
-        heads = dict(zip(self.head_sizes, parts, strict=True))
-        heads["slope"] = F.softplus(heads["slope"])
-        del heads["unused"]
-        return Reading(state, **heads)
+        sizes = list(self.head_sizes.values())
+        parts = [*sizes[:3], self.segment_offset.shape[1], sizes[-1]]
+        category, latent, gate, shared, _ = self.heads(self.wide(state)).split(parts, -1)
+        category_NC = torch.addmm(self.category_bias, category, self.of_category.weight.T)
+        return Reading(
+            state=state,
+            found=organic.organic(category_NC, latent, self.table),
+            share=(state.evidence + gate).log_softmax(-1),
+            shared=shared,
+        )
 
-    def _price_loss(self, reading: Reading, heads: slice, usual: Tensor, price: Tensor) -> Tensor:
+    def suppose(self, reading: Reading, u_N: Tensor) -> Supposed:
+        """A segment drawn from what is known of the shopper."""
+        segment_N = rng.pick(reading.share.exp(), u_N)
+        return self._supposed(reading.found, reading.shared + self.segment_offset[segment_N])
+
+    def typical(self, reading: Reading) -> Supposed:
+        """The mean over segments, as one shopper: a policy's cheap guess, not the model's law."""
+        mean_NS = reading.share.exp() @ self.segment_offset
+        return self._supposed(reading.found, reading.shared + mean_NS)
+
+    def segments(self, reading: Reading) -> tuple[Tensor, Supposed]:
+        """All segments; see `recgym.users.base.Shoppers`."""
+        found = reading.found.lanes(self._lanes(reading.share))
+        supposed = dataclasses.replace(self._all_supposed(reading), found=found)
+        return reading.share.exp(), supposed
+
+    def _lanes(self, share_NG: Tensor) -> Tensor:
+        """The shopper of each of N · G lanes."""
+        return torch.arange(share_NG.numel(), device=share_NG.device) // self.num_segments
+
+    def _supposed(self, found: Organic, heads_NS: Tensor) -> Supposed:
+        parts = heads_NS.split([self.head_sizes[name] for name in self.of_segment], -1)
+        heads = dict(zip(self.of_segment, parts, strict=True))
+        heads["slope"] = F.softplus(heads["slope"])
+        return Supposed(found, **heads)
+
+    def prospect(self, reading: Reading, page: Page, event: Event, visit: Visit) -> Prospect:
+        """What each segment makes of a page and of the event that followed."""
+        lane_M, supposed = self._lanes(reading.share), self._all_supposed(reading)
+        page, event, visit = page.lanes(lane_M), event.lanes(lane_M), visit.lanes(lane_M)
+        law = choice.law(self.respond(supposed, page, visit), visit)
+        follow_M4 = follow(self, supposed, event.item, event.price, event.slot)
+        return prospect(law, follow_M4, event, self.num_segments)
+
+    def _all_supposed(self, reading: Reading) -> Supposed:
+        """Of N · G lanes, what is found alone of N: see `organic.log_prob`."""
+        heads_NGS = reading.shared.unsqueeze(1) + self.segment_offset
+        return self._supposed(reading.found, heads_NGS.flatten(0, 1))
+
+    def page_and_item(self, state: LSTMState, steps: Any) -> tuple[Tensor, Tensor]:
+        """A page's attraction [n, G] and logits of buy, cart, favourite of its item [n, G, 3]."""
+        reading = self.read(state)
+        lane_M, supposed = self._lanes(reading.share), self._all_supposed(reading)
+        page, event, visit = (x.lanes(lane_M) for x in (steps.page, steps.event, steps.visit))
+        law = choice.law(self.respond(supposed, page, visit), visit)
+        logits = self.after(
+            supposed,
+            event.item.clamp(min=0).unsqueeze(-1),
+            event.price.unsqueeze(-1),
+            (event.slot >= 0).unsqueeze(-1),
+        )
+        shape = (-1, self.num_segments)
+        return law.attraction.unflatten(0, shape), torch.cat(logits, -1).unflatten(0, shape)
+
+    def _price_loss(self, supposed: Supposed, heads: slice, usual: Tensor, price: Tensor) -> Tensor:
         """What prices [N, 1, J] take from the logits of click, buy and cart, [N, heads, J].
 
         A move of an item's price against its own mean always deters. What sets usually dear items
@@ -279,84 +371,92 @@ class LSTMUserModel(nn.Module):
         if not self.catalog.priced:
             return torch.zeros_like(price)
         move = price.clamp(min=1e-6).log() - usual
-        slope = reading.slope[:, heads].unsqueeze(-1)
-        usual_slope = reading.usual_slope[:, heads].unsqueeze(-1)
+        slope = supposed.slope[:, heads].unsqueeze(-1)
+        usual_slope = supposed.usual_slope[:, heads].unsqueeze(-1)
         return slope * move + usual_slope * (usual - self.mean_log_price)
 
-    def respond(self, reading: Reading, page: Page, visit: Visit) -> Response:
+    def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""
-        category_NC = torch.addmm(self.category_bias, reading.category, self.of_category.weight.T)
-        count_N = visit.cart_count().to(reading.upper.dtype)
-        cart_N2 = torch.stack([count_N.clamp(max=1.0), count_N.log1p()], -1)
-        leave_N, checkout_N = (reading.upper + self.of_cart(cart_N2)).unbind(-1)
+        upper_N2 = supposed.upper + self.of_cart(self.cart_features(visit))
+        leave_N, checkout_N = upper_N2.unbind(-1)
         return Response(
             leave=leave_N,
             checkout=checkout_N,
-            organic=organic.organic(category_NC, reading.latent, self.table),
-            slot=self._slot(reading, page, visit),
+            organic=supposed.found,
+            slot=self._slot(supposed, page, visit),
             page_item=page.item,
             page_weight=self.page_weight,
             dissimilarity=self.dissimilarity,
         )
 
-    def _slot(self, reading: Reading, page: Page, visit: Visit) -> Tensor:
+    def cart_features(self, visit: Visit) -> Tensor:
+        """What leaving and paying read of the cart beside the state, [N, 2]."""
+        count_N = visit.cart_count().to(self.item_own.dtype)
+        return torch.stack([count_N.clamp(max=1.0), count_N.log1p()], -1)
+
+    def _slot(self, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
         item_NK = page.item.clamp(min=0)
         detail_NK5 = F.embedding(item_NK, self.detail_I5)
-        like_NK = match(item_NK, self.vector_ID, reading.clicked.unsqueeze(1)).squeeze(1)
-        mass_NK = self._mass(reading, like_NK, detail_NK5, page.price)
+        like_NK = match(item_NK, self.vector_ID, supposed.clicked.unsqueeze(1)).squeeze(1)
+        mass_NK = self._mass(supposed, like_NK, detail_NK5, page.price)
         tired_NK = times_shown(page.item, visit.recent_item) * self.fatigue
         mass_NK = mass_NK - tired_NK + self.position[: item_NK.shape[1]]
         return mass_NK.masked_fill(page.item < 0, -torch.inf)
 
-    def appeal(self, reading: Reading, visit: Visit, price_NI: Tensor) -> Tensor:
+    def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
-        like_NI = reading.clicked @ self.vector_ID.T
+        like_NI = supposed.clicked @ self.vector_ID.T
         tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, like_NI.dtype)
-        mass_NI = self._mass(reading, like_NI, self.detail_I5, price_NI)
+        mass_NI = self._mass(supposed, like_NI, self.detail_I5, price_NI)
         return mass_NI - tired_NI * self.fatigue + self.position[0]
 
-    def _mass(self, reading: Reading, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
+    def _mass(self, supposed: Supposed, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
         own, usual = detail[..., 0], detail[..., 4]
-        loss = self._price_loss(reading, slice(0, 1), usual.unsqueeze(-2), price.unsqueeze(-2))
-        return reading.level[:, :1] + like + own - loss.squeeze(1)
+        loss = self._price_loss(supposed, slice(0, 1), usual.unsqueeze(-2), price.unsqueeze(-2))
+        return supposed.level[:, :1] + like + own - loss.squeeze(1)
 
     def after(
-        self, reading: Reading, item_NJ: Tensor | None, price_NJ: Tensor, clicked_NJ: Tensor | bool
+        self,
+        supposed: Supposed,
+        item_NJ: Tensor | None,
+        price_NJ: Tensor,
+        clicked_NJ: Tensor | bool,
     ) -> AfterLogits:
         """What would follow viewing these items (None: all), dearer selling less."""
-        query_N3D = reading.after.unflatten(-1, (3, -1))
+        query_N3D = supposed.after.unflatten(-1, (3, -1))
         if item_NJ is None:
             detail, like_N3J = self.detail_I5, query_N3D @ self.vector_ID.T
         else:
             detail = F.embedding(item_NJ, self.detail_I5)
             like_N3J = match(item_NJ, self.vector_ID, query_N3D)
-        level_N6 = reading.level[:, 1:].unsqueeze(-1)
+        level_N6 = supposed.level[:, 1:].unsqueeze(-1)
         if isinstance(clicked_NJ, Tensor):
             clicked_NJ = clicked_NJ.unsqueeze(1)
         logit_N3J = like_N3J + level_N6[:, :3] + level_N6[:, 3:] * clicked_NJ
         buy_NJ, cart_NJ, favourite_NJ = (logit_N3J + detail[..., 1:4].mT).unbind(1)
         usual = detail[..., 4].unsqueeze(-2)
-        loss_N2J = self._price_loss(reading, slice(1, 3), usual, price_NJ.unsqueeze(1))
+        loss_N2J = self._price_loss(supposed, slice(1, 3), usual, price_NJ.unsqueeze(1))
         return AfterLogits(buy_NJ - loss_N2J[:, 0], cart_NJ - loss_N2J[:, -1], favourite_NJ)
 
-    def observe(
-        self,
-        reading: Reading,
-        law: choice.Law,
-        after_N4: Tensor,
-        page: Page,
-        event: Event,
-        visit: Visit,
-    ) -> LSTMState:
+    def observe(self, reading: Reading, page: Page, event: Event, visit: Visit) -> LSTMState:
         """One step of the LSTM; `unroll` is the same over many steps."""
-        state, expected = reading.state, expect(law, after_N4)
+        found = self.prospect(reading, page, event, visit)
+        return self.advance(reading, found, page, event, visit)
+
+    def advance(
+        self, reading: Reading, found: Prospect, page: Page, event: Event, visit: Visit
+    ) -> LSTMState:
+        """`observe`, given the prospect."""
+        state, expected = reading.state, expect(reading.share, found)
         tally_NF = tallies(expected, event)
         inputs = self.inputs(expected, tally_NF, page, event, visit)
         gates_NG = torch.addmm(self.cell[1], torch.cat([*inputs, state.h], -1), self.cell[0])
         new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid_().chunk(4, -1)
         c_NH = kept_NH * state.c + new_NH * (2.0 * half_NH - 1.0)
         h_NH = out_NH * tanh(c_NH)
-        return LSTMState(h_NH, c_NH, state.context, state.tally + tally_NF)
+        # less its own logsumexp, which no share depends on: a long session's would lose digits
+        evidence_NG = (state.evidence + found.evidence()).log_softmax(-1)
+        return LSTMState(h_NH, c_NH, state.context, state.tally + tally_NF, evidence_NG)
 
     def inputs(
         self, expected: Expectation, tally_NF: Tensor, page: Page, event: Event, visit: Visit
@@ -399,9 +499,9 @@ class LSTMUserModel(nn.Module):
 
     def gap(self, state: LSTMState) -> tuple[Tensor, Tensor]:
         """A log-normal whose mean depends on the state."""
-        return self.gap_mean(self._wide(state)).squeeze(-1), self.gap_log_std.exp()
+        return self.gap_mean(self.wide(state)).squeeze(-1), self.gap_log_std.exp()
 
     def encode(self, state: Record) -> Tensor:
-        """The LSTM's output and the tallies, [N, num_encoded]: what a policy reads."""
+        """LSTM's output, tallies, evidence of segments, [N, num_encoded]: what a policy reads."""
         assert isinstance(state, LSTMState)
-        return torch.cat([state.h, squashed(state.tally)], -1)
+        return torch.cat([state.h, squashed(state.tally), state.evidence.softmax(-1)], -1)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from recgym import choice
-from recgym.types import After, Kind, Sessions
-from recgym.users.base import after_log_probs
+from recgym.types import After, Kind, Page, Record, Sessions, Visit
+from recgym.users.base import Shoppers, by_segment
 from recgym.users.likelihood import (
     Steps,
     cart_counts,
@@ -24,7 +24,8 @@ from recgym.users.likelihood import (
     states_before,
 )
 from recgym.users.lstm import LSTMUserModel
-from recgym.users.training import MAX_LOGITS, batches
+from recgym.users.sessions import batches
+from recgym.users.training import MAX_LOGITS
 
 TOP = 20  # items of the list that recall and reciprocal rank look at
 BINS = 20  # of the calibration error, each with the same number of views
@@ -105,17 +106,12 @@ def _predict_batch(model: LSTMUserModel, steps: Steps, later_n: Tensor) -> Predi
     likelihood = log_prob(model, steps, expected)
     state, event = states_before(model, steps, expected), steps.event
     viewed_n = event.kind == Kind.VIEW
-    price_v1, item_v1 = event.price[viewed_n, None], event.item[viewed_n, None]
-    clicked_v1 = (event.slot >= 0)[viewed_n, None]
-    logits = model.after(model.read(state.lanes(viewed_n)), item_v1, price_v1, clicked_v1)
-    after_v4 = after_log_probs(logits).squeeze(1).exp()
+    after_v4 = expected.after[viewed_n]
     bought_v = after_v4[:, After.BUY]
     happened_v = event.after[viewed_n]
 
-    later = steps.visit.lanes(later_n)
-    reading = model.read(state.lanes(later_n))
-    law = choice.law(model.respond(reading, steps.page.lanes(later_n), later), later)
-    share_mI = item_given_view(law)
+    page, visit = steps.page.lanes(later_n), steps.visit.lanes(later_n)
+    share_mI = item_given_view(model, state.lanes(later_n), page, visit)
     item_m = event.item[later_n]
     own_m = share_mI.gather(-1, item_m.unsqueeze(-1)).squeeze(-1)
     return Predictions(
@@ -130,13 +126,15 @@ def _predict_batch(model: LSTMUserModel, steps: Steps, later_n: Tensor) -> Predi
     )
 
 
-def item_given_view(law: choice.Law) -> Tensor:
+def item_given_view(model: Shoppers, state: Record, page: Page, visit: Visit) -> Tensor:
     """P(item i is viewed, in a slot or found alone | an item is viewed), [N, I]."""
-    chance = choice.probabilities(law)
-    # an empty slot has probability 0: where it points adds nothing
-    item_NK = law.response.page_item.clamp(min=0)
-    either_NI = chance.organic.scatter_add(-1, item_NK, chance.slot)
-    return either_NI / either_NI.sum(-1, keepdim=True)
+    total_NI = torch.zeros(())
+    for share_N1, supposed in by_segment(model, model.read(state)):
+        chance = choice.probabilities(choice.law(model.respond(supposed, page, visit), visit))
+        # an empty slot has probability 0: where it points adds nothing
+        either_NI = chance.organic.scatter_add(-1, page.item.clamp(min=0), chance.slot)
+        total_NI = total_NI + share_N1 * either_NI
+    return total_NI / total_NI.sum(-1, keepdim=True)
 
 
 # ---- ranking ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from recgym.errors import UserError
 from recgym.types import Catalog
 from recgym.users.lstm import LSTMUserModel
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 TENSORS, SETTINGS = "model.pt", "model.json"
 REMEDY = "make one with python -m recgym.fit log=folder log.path=LOG"
 # a fit reuses the folder that it finds: a spoiled one has to go first

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recgym import choice
 from recgym.types import After, Event, Kind, Record
 
 NUM_TALLIES = 7
@@ -20,16 +19,6 @@ class Expectation(Record):
     leave: Tensor  # [N] probability of leaving
     slot: Tensor  # [N, K] probability of each slot, given a view
     after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
-
-
-@torch.no_grad()
-def expect(law: choice.Law, after_N4: Tensor) -> Expectation:
-    """What the model expected of a page before the event; constants to the gradient."""
-    return Expectation(
-        leave=law.upper[:, int(Kind.LEAVE)].exp(),
-        slot=choice.slot_given_view(law),
-        after=after_N4,
-    )
 
 
 def tallies(expected: Expectation, event: Event) -> Tensor:

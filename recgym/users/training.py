@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from recgym.errors import UserError, at_least_1
 from recgym.types import After, Kind, Sessions, Split
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.polish import polish
+from recgym.users.sessions import batches, rows_of
 from recgym.users.surprises import Expectation
 
 LEAST_STEPS = 64  # of a batch
@@ -49,33 +51,6 @@ class FitSettings:
         """Refuse numbers that no fit can use."""
         for name in ("epochs", "batch_steps", "least_updates"):
             at_least_1(f"user_model.fit.{name}", getattr(self, name))
-
-
-def batches(
-    length_B: Tensor, batch_steps: int, generator: torch.Generator | None
-) -> Iterator[Tensor]:
-    """Rows of sessions of like length, about ``batch_steps`` steps each, in random order."""
-    order_B = torch.arange(len(length_B))
-    if generator is not None:
-        jitter_B = length_B + torch.rand(len(length_B), generator=generator)
-        order_B = jitter_B.argsort()
-    else:
-        order_B = length_B.argsort()
-    edge_B = (length_B[order_B].cumsum(0) / batch_steps).long()
-    parts = torch.split(order_B, torch.unique_consecutive(edge_B, return_counts=True)[1].tolist())
-    sequence = (
-        torch.randperm(len(parts), generator=generator).tolist()
-        if generator is not None
-        else range(len(parts))
-    )
-    for i in sequence:
-        yield parts[i]
-
-
-def rows_of(sessions: Sessions, *splits: Split) -> Tensor:
-    """Rows of the sessions in these splits."""
-    chosen_B = torch.isin(sessions.split, torch.tensor([int(s) for s in splits]))
-    return chosen_B.nonzero().squeeze(-1)
 
 
 def mean_nll(
@@ -213,8 +188,10 @@ def _fit(
     batch_steps = min(settings.batch_steps, train_steps // settings.least_updates)
     batch_steps = max(LEAST_STEPS, batch_steps)
     start_from_counts(model, sessions, train_B)
-    matrices = [p for p in model.parameters() if p.dim() > 1 and p is not model.item_bias]
-    others = [p for p in model.parameters() if p.dim() <= 1 or p is model.item_bias]
+    # effects that are small by what they are, and not for want of data, do not decay
+    spared = {id(model.item_bias), id(model.segment_offset)}
+    matrices = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
+    others = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]
     optimiser = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": settings.weight_decay},
@@ -272,4 +249,7 @@ def _fit(
                 break
     model.load_state_dict(kept)
     model.eval()
-    return best
+    polish(model, sessions, train_B, generator)
+    model.eval()
+    figures = mean_nll(model, sessions, valid_B, batch_steps)
+    return {**figures, "epoch": best["epoch"]}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recgym import choice, organic, rng
+from recgym import organic, rng
 from recgym.rng import Purpose
 from recgym.types import (
     DAY_MS,
@@ -29,7 +29,7 @@ from recgym.types import (
     Response,
     Visit,
 )
-from recgym.users.base import AfterLogits
+from recgym.users.base import AfterLogits, Known
 from recgym.visit import times_shown, times_shown_of_all
 
 START_MS = 1_704_067_200_000  # 2024-01-01 00:00 UTC, a Monday
@@ -55,7 +55,7 @@ def _normal(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-class TasteShop:
+class TasteShop(Known):
     """A true shop whose shoppers have tastes, intents and a sense of price.
 
     Args:
@@ -325,8 +325,6 @@ class TasteShop:
     def observe(
         self,
         state: TasteState,
-        law: choice.Law,
-        after_N4: Tensor,
         page: Page,
         event: Event,
         visit: Visit,

@@ -1,0 +1,153 @@
+"""The last part of a fit: leaving, paying and the segments, to full convergence.
+
+Stochastic gradients leave these parameters short of their maximum: what a page adds to going on
+moves the likelihood by a few hundredths of a nat a session, and the value of a policy by a tenth.
+They are few once the LSTM and the items' vectors are as they are, and L-BFGS over all sessions at
+once finds the maximum (Liu and Nocedal 1989, "On the limited memory BFGS method for large scale
+optimization", algorithm 2.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from recgym.types import Kind, Sessions
+from recgym.users.base import AfterLogits, after_log_probs
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, run
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.sessions import batches
+
+MOST_STEPS = 300_000  # of the sample that the maximum is sought on: enough for some 500 numbers
+BATCH_STEPS = 32_768
+ITERATIONS = 40
+STEP_SD = 0.1  # prior of how far a standardised weight lies from where the fit left it
+NEVER = -1e4  # logit of what cannot happen; an infinite one has no gradient
+
+
+class Collected(NamedTuple):
+    """What n steps of B sessions say, session after session, the rest of the model fixed."""
+
+    wide: Tensor  # [n, W] the state, as the heads read it
+    cart: Tensor  # [n, 2] as `of_cart` reads it
+    attraction: Tensor  # [n, G] of the page
+    item: Tensor  # [n, G] log-likelihood of the item and its slot, given a view; else 0
+    logits: Tensor  # [n, G, 3] of buy, cart, favourite of the event's item
+    kind: Tensor  # [n] int64
+    after: Tensor  # [n] int64
+    first: Tensor  # [n] int64, row of the session's first step
+
+
+@torch.no_grad()
+def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collected:
+    """Run the model over these sessions."""
+    cart_S = cart_counts(sessions)
+    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    parts, count = [], 0
+    for part in batches(length_B, BATCH_STEPS, None):
+        steps = gather_steps(sessions, cart_S, row_B[part]).to(model.item_own.device)
+        done = run(model, steps, expectations(model, steps))
+        attraction_nG, logits_nG3 = model.page_and_item(done.state, steps)
+        order_n = (done.session * len(steps.active) + steps.number).argsort()
+        number_n = steps.number[order_n]
+        row_n = torch.arange(len(order_n), device=order_n.device) + count
+        parts.append(
+            Collected(
+                model.wide(done.state)[order_n],
+                model.cart_features(steps.visit)[order_n],
+                attraction_nG[order_n],
+                done.found.item[order_n],
+                logits_nG3[order_n],
+                steps.event.kind[order_n],
+                steps.event.after[order_n],
+                row_n - number_n,
+            )
+        )
+        count += len(order_n)
+    return Collected(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def polish(
+    model: LSTMUserModel, sessions: Sessions, row_B: Tensor, generator: torch.Generator
+) -> None:
+    """Bring leaving, paying and what tells segments apart to their maximum, in place."""
+    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    order_B = torch.randperm(len(row_B), generator=generator)
+    chosen_B = order_B[length_B[order_B].cumsum(0) <= MOST_STEPS]
+    if not len(chosen_B):
+        return
+    found = collect(model, sessions, row_B[chosen_B])
+    centre_W, spread_W = found.wide.mean(0), found.wide.std(0).clamp(min=1e-3)
+    found = found._replace(wide=(found.wide - centre_W) / spread_W)
+    heads = {name: model.head(name) for name in ("upper", "gate")}
+    free = {
+        "cart": model.of_cart.weight.detach().clone(),
+        "page_weight": model.page_weight.detach().clone(),
+        "offset": model.offset("upper").detach().clone(),
+        "level": torch.zeros_like(model.offset("level")[:, :3]),
+    }
+    for name, (weight, bias) in heads.items():
+        free[f"{name}_weight"] = weight.detach() * spread_W
+        free[f"{name}_bias"] = bias.detach() + weight.detach() @ centre_W
+    _maximise(free, found)
+    with torch.no_grad():
+        for name, (weight, bias) in heads.items():
+            weight.copy_(free[f"{name}_weight"] / spread_W)
+            bias.copy_(free[f"{name}_bias"] - weight @ centre_W)
+        model.of_cart.weight.copy_(free["cart"])
+        model.page_weight.copy_(free["page_weight"])
+        model.offset("upper").copy_(free["offset"])
+        model.offset("level")[:, 1:4] += free["level"]
+    model.project()
+
+
+def _maximise(free: dict[str, Tensor], found: Collected) -> None:
+    start = {name: free[name].clone() for name in ("upper_weight", "gate_weight")}
+    for value in free.values():
+        value.requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        list(free.values()), max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Any:
+        optimiser.zero_grad()
+        moved = sum((free[name] - value).square().sum() for name, value in start.items())
+        loss = (0.5 * moved / STEP_SD**2 - log_likelihood(free, found)) / len(found.kind)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    for value in free.values():
+        value.requires_grad_(False)
+
+
+def log_likelihood(free: dict[str, Tensor], found: Collected) -> Tensor:
+    """Of all kinds, slots and continuations, a scalar in nats."""
+    upper_n2 = found.wide @ free["upper_weight"].T + free["upper_bias"]
+    upper_n2 = upper_n2 + found.cart @ free["cart"].T
+    on_first_n = found.first == torch.arange(len(found.first), device=found.first.device)
+    leave_nG = upper_n2[:, :1] + free["offset"][:, 0]
+    checkout_nG = upper_n2[:, 1:] + free["offset"][:, 1]
+    upper_nG3 = torch.stack(
+        [
+            leave_nG.masked_fill(on_first_n.unsqueeze(-1), NEVER),
+            checkout_nG.masked_fill((found.cart[:, 0] == 0).unsqueeze(-1), NEVER),
+            free["page_weight"] * found.attraction,
+        ],
+        -1,
+    ).log_softmax(-1)
+    index_nG1 = found.kind.view(-1, 1, 1).expand(-1, leave_nG.shape[1], 1)
+    evidence_nG = upper_nG3.gather(-1, index_nG1).squeeze(-1) + found.item
+    after_nG4 = after_log_probs(AfterLogits(*(found.logits + free["level"]).unbind(-1)))
+    index_nG1 = found.after.view(-1, 1, 1).expand_as(index_nG1)
+    after_nG = after_nG4.gather(-1, index_nG1).squeeze(-1)
+    viewed_n1 = (found.kind == int(Kind.VIEW)).unsqueeze(-1)
+    evidence_nG = evidence_nG + torch.where(viewed_n1, after_nG, 0.0)
+    # sums over whole logs lose the digits of a step in float32
+    before_nG = evidence_nG.double().cumsum(0) - evidence_nG
+    before_nG = (before_nG - before_nG[found.first]).to(evidence_nG.dtype)
+    gate_nG = found.wide @ free["gate_weight"].T + free["gate_bias"]
+    share_nG = (before_nG + gate_nG).log_softmax(-1)
+    return (share_nG + evidence_nG).logsumexp(-1).sum()

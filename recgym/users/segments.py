@@ -1,0 +1,81 @@
+"""Segments of shoppers who differ in patience, taste and eagerness to buy.
+
+They are told apart by Bayes' rule: a latent-class model (Kamakura and Russell 1989, "A
+probabilistic choice model for market segmentation and elasticity structure", equation 4; for
+durations Heckman and Singer 1984, "A method for minimizing the impact of distributional assumptions
+in econometric models for duration data"). Two things that a fit without segments gets wrong, and
+that a policy would exploit: who is still there is more patient than who left, the less so the
+better the pages were; and a page of items that one segment likes fills up with the clicks of that
+segment, where those of one average shopper would go on rising.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recgym import choice
+from recgym.types import Event, Kind, Record
+from recgym.users.surprises import Expectation
+
+
+@dataclass(frozen=True)
+class Prospect(Record):
+    """What each segment makes of a page and of the event that followed, in nats."""
+
+    kind: Tensor  # [N, G] log-likelihood of the event's kind
+    item: Tensor  # [N, G] of its item and slot, given a view; else 0
+    after: Tensor  # [N, G] of what followed, given a view; else 0
+    leave: Tensor  # [N, G] probability of leaving
+    view: Tensor  # [N, G] of viewing an item
+    slot: Tensor  # [N, G, K] of each slot, given a view
+    follow: Tensor  # [N, G, 4] of what would follow viewing the event's item, as in `After`
+
+    def evidence(self) -> Tensor:
+        """Log-likelihood of the event in each segment, [N, G]."""
+        return self.kind + self.item + self.after
+
+
+def prospect(law: choice.Law, follow_M4: Tensor, event: Event, num_segments: int) -> Prospect:
+    """From the laws and log-probabilities of M = N · G lanes; ``event`` is theirs as well."""
+    kind_M = law.upper.gather(-1, event.kind.unsqueeze(-1)).squeeze(-1)
+    after_M = follow_M4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
+    whole = Prospect(
+        kind=kind_M,
+        item=choice.log_prob_of_item(law, event),
+        after=torch.where(event.kind == int(Kind.VIEW), after_M, 0.0),
+        leave=law.upper[:, int(Kind.LEAVE)].exp(),
+        view=law.upper[:, int(Kind.VIEW)].exp(),
+        slot=choice.slot_given_view(law),
+        follow=follow_M4.exp(),
+    )
+    return whole._map(lambda value: value.unflatten(0, (-1, num_segments)))
+
+
+def expect(log_share_NG: Tensor, found: Prospect) -> Expectation:
+    """What is expected of the page over all segments; constants to the gradient."""
+    found = found._map(Tensor.detach)
+    share_NG = log_share_NG.detach().softmax(-1)
+    viewing_NG = share_NG * found.view
+    viewing_NG = viewing_NG / viewing_NG.sum(-1, keepdim=True)
+    chosen_NG = (log_share_NG.detach() + found.kind + found.item).softmax(-1)
+    return Expectation(
+        leave=(share_NG * found.leave).sum(-1),
+        slot=(viewing_NG.unsqueeze(-1) * found.slot).sum(1),
+        after=(chosen_NG.unsqueeze(-1) * found.follow).sum(1),
+    )
+
+
+def along_sessions(start_BF: Tensor, step_nF: Tensor, active: list[int]) -> Tensor:
+    """Sums before each step and after the last, [T + 1, B, F].
+
+    Args:
+        start_BF: before the first step.
+        step_nF: what each step adds, in lock-step order (`likelihood.Steps`).
+        active: sessions that reach each step.
+    """
+    rows = [F.pad(part, (0, 0, 0, active[0] - len(part))) for part in step_nF.split(active)]
+    return torch.stack([start_BF, *rows]).cumsum(0)

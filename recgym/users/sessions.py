@@ -1,0 +1,37 @@
+"""Which sessions a fit reads, and in which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from recgym.types import Sessions, Split
+
+
+def batches(
+    length_B: Tensor, batch_steps: int, generator: torch.Generator | None
+) -> Iterator[Tensor]:
+    """Rows of sessions of like length, about ``batch_steps`` steps each, in random order."""
+    order_B = torch.arange(len(length_B))
+    if generator is not None:
+        jitter_B = length_B + torch.rand(len(length_B), generator=generator)
+        order_B = jitter_B.argsort()
+    else:
+        order_B = length_B.argsort()
+    edge_B = (length_B[order_B].cumsum(0) / batch_steps).long()
+    parts = torch.split(order_B, torch.unique_consecutive(edge_B, return_counts=True)[1].tolist())
+    sequence = (
+        torch.randperm(len(parts), generator=generator).tolist()
+        if generator is not None
+        else range(len(parts))
+    )
+    for i in sequence:
+        yield parts[i]
+
+
+def rows_of(sessions: Sessions, *splits: Split) -> Tensor:
+    """Rows of the sessions in these splits."""
+    chosen_B = torch.isin(sessions.split, torch.tensor([int(s) for s in splits]))
+    return chosen_B.nonzero().squeeze(-1)
