@@ -12,20 +12,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from agents.base import Agent
-from agents.evaluate import (
+from agents.evaluate import write_json
+from agents.logger import Logger
+from agents.table import policy_table
+from agents.valuing import (
     honest_policies,
     make_agent,
     oracle_of,
     resources,
     shop_specs,
-    summarise,
     true_elasticity,
     true_side,
     value,
-    write_json,
 )
-from agents.logger import Logger
-from agents.table import policy_table
+from agents.verdict import summarise
 from recgym import progress
 from recgym.cli import check_numbers, command, use_threads
 from recgym.envs.core import ShopCore

@@ -10,7 +10,7 @@ import torch
 from probe_shop import learned_shop
 from tiny import compose
 
-from agents.evaluate import make_agent
+from agents.valuing import make_agent
 from recgym.build import build
 from recgym.errors import UserError
 from recgym.shops import open_shop

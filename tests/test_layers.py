@@ -110,7 +110,7 @@ def test_only_evaluation_and_experiments_know_the_truth() -> None:
     found = modules()
     knowing = {name for name, tree in found.items() if TRUTH in imports(tree, {*found, TRUTH})}
     assert {name for name in knowing if not name.startswith("experiments")} <= {
-        "agents.evaluate",
+        "agents.valuing",
         TRUTH,
     }
 
