@@ -20,18 +20,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from agents.judging import judge, shops_of
 from agents.sb3 import PredictPolicy
 from agents.table import policy_table
-from agents.valuing import (
-    honest_policies,
-    make_agent,
-    oracle_of,
-    resources,
-    shop_specs,
-    true_side,
-    value,
-)
-from agents.verdict import summarise
+from agents.valuing import honest_policies, make_agent, resources, true_side
 from recgym import progress
 from recgym.cli import check_numbers, command
 from recgym.errors import UserError
@@ -96,7 +88,7 @@ class _Function:
 class Run:
     """A finished run, opened again."""
 
-    settings: DictConfig
+    settings: dict[str, Any]
     summary: dict[str, Any]
     model: LSTMUserModel
     log: Log
@@ -113,19 +105,17 @@ def open_run(folder: Path, device: torch.device) -> Run:
             "python -m agents.train printed under 'files'."
         )
     summary = json.loads((folder / "summary.json").read_text())
-    settings = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(settings, DictConfig)
-    plain: Any = OmegaConf.to_container(settings, resolve=True)
+    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     model = load_model(folder / "model", device)
     model.requires_grad_(False)
     log = open_log(summary["log"]["folder"])
-    offered = resources(model, log.sessions(), int(plain["num_slots"]), int(plain["seed"]))
-    agent = make_agent(plain["agent"], offered)
+    offered = resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"]))
+    agent = make_agent(settings["agent"], offered)
     if (folder / "agent.pt").is_file():
         agent.load_state_dict(
             torch.load(folder / "agent.pt", map_location=device, weights_only=True)
         )
-    return Run(settings, summary, model, log, open_reader(plain["log"]), agent, offered)
+    return Run(settings, summary, model, log, open_reader(settings["log"]), agent, offered)
 
 
 @command("evaluate")
@@ -140,30 +130,26 @@ def main(cfg: DictConfig) -> None:
     begun = time.perf_counter()
     run = open_run(Path(cfg.run), device)
     name = run.summary["agent"]
-    policies = {**honest_policies(run.offered), name: run.agent}
+    report, folder = run.summary["user_model"], Path(cfg.run) / "model"
+    world, logging = true_side(run.reader, device)
+    shops = shops_of(run.model, folder, report, run.settings, run.offered, world)
+    known = None if shops.assumptions else logging
+    policies = {**honest_policies(run.offered, known), name: run.agent}
     if cfg.policy is not None:
         policies[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)
-    world, logging = true_side(run.reader, device)
-    if logging is not None:
-        policies["logging"] = logging
-    specs = shop_specs(run.model, world, run.offered["num_slots"])
-    oracle = oracle_of(world, run.offered) if world is not None else None
-    total = cfg.sessions * (len(specs) * len(policies) + (oracle is not None))
-    with progress.stage("evaluate", total):
-        played = value(
-            specs, policies, num_sessions=cfg.sessions, seed=cfg.seed, device=device, oracle=oracle
-        )
     summary = {
         "schema_version": run.summary["schema_version"],
         "run": str(cfg.run),
         "sessions": cfg.sessions,
         "seed": cfg.seed,
-        **summarise(played, name, cfg.seed),
+        **judge(shops, policies, name, num_sessions=cfg.sessions, seed=cfg.seed),
         "seconds": {"evaluate": time.perf_counter() - begun},
     }
     target = Path(cfg.run) / f"evaluation-seed{cfg.seed}-sessions{cfg.sessions}.json"
     write_json(target, summary)
     progress.say(policy_table(summary))
+    if shops.assumptions:
+        progress.say(f"\nassumed: {shops.assumptions['sentence']}")
     progress.say(f"\nfiles        {target}")
 
 

@@ -95,11 +95,12 @@ def make_agent(settings: Any, offered: dict[str, Any]) -> Any:
     return build(settings, **{k: v for k, v in offered.items() if k in wanted})
 
 
-def honest_policies(offered: dict[str, Any]) -> dict[str, Policy]:
-    """The baselines of every table."""
+def honest_policies(offered: dict[str, Any], logging: Policy | None = None) -> dict[str, Policy]:
+    """The baselines of every table, and the policy that wrote the log where it is known."""
     num_slots = offered["num_slots"]
     return {
         "nothing": EmptyPages(num_slots),
+        **({"logging": logging} if logging is not None else {}),
         "random": Random(num_slots=num_slots),
         "popular": Popular(offered["views_I"], num_slots=num_slots),
         "greedy": Greedy(offered["model"], num_slots=num_slots, cart_paid=offered["cart_paid"]),

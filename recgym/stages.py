@@ -69,23 +69,40 @@ def prepare_model(
     seconds: dict[str, float],
     write: Callable[[str, float, int], Any] | None = None,
 ) -> tuple[LSTMUserModel, dict[str, Any], Path, bool]:
-    """The fitted user model, its report, its folder, and whether it was there already."""
-    num_slots = int(settings["num_slots"])
-    folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **settings})}"
+    """The user model, its report, its folder, and whether the fit was there already.
+
+    Where the log does not say what was shown, the model is the fit under the assumptions of
+    ``settings``, and the folder holds the fit itself too (`store.FIT`): other assumptions need no
+    other fit.
+    """
+    decided = {k: v for k, v in settings.items() if k not in ("assumptions", "num_slots")}
+    folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
     reused = (folder / "model.json").exists()
     with progress.stage("fit", 1.0, seconds):
         if not reused:
             model, report = _fit(log, settings, device, write)
             sessions = log.sessions()
             report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
-            if sessions.page.item.shape[1] == 0:
-                report["assumptions"] = assume_pages(
-                    model, num_slots=num_slots, **settings["assumptions"]
-                )
-            save_model(model, folder, {"report": report, "num_slots": num_slots})
+            slots = sessions.page.item.shape[1]
+            save_model(model, folder, {"report": report, "logged_slots": slots})
+        if read_description(folder)["extra"]["logged_slots"] == 0:
+            folder = _assume(folder, settings, device)
         model = load_model(folder, device)
     model.requires_grad_(False)
     return model, read_description(folder)["extra"]["report"], folder, reused
+
+
+def _assume(fit_folder: Path, settings: Settings, device: torch.device) -> Path:
+    """The folder of the fit under the assumptions of ``settings``, made where it is missing."""
+    assumed = {name: settings["assumptions"][name] for name in ("rho", "page_share", "seed")}
+    assumed["num_slots"] = int(settings["num_slots"])
+    folder = fit_folder.with_name(f"{fit_folder.name}-assumed-{key_of(assumed)}")
+    if not (folder / "model.json").exists():
+        model = load_model(fit_folder, device)
+        said = assume_pages(model, **assumed)
+        report = {**read_description(fit_folder)["extra"]["report"], "assumptions": said}
+        save_model(model, folder, {"report": report}, fit_folder)
+    return folder
 
 
 def _fit(
