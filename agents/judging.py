@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.assumed import Case, play_range
+from agents.cases import Case, play_range
 from agents.valuing import oracle_of, shop_specs, value
 from agents.verdict import summarise
 from recgym import progress

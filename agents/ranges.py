@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.assumed import Case
+from agents.cases import Case
 from agents.valuing import Played
 from recgym.metrics import Estimate
 

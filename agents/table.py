@@ -59,15 +59,17 @@ def _range_lines(summary: dict[str, Any]) -> list[str]:
         return []
     found = summary["assumed"]
     rhos = [f"{rho:g}" for rho in found["rho"]]
-    rows = [["policy", "worst case", "", "best", *(f"mean at rho {rho}" for rho in rhos)]]
+    rows = [
+        ["policy", "(worst to best)", "worst case", "", *(f"mean at rho {rho}" for rho in rhos)]
+    ]
     for name, values in summary["policies"].items():
         lift = (values["learned"] or {}).get(INCREMENTAL, {}).get("range")
         if lift:
             case, means = lift["worst_case"], lift["mean_by_rho"]
             worst = _cell({"mean": lift["worst"], **case}, LIFT)
             where = f"at rho {case['rho']:g}, seed {case['seed']}"
-            best = LIFT.format(lift["best"])
-            rows.append([name, worst, where, best, *(LIFT.format(means[rho]) for rho in rhos)])
+            ends = over_assumptions(lift, LIFT)
+            rows.append([name, ends, worst, where, *(LIFT.format(means[rho]) for rho in rhos)])
     return [
         "",
         f"incremental revenue in the {found['shops']} shops that the assumptions allow: rho "

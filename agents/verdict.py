@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agents.assumed import Case
+from agents.cases import Case
 from agents.ranges import Runs, described, spread
 from agents.valuing import Played
 from recgym import metrics
@@ -43,7 +43,7 @@ def summarise(
         played: shop, then policy, then what it did.
         agent: name of the policy that was trained.
         seed: of the bootstrap.
-        cases: where showing is assumed, all that `agents.assumed.play_range` played; each estimate
+        cases: where showing is assumed, all that `agents.cases.play_range` played; each estimate
             of the learned shop then holds its ``range`` too.
     """
     over = {"learned": cases}
