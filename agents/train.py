@@ -25,14 +25,14 @@ from agents.valuing import (
     true_side,
 )
 from recgym import progress
+from recgym.build import check_settings
 from recgym.cli import check_numbers, command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
 from recgym.reward import reward_named
 from recgym.shops import choose_device
-from recgym.stages import check_priced, prepare_log, prepare_model
-from recgym.users.assumed import assumed_range
+from recgym.stages import check_priced, check_user_model, prepare_log, prepare_model
 
 SCHEMA_VERSION = 1
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
@@ -190,8 +190,9 @@ def main(cfg: DictConfig) -> float | None:
     if not isinstance(cfg.compile, bool):
         raise UserError(f"compile={cfg.compile}: expected true or false.")
     reward_named(str(cfg.reward))  # before the log and the fit
-    assumed: Any = OmegaConf.to_container(cfg.user_model.assumptions)
-    assumed_range(assumed, cfg.num_slots)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_settings("agent", settings["agent"])
+    check_user_model(settings["user_model"], cfg.num_slots)
     summary = run(cfg, folder)
     progress.say("\n" + policy_table(summary) + "\n")
     for line in closing_lines(summary, folder):

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from recgym import progress
-from recgym.build import build
+from recgym.build import build, check_settings
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages
 from recgym.logs.base import SCHEMA_VERSION, Log, ReaderBase, open_log
 from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
 from recgym.record import TrueShopLog
+from recgym.settings import check
 from recgym.types import After, Kind, Policy, Sessions, Split
+from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
 from recgym.users.likelihood import cart_counts
 from recgym.users.lstm import LSTMUserModel
@@ -58,6 +60,14 @@ def prepare_log(
     with progress.stage("log", total, seconds):
         log = open_log(folder) if reused else reader.clean(folder)
     return log, reader, reused
+
+
+def check_user_model(settings: Settings, num_slots: int) -> None:
+    """Stop before any work where a setting of the user model cannot be used."""
+    check_settings("user_model.model", settings["model"])
+    check("user_model.fit", settings["fit"], FitSettings)
+    FitSettings(**settings["fit"])
+    assumed_range(settings["assumptions"], num_slots)
 
 
 def prepare_model(

@@ -15,6 +15,7 @@ LAYERS = [
         "recgym.errors",
         "recgym.types",
         "recgym.rng",
+        "recgym.settings",
         "recgym.build",
         "recgym.progress",
         "recgym.cli",
