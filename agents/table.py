@@ -70,13 +70,14 @@ def _range_lines(summary: dict[str, Any]) -> list[str]:
             where = f"at rho {case['rho']:g}, seed {case['seed']}"
             ends = over_assumptions(lift, LIFT)
             rows.append([name, ends, worst, where, *(LIFT.format(means[rho]) for rho in rhos)])
+    base = found["base"]
+    wider = ", so that intervals are wider than above" * (found["sessions"] < base["sessions"])
     return [
         "",
         f"incremental revenue in the {found['shops']} shops that the assumptions allow: rho "
         f"{', '.join(rhos)} and seeds {', '.join(map(str, found['seeds']))};",
-        f"{found['sessions']:,} sessions a shop and policy ({found['base']['sessions']:,} in that "
-        f"of rho {found['base']['rho']:g}, seed {found['base']['seed']}), so that intervals are "
-        "wider than above",
+        f"{found['sessions']:,} sessions a shop and policy ({base['sessions']:,} in that of rho "
+        f"{base['rho']:g}, seed {base['seed']}, in which the policies were made){wider}",
         *_aligned(rows),
     ]
 

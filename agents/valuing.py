@@ -16,7 +16,7 @@ from recgym import progress
 from recgym.build import build, keywords_of
 from recgym.logging_policy import EmptyPages
 from recgym.record import TrueShopLog
-from recgym.rollout import rollout
+from recgym.rollout import LANES, rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import cart_paid
@@ -38,7 +38,12 @@ class Played:
 
 
 def play(
-    spec: ObservationSpec, policy: Policy, num_sessions: int, seed: int, device: torch.device
+    spec: ObservationSpec,
+    policy: Policy,
+    num_sessions: int,
+    seed: int,
+    device: torch.device,
+    lanes: int = LANES,
 ) -> Played:
     """One session each of ``num_sessions`` shoppers, the same ones for every policy."""
     shown_I = torch.zeros(spec.catalog.num_items + 1, dtype=torch.bool, device=device)
@@ -48,7 +53,13 @@ def play(
 
     seed_B = SEED_BASE + (seed << 32) + torch.arange(num_sessions, device=device)
     stats = rollout(
-        spec, policy, seed_B, torch.zeros_like(seed_B), on_step=on_step, progress=progress.advance
+        spec,
+        policy,
+        seed_B,
+        torch.zeros_like(seed_B),
+        lanes=lanes,
+        on_step=on_step,
+        progress=progress.advance,
     )
     return Played(stats, float(shown_I[1:].float().mean()))
 
