@@ -30,6 +30,7 @@ from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
 from recgym.rng import Purpose
+from recgym.settings import Count, Positive, Share
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
 from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
@@ -136,18 +137,18 @@ class DQN:
         num_slots: int,
         cart_paid: float,
         seed: int = 0,
-        gamma: float = 0.95,
-        learning_rate: float = 1e-3,
-        batch_size: int = 1024,
-        capacity: int = 100_000,
-        num_candidates: int = 32,
-        hidden: int = 128,
-        target_rate: float = 0.01,
-        epsilon: tuple[float, float] = (0.5, 0.05),
-        epsilon_steps: int = 400,
-        learning_starts: int = 5_000,
-        updates: int = 1,
-        clip: float = 10.0,
+        gamma: Share = 0.95,
+        learning_rate: Positive = 1e-3,
+        batch_size: Count = 1024,
+        capacity: Count = 100_000,
+        num_candidates: Count = 32,
+        hidden: Count = 128,
+        target_rate: Share = 0.01,
+        epsilon: tuple[Share, Share] = (0.5, 0.05),
+        epsilon_steps: Count = 400,
+        learning_starts: Count = 5_000,
+        updates: Count = 1,
+        clip: Positive = 10.0,
     ) -> None:
         if user_model is None:
             raise UserError(

@@ -37,8 +37,12 @@ class Logger:
         for name, values in summary["policies"].items():
             for shop, row in values.items():
                 for metric, estimate in (row or {}).items():
-                    if estimate["mean"] is not None:
-                        self.scalar(f"policy_{shop}/{name}/{metric}", estimate["mean"], 0)
+                    if estimate["mean"] is None:
+                        continue
+                    tag = f"policy_{shop}/{name}/{metric}"
+                    self.scalar(tag, estimate["mean"], 0)
+                    for end in ("worst", "best") if estimate.get("range") else ():
+                        self.scalar(f"{tag}_{end}", estimate["range"][end], 0)
         self.writer.add_figure("policies", figure_of(summary))
 
     def __enter__(self) -> Self:
@@ -64,13 +68,17 @@ def figure_of(summary: dict[str, Any]) -> Figure:
             estimate = (summary["policies"][name][shop] or {}).get(metric)
             if estimate is None or estimate["mean"] is None:
                 continue
-            mean = estimate["mean"]
+            mean, found = estimate["mean"], estimate.get("range")
+            if found:
+                ends = [found["worst"], found["best"]]
+                axes.plot(ends, [row + offset] * 2, color=colour, alpha=0.35, linewidth=5)
             error = [[mean - estimate["low"]], [estimate["high"] - mean]]
             axes.errorbar(mean, row + offset, xerr=error, fmt="o", color=colour, capsize=3)
         axes.plot([], [], "o", color=colour, label=f"{shop} shop")
     axes.axvline(0.0, color="#999999", linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("incremental revenue a session, 95 % interval")
+    over = "; wide: worst to best assumption" if "assumed" in summary else ""
+    axes.set_xlabel(f"incremental revenue a session, 95 % interval{over}")
     axes.legend(loc="lower right")
     return figure

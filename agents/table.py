@@ -1,17 +1,20 @@
-"""The table of policies, as text."""
+"""The table of policies and what is said below it, as text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+INCREMENTAL = "incremental_revenue_per_session"
+LIFT = "{:+.3f}"
 COLUMNS = (
     ("conversion", "conversion_rate", "{:.2%}"),
     ("revenue/session", "revenue_per_session", "{:.3f}"),
-    ("incremental", "incremental_revenue_per_session", "{:+.3f}"),
+    ("incremental", INCREMENTAL, LIFT),
 )
 
 
-def _cell(estimate: dict[str, float | None] | None, form: str) -> str:
+def _cell(estimate: dict[str, Any] | None, form: str) -> str:
     if estimate is None or estimate["mean"] is None:
         return "-"
     mean = form.format(estimate["mean"])
@@ -21,18 +24,92 @@ def _cell(estimate: dict[str, float | None] | None, form: str) -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def over_assumptions(found: dict[str, Any] | None, form: str) -> str:
+    """``(worst to best)``, empty where there is no range."""
+    return f"({form.format(found['worst'])} to {form.format(found['best'])})" if found else ""
+
+
 def policy_table(summary: dict[str, Any]) -> str:
-    """A row a policy, a column a shop and metric; each cell with its 95 % interval."""
+    """A row a policy, a column a shop and metric; each cell with its 95 % interval.
+
+    Where showing is assumed, each lift of the learned shop is followed by its range over the
+    assumptions, and a second table gives the worst case and the means by rho.
+    """
     shops = ("learned", "true")
     head = ["policy", *(f"{shop}: {title}" for shop in shops for title, _, _ in COLUMNS)]
+    if "assumed" in summary:
+        head[len(COLUMNS)] += " (worst to best)"
     rows = [head]
     for name, values in summary["policies"].items():
         row = [name]
         for shop in shops:
             for _, metric, form in COLUMNS:
-                row.append(_cell((values[shop] or {}).get(metric), form))
+                estimate = (values[shop] or {}).get(metric)
+                cell = _cell(estimate, form)
+                if estimate and metric == INCREMENTAL:
+                    cell = f"{cell} {over_assumptions(estimate.get('range'), form)}".strip()
+                row.append(cell)
         rows.append(row)
-    width = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return "\n".join([*_aligned(rows), *_range_lines(summary)])
+
+
+def _range_lines(summary: dict[str, Any]) -> list[str]:
+    """The learned shop's lifts by assumption."""
+    if "assumed" not in summary:
+        return []
+    found = summary["assumed"]
+    rhos = [f"{rho:g}" for rho in found["rho"]]
+    rows = [
+        ["policy", "(worst to best)", "worst case", "", *(f"mean at rho {rho}" for rho in rhos)]
+    ]
+    for name, values in summary["policies"].items():
+        lift = (values["learned"] or {}).get(INCREMENTAL, {}).get("range")
+        if lift:
+            case, means = lift["worst_case"], lift["mean_by_rho"]
+            worst = _cell({"mean": lift["worst"], **case}, LIFT)
+            where = f"at rho {case['rho']:g}, seed {case['seed']}"
+            ends = over_assumptions(lift, LIFT)
+            rows.append([name, ends, worst, where, *(LIFT.format(means[rho]) for rho in rhos)])
+    base = found["base"]
+    wider = ", so that intervals are wider than above" * (found["sessions"] < base["sessions"])
+    return [
+        "",
+        f"incremental revenue in the {found['shops']} shops that the assumptions allow: rho "
+        f"{', '.join(rhos)} and seeds {', '.join(map(str, found['seeds']))};",
+        f"{found['sessions']:,} sessions a shop and policy ({base['sessions']:,} in that of rho "
+        f"{base['rho']:g}, seed {base['seed']}, in which the policies were made){wider}",
+        *_aligned(rows),
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    width = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, width, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * w for w in width))
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
+
+
+def verdict_lines(summary: dict[str, Any]) -> list[str]:
+    """How far the learned shop is right, where the true one is known."""
+    agent, found = summary["agent"], summary.get("assumed", {}).get("verdict", {})
+    if "oracle" not in summary["policies"]:
+        return [
+            "the true shop is unknown: all values are the learned shop's own claims, and an A/B "
+            "test alone can confirm them"
+        ]
+
+    def said(key: str, form: str) -> str:
+        value = "-" if summary[key] is None else form.format(summary[key])
+        return f"{value} {over_assumptions(found.get(key), form)}".strip()
+
+    lines = [
+        f"exploitation gap of {agent}: {said('exploitation_gap', '{:+.1%}')} on incremental "
+        f"revenue, {said('exploitation_gap_revenue', '{:+.1%}')} on revenue",
+    ]
+    if summary["headroom"] is not None:
+        lines.append(
+            f"headroom (oracle over logging policy): {summary['headroom']:+.1%}; "
+            f"{agent} earns {summary['headroom_share']:.0%} of it"
+        )
+    tau = said("kendall_tau", "{:.2f}")
+    return [*lines, f"Kendall tau, learned against true ranking: {tau}"]

@@ -12,28 +12,27 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from agents.base import Agent
-from agents.evaluate import (
+from agents.evaluate import write_json
+from agents.judging import judge, shops_of
+from agents.logger import Logger
+from agents.table import policy_table, verdict_lines
+from agents.valuing import (
     honest_policies,
     make_agent,
-    oracle_of,
     resources,
     shop_specs,
-    summarise,
     true_elasticity,
     true_side,
-    value,
-    write_json,
 )
-from agents.logger import Logger
-from agents.table import policy_table
 from recgym import progress
+from recgym.build import check_settings
 from recgym.cli import check_numbers, command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
 from recgym.reward import reward_named
 from recgym.shops import choose_device
-from recgym.stages import check_priced, prepare_log, prepare_model
+from recgym.stages import check_priced, check_user_model, prepare_log, prepare_model
 
 SCHEMA_VERSION = 1
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
@@ -102,30 +101,25 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             progress.say(line)
         offered = resources(model, log.sessions(), cfg.num_slots, seed)
         agent = make_agent(settings["agent"], offered)
-        specs = shop_specs(model, world, cfg.num_slots)
-        steps = _train(agent, specs["learned"], cfg, folder, logger, seconds)
+        spec = shop_specs(model, None, cfg.num_slots)["learned"]
+        steps = _train(agent, spec, cfg, folder, logger, seconds)
 
-        policies = {**honest_policies(offered), name: agent}
-        if logging is not None and not report.get("assumptions"):
-            policies = {"nothing": policies.pop("nothing"), "logging": logging, **policies}
-        oracle = oracle_of(world, offered) if world is not None else None
-        num_sessions = int(cfg.evaluation.sessions)
-        total = num_sessions * (len(specs) * len(policies) + (oracle is not None))
-        with progress.stage("evaluate", total, seconds):
-            played = value(
-                specs,
-                policies,
-                num_sessions=num_sessions,
-                seed=int(cfg.evaluation.seed),
-                device=device,
-                oracle=oracle,
-            )
+        shops = shops_of(model, model_folder, report, settings, offered, world)
+        known = None if shops.assumptions else logging
+        judged = judge(
+            shops,
+            {**honest_policies(offered, known), name: agent},
+            name,
+            num_sessions=int(cfg.evaluation.sessions),
+            seed=int(cfg.evaluation.seed),
+            seconds=seconds,
+        )
         summary = {
             "schema_version": SCHEMA_VERSION,
             "agent": name,
             "log": {"folder": str(log.folder), **log.meta},
             "user_model": {"name": str(cfg.user_model.name), **report},
-            **summarise(played, name, int(cfg.evaluation.seed)),
+            **judged,
             "price_elasticity": elasticity,
             "environment_steps": steps,
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
@@ -173,28 +167,7 @@ def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any], model_folder: P
 
 def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
     """What the user reads below the table."""
-
-    def percent(key: str) -> str:
-        return "-" if summary[key] is None else f"{summary[key]:+.1%}"
-
-    lines = []
-    if summary["headroom"] is not None:
-        share = summary["headroom_share"]
-        lines += [
-            f"exploitation gap of {summary['agent']}: {percent('exploitation_gap')} on incremental "
-            f"revenue, {percent('exploitation_gap_revenue')} on revenue",
-            f"headroom (oracle over logging policy): {percent('headroom')}; "
-            f"{summary['agent']} earns {share:.0%} of it",
-        ]
-        tau = summary["kendall_tau"]
-        lines.append(
-            f"Kendall tau, learned against true ranking: {'-' if tau is None else f'{tau:.2f}'}"
-        )
-    else:
-        lines.append(
-            "the true shop is unknown: all values are the learned shop's own claims, and an A/B "
-            "test alone can confirm them"
-        )
+    lines = verdict_lines(summary)
     assumed = summary["user_model"].get("assumptions")
     if assumed:
         lines.append(f"assumed: {assumed['sentence']}")
@@ -217,6 +190,9 @@ def main(cfg: DictConfig) -> float | None:
     if not isinstance(cfg.compile, bool):
         raise UserError(f"compile={cfg.compile}: expected true or false.")
     reward_named(str(cfg.reward))  # before the log and the fit
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_settings("agent", settings["agent"])
+    check_user_model(settings["user_model"], cfg.num_slots)
     summary = run(cfg, folder)
     progress.say("\n" + policy_table(summary) + "\n")
     for line in closing_lines(summary, folder):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import get_object, instantiate
 
 from recgym.errors import UserError
+from recgym.settings import check, keywords
 
 
 def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) -> Any:
@@ -18,7 +18,7 @@ def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) 
     """
     # keywords that are records must not pass through Hydra: it takes dataclasses for configs
     make = instantiate(config, _convert_="all", _partial_=True, _recursive_=recursive)
-    known = _keywords(make.func)
+    known = keywords(make.func)
     unknown = sorted(set(make.keywords) - known) if known else []
     if unknown:
         raise UserError(
@@ -30,15 +30,14 @@ def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) 
 
 def keywords_of(config: Mapping[str, Any]) -> set[str]:
     """Names of the keywords that the config's ``_target_`` takes."""
-    return _keywords(get_object(config["_target_"]))
+    return keywords(get_object(config["_target_"]))
 
 
-def _keywords(target: Any) -> set[str]:
-    """Names of the keywords; empty where Python cannot tell or any is taken."""
-    try:
-        parameters = inspect.signature(target).parameters
-    except ValueError:  # some builtin types have no signature
-        return set()
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return set()
-    return set(parameters)
+def check_settings(path: str, config: Mapping[str, Any]) -> None:
+    """Hold a config's values against the annotations of its ``_target_``, before any work.
+
+    Raises:
+        UserError: naming the first setting that cannot be used.
+    """
+    values = {key: value for key, value in config.items() if not key.startswith("_")}
+    check(path, values, get_object(config["_target_"]))

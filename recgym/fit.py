@@ -13,7 +13,7 @@ from recgym import progress
 from recgym.cli import command, use_threads
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
-from recgym.stages import prepare_log, prepare_model
+from recgym.stages import check_user_model, prepare_log, prepare_model
 
 
 @command("fit")
@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     """Fit alone, with its report."""
     use_threads(cfg.num_threads)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_user_model(settings["user_model"], settings["num_slots"])
     seconds: dict[str, float] = {}
     cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)
     log, reader, reused = prepare_log(settings["log"], cache, seconds)

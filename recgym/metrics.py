@@ -86,6 +86,12 @@ def _bootstrap(
     return Estimate(mean, float(low), float(high))
 
 
+def mean(stats_B: SessionStats, metric: str) -> float | None:
+    """A metric of `METRICS` without its interval; None where its denominator is 0."""
+    numerator, denominator = (float(x.double().sum()) for x in METRICS[metric](stats_B))
+    return numerator / denominator if denominator else None
+
+
 def estimate(stats_B: SessionStats, metric: str, seed: int = 0) -> Estimate:
     """A metric of `METRICS` with its interval; undefined where its denominator is 0."""
     numerator_B, denominator_B = METRICS[metric](stats_B)

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from recgym import progress
-from recgym.build import build
+from recgym.build import build, check_settings
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages
 from recgym.logs.base import SCHEMA_VERSION, Log, ReaderBase, open_log
 from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
 from recgym.record import TrueShopLog
+from recgym.settings import check
 from recgym.types import After, Kind, Policy, Sessions, Split
+from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
 from recgym.users.likelihood import cart_counts
 from recgym.users.lstm import LSTMUserModel
@@ -61,6 +63,14 @@ def prepare_log(
     return log, reader, reused
 
 
+def check_user_model(settings: Settings, num_slots: int) -> None:
+    """Stop before any work where a setting of the user model cannot be used."""
+    check_settings("user_model.model", settings["model"])
+    check("user_model.fit", settings["fit"], FitSettings)
+    FitSettings(**settings["fit"])
+    assumed_range(settings["assumptions"], num_slots)
+
+
 def prepare_model(
     log: Log,
     reader: ReaderBase,
@@ -70,23 +80,40 @@ def prepare_model(
     seconds: dict[str, float],
     write: Callable[[str, float, int], Any] | None = None,
 ) -> tuple[LSTMUserModel, dict[str, Any], Path, bool]:
-    """The fitted user model, its report, its folder, and whether it was there already."""
-    num_slots = int(settings["num_slots"])
-    folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **settings})}"
+    """The user model, its report, its folder, and whether the fit was there already.
+
+    Where the log does not say what was shown, the model is the fit under the assumptions of
+    ``settings``, and the folder holds the fit itself too (`store.FIT`): other assumptions need no
+    other fit.
+    """
+    decided = {k: v for k, v in settings.items() if k not in ("assumptions", "num_slots")}
+    folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
     reused = (folder / "model.json").exists()
     with progress.stage("fit", 1.0, seconds):
         if not reused:
             model, report = _fit(log, settings, device, write)
             sessions = log.sessions()
             report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
-            if sessions.page.item.shape[1] == 0:
-                report["assumptions"] = assume_pages(
-                    model, num_slots=num_slots, **settings["assumptions"]
-                )
-            save_model(model, folder, {"report": report, "num_slots": num_slots})
+            slots = sessions.page.item.shape[1]
+            save_model(model, folder, {"report": report, "logged_slots": slots})
+        if read_description(folder)["extra"]["logged_slots"] == 0:
+            folder = _assume(folder, settings, device)
         model = load_model(folder, device)
     model.requires_grad_(False)
     return model, read_description(folder)["extra"]["report"], folder, reused
+
+
+def _assume(fit_folder: Path, settings: Settings, device: torch.device) -> Path:
+    """The folder of the fit under the assumptions of ``settings``, made where it is missing."""
+    assumed = {name: settings["assumptions"][name] for name in ("rho", "page_share", "seed")}
+    assumed["num_slots"] = int(settings["num_slots"])
+    folder = fit_folder.with_name(f"{fit_folder.name}-assumed-{key_of(assumed)}")
+    if not (folder / "model.json").exists():
+        model = load_model(fit_folder, device)
+        said = assume_pages(model, **assumed)
+        report = {**read_description(fit_folder)["extra"]["report"], "assumptions": said}
+        save_model(model, folder, {"report": report}, fit_folder)
+    return folder
 
 
 def _fit(

@@ -86,6 +86,19 @@ CALLS: list[tuple[str, list[str], tuple[str, ...]]] = [
     ("no slot at all", ["num_slots=0"], ("num_slots=0", "at least 1")),
     ("unknown reward", ["reward=clicks"], ("reward='clicks'", "revenue")),
     ("unknown device", ["device=tpu9"], ("device='tpu9'", "'auto'")),
+    ("words for a discount", ["agent.gamma=abc"], ("agent.gamma=abc", "a number from 0 to 1")),
+    ("a discount above 1", ["agent.gamma=1.5"], ("agent.gamma=1.5", "from 0 to 1")),
+    ("half a batch", ["agent.batch_size=0.5"], ("agent.batch_size=0.5", "whole number")),
+    ("one epsilon", ["agent.epsilon=[0.1]"], ("agent.epsilon=[0.1]", "[a number from 0 to 1, a")),
+    (
+        "words for a model",
+        ["user_model.model.dropout=no"],
+        ("user_model.model.dropout=", "a number"),
+    ),
+    ("no number", ["user_model.fit.clip=nan"], ("user_model.fit.clip=nan", "a number")),
+    ("unknown fit", ["+user_model.fit.speed=9"], ("user_model.fit.speed", "epochs")),
+    ("no assumption", ["user_model.assumptions.rho=2"], ("rho=2", "from 0 to 1")),
+    ("no draw", ["user_model.assumptions.range.draws=0"], ("range.draws=0", "at least 1")),
     ("one session", ["evaluation.sessions=1"], ("evaluation.sessions=1", "at least 2")),
 ]
 

@@ -15,6 +15,7 @@ LAYERS = [
         "recgym.errors",
         "recgym.types",
         "recgym.rng",
+        "recgym.settings",
         "recgym.build",
         "recgym.progress",
         "recgym.cli",
@@ -37,7 +38,13 @@ LAYERS = [
         "recgym.shops",
     ],
     ["recgym.rollout", "recgym.logging_policy"],
-    ["recgym.users.assumptions", "recgym.worlds.truth", "recgym.onpolicy", "recgym.record"],
+    [
+        "recgym.users.assumptions",
+        "recgym.users.assumed",
+        "recgym.worlds.truth",
+        "recgym.onpolicy",
+        "recgym.record",
+    ],
     ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages"],
     ["recgym.envs"],
     ["agents"],
@@ -110,7 +117,7 @@ def test_only_evaluation_and_experiments_know_the_truth() -> None:
     found = modules()
     knowing = {name for name, tree in found.items() if TRUTH in imports(tree, {*found, TRUTH})}
     assert {name for name in knowing if not name.startswith("experiments")} <= {
-        "agents.evaluate",
+        "agents.valuing",
         TRUTH,
     }
 

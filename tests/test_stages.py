@@ -24,6 +24,9 @@ from recgym.stages import (
     prepare_log,
     prepare_model,
 )
+from recgym.users.assumed import assumed_shop
+from recgym.users.store import FIT as FIT_FOLDER
+from recgym.users.store import load_model, read_description
 
 CPU = torch.device("cpu")
 SETTINGS = compose("train", *FIT, *WORLD)
@@ -96,6 +99,36 @@ def test_a_fit_is_made_once_and_belongs_to_its_log(
     other, reader, _ = prepare_log(changed(num_sessions=200), cache, {})
     assert prepare_model(other, reader, MODEL, cache, CPU, {})[2] != folder
     assert not [path.name for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_other_assumptions_need_no_other_fit(cache: Path) -> None:
+    # Why: a fit takes minutes to hours, an assumption on what no fit can know takes seconds.
+    bare, reader, _ = prepare_log(changed(num_sessions=200, impressions=False), cache, {})
+    first, report, folder, reused = prepare_model(bare, reader, MODEL, cache, CPU, {})
+    assert not reused and report["assumptions"]["rho"] == 0.3
+    assumptions = {**MODEL["assumptions"], "rho": 0.9}
+    settings = {**MODEL, "assumptions": assumptions, "num_slots": 2}
+    other, said, place, reused = prepare_model(bare, reader, settings, cache, CPU, {})
+    assert reused and place != folder and said["assumptions"]["rho"] == 0.9
+    assert said["assumptions"]["num_slots"] == 2 and said["on_policy"] == report["on_policy"]
+    assert not torch.equal(other.head("clicked")[0], first.head("clicked")[0])
+    assert torch.equal(other.item_own, first.item_own)
+    # from the fit within the folder, the very same shop again
+    chosen = {name: MODEL["assumptions"][name] for name in ("rho", "page_share", "seed")}
+    again = assumed_shop(load_model(folder / FIT_FOLDER), **chosen, num_slots=3)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    assert "assumptions" not in read_description(folder / FIT_FOLDER)["extra"]["report"]
+
+
+def test_a_log_that_says_what_was_shown_needs_no_assumption(
+    log: tuple[Log, ReaderBase], cache: Path
+) -> None:
+    # Why: there the response to showing is fitted, and another rho must change nothing at all.
+    _, report, folder, _ = prepare_model(*log, MODEL, cache, CPU, {})
+    settings = {**MODEL, "assumptions": {**MODEL["assumptions"], "rho": 0.9}}
+    assert prepare_model(*log, settings, cache, CPU, {})[2:] == (folder, True)
+    assert "assumptions" not in report and not (folder / FIT_FOLDER).exists()
 
 
 def test_keys_do_not_depend_on_the_order_of_settings() -> None:

@@ -14,7 +14,7 @@ from probe_shop import learned_shop
 from recgym import shops
 from recgym.errors import UserError
 from recgym.simulator import Simulator
-from recgym.users.store import load_model, read_description, save_model
+from recgym.users.store import FIT, load_model, read_description, save_model
 
 
 @pytest.fixture
@@ -147,3 +147,13 @@ def test_a_spoiled_folder_ends_in_a_sentence(folder: Path, how: str) -> None:
     message = str(caught.value)
     assert str(folder) in message and "python -m recgym.fit" in message
     assert "\n" not in message
+
+
+def test_the_fit_behind_an_assumed_model_is_kept_within(folder: Path, tmp_path: Path) -> None:
+    # Why: the folder is copied and sent; other assumptions need what came before the first.
+    save_model(learned_shop(), tmp_path / "assumed", {"rho": 0.3}, folder)
+    assert read_description(tmp_path / "assumed")["extra"] == {"rho": 0.3}
+    kept = read_description(tmp_path / "assumed" / FIT)
+    assert kept == read_description(folder)
+    load_model(tmp_path / "assumed" / FIT)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "assumed"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import FIT, TRAIN, WORLD, below, call
 
 from agents import evaluate, train
-from recgym import fit
+from recgym import fit, progress
 
 pytestmark = pytest.mark.slow
 DATA = Path(os.environ.get("RECGYM_DATA", "missing"))
@@ -33,6 +35,7 @@ PROMISED = {
     "exploitation_gap", "headroom", "environment_steps", "seconds",
 }  # fmt: skip
 POLICIES = ["nothing", "random", "popular", "greedy", "dqn"]
+RANGE_OVER = ["user_model.assumptions.range={rho:[0,0.9],draws:2,sessions:30}"]
 MODULE = """
 import torch
 
@@ -184,23 +187,97 @@ def test_a_baseline_can_be_the_agent(run: Path, home: Path) -> None:
     assert summary["agent"] == "popular" and summary["environment_steps"] == 0
 
 
-def test_a_bare_click_log_trains_on_named_assumptions(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+LIFT = re.compile(r"[+-]\d+\.\d{3}(?!%)")
+RANGE = re.compile(r"\([+-]\d+\.\d{3} to [+-]\d+\.\d{3}\)")
+
+
+def without_range(said: str) -> list[str]:
+    """Lines that hold a lift of the learned shop, or what is made from one, and no range."""
+    bare, truth = [], None
+    for line in said.splitlines():
+        truth = line.index("true: ") if line.startswith("policy ") and "true: " in line else truth
+        learned = line[:truth]  # what the true shop says rests on no assumption
+        if LIFT.search(learned) and not RANGE.search(learned):
+            bare.append(line)
+        if "exploitation gap" in line and re.search(r"\d% (?!\(|to)", line):
+            bare.append(line)
+        truth = None if not line.strip() else truth
+    return bare
+
+
+def lifts(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every estimate of a lift in the learned shop."""
+    rows = [row["learned"] for row in summary["policies"].values() if row["learned"]]
+    pairs = [p for others in summary["differences"]["learned"].values() for p in others.values()]
+    found = [row["incremental_revenue_per_session"] for row in rows]
+    return found + [estimate for pair in pairs for estimate in pair.values()]
+
+
+@pytest.fixture(scope="module")
+def bare(home: Path) -> tuple[Path, str]:
+    """A run on a log that does not say what was shown, and all that it printed."""
+    few = [*WORLD, "log.impressions=false", *RANGE_OVER]
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress.console, "file", said)
+        call(train.main, *TRAIN, *few, *below(home, "bare"))
+    return home / "bare", said.getvalue()
+
+
+def test_a_bare_click_log_trains_on_named_assumptions(bare: tuple[Path, str]) -> None:
     # Why: most logs do not say what was shown; the summary must say what was assumed instead.
-    bare = [*WORLD, "log.impressions=false"]
-    call(train.main, *TRAIN, *bare, *below(home, "bare"))
-    summary = summary_of(home / "bare")
+    folder, said = bare
+    summary = summary_of(folder)
     assert summary["user_model"]["assumptions"]["rho"] == 0.3
     assert summary["policies"]["dqn"]["true"] is not None
-    assert "assumed: " in capsys.readouterr().out
+    assert summary["assumed"]["shops"] == 5 and summary["assumed"]["rho"] == [0.0, 0.3, 0.9]
+    assert "assumed: " in said and "Kendall tau" in said
+
+
+def test_no_lift_is_given_without_its_range(bare: tuple[Path, str], home: Path) -> None:
+    # Why: a lift in the one shop that was assumed reads as knowledge, and is a guess.
+    folder, said = bare
+    arguments = ["sessions=40", "seed=2", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
+    valued = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress.console, "file", valued)
+        call(evaluate.main, f"run={folder}", *arguments)
+    for text in (said, valued.getvalue(), (folder / "table.txt").read_text()):
+        assert len(RANGE.findall(text)) == 2 * len(POLICIES)
+        assert not without_range(text)
+    for name in ("summary.json", "evaluation-seed2-sessions40.json"):
+        found = lifts(json.loads((folder / name).read_text()))
+        assert len(found) == len(POLICIES) + 3 * 10
+        assert all(one["range"]["worst"] <= one["mean"] <= one["range"]["best"] for one in found)
+
+
+def test_tensorboard_shows_no_lift_without_its_range(bare: tuple[Path, str]) -> None:
+    # Why: what is looked at most is a curve or a figure, not the summary.
+    events = EventAccumulator(str(bare[0]))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    for name in POLICIES:
+        tag = f"policy_learned/{name}/incremental_revenue_per_session"
+        assert {tag, f"{tag}_worst", f"{tag}_best"} <= tags
+    texts = [tag for tag in events.Tags()["tensors"] if tag.startswith("verdict")]
+    said = events.Tensors(texts[0])[0].tensor_proto.string_val[0].decode()
+    assert len(RANGE.findall(said)) == 2 * len(POLICIES)
+
+
+def test_the_test_for_ranges_sees_a_bare_lift() -> None:
+    # Why: a test that cannot fail holds nothing.
+    table = "policy   incremental   true: incremental\ngreedy   +0.120        +0.200\n"
+    assert without_range(table) == ["greedy   +0.120        +0.200"]
+    assert without_range("greedy   +0.120 [+0.100, +0.150]") != []
+    assert without_range("greedy   +0.120 (+0.010 to +0.300)") == []
+    assert without_range("exploitation gap of dqn: +44.0% on incremental revenue") != []
 
 
 @real
 def test_rees46_trains_to_the_end(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Why: a real log has no truth and no impressions, and the loop must run and say so.
     path = DATA / "rees46" / "2019-Oct.csv.gz"
-    few = ["user_model.fit.batch_steps=8192", "evaluation.sessions=30", "steps=128"]
+    few = ["user_model.fit.batch_steps=8192", "evaluation.sessions=30", "steps=128", *RANGE_OVER]
     call(train.main, *TRAIN, *few, "log=rees46", f"log.path={path}", *below(home, "rees46"))
     summary, said = summary_of(home / "rees46"), capsys.readouterr().out
     assert all(shops["true"] is None for shops in summary["policies"].values())
@@ -209,6 +286,7 @@ def test_rees46_trains_to_the_end(home: Path, capsys: pytest.CaptureFixture[str]
     sentence = summary["user_model"]["assumptions"]["sentence"]
     assert f"assumed: {sentence}" in said
     assert "the true shop is unknown" in said
+    assert RANGE.search(said) and not without_range(said)
 
 
 @real

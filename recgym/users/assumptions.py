@@ -63,7 +63,7 @@ def assume_pages(
     Raises:
         UserError: if a value is out of its range.
     """
-    _check(rho, page_share, num_slots)
+    check(rho, page_share, num_slots)
     _forget_pages(model)
     _set_constants(model)
     model.eval()  # prepares its tables from the weights as they are now
@@ -96,7 +96,12 @@ def assume_pages(
     }
 
 
-def _check(rho: float, page_share: float, num_slots: int) -> None:
+def check(rho: float, page_share: float, num_slots: int) -> None:
+    """Stop before any work.
+
+    Raises:
+        UserError: if a value is out of its range.
+    """
     if not 0.0 <= rho <= 1.0:
         raise UserError(f"rho={rho!r}: expected a correlation from 0 to 1; set rho=0.3")
     if not 0.0 < page_share < 0.9:

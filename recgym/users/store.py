@@ -21,12 +21,15 @@ from recgym.users.lstm import LSTMUserModel
 
 SCHEMA_VERSION = 3
 TENSORS, SETTINGS = "model.pt", "model.json"
+FIT = "fit"  # folder within a model's, of the same model before assumptions were made
 REMEDY = "make one with python -m recgym.fit log=folder log.path=LOG"
 # a fit reuses the folder that it finds: a spoiled one has to go first
 REFIT = "remove the folder and fit anew with python -m recgym.fit log=folder log.path=LOG"
 
 
-def save_model(model: LSTMUserModel, folder: Path, extra: dict[str, Any]) -> None:
+def save_model(
+    model: LSTMUserModel, folder: Path, extra: dict[str, Any], fit: Path | None = None
+) -> None:
     """Write all that the model is into ``folder``, whole or not at all.
 
     A model that stands there is replaced; any other folder is left alone.
@@ -35,6 +38,7 @@ def save_model(model: LSTMUserModel, folder: Path, extra: dict[str, Any]) -> Non
         model: what `load_model` gives back.
         folder: to be made.
         extra: kept in `model.json` for people and reports; whatever JSON can hold.
+        fit: folder of the model that this one was made from by assumptions, to be kept within.
 
     Raises:
         UserError: if ``folder`` exists and holds something other than a model.
@@ -65,6 +69,8 @@ def save_model(model: LSTMUserModel, folder: Path, extra: dict[str, Any]) -> Non
             "extra": extra,
         }
         (temporary / SETTINGS).write_text(json.dumps(description, indent=2) + "\n")
+        if fit is not None:
+            shutil.copytree(fit, temporary / FIT)
         _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

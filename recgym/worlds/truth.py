@@ -1,4 +1,4 @@
-"""What a learner may not know: only `agents.evaluate` and `experiments` import this."""
+"""What a learner may not know: only `agents.valuing` and `experiments` import this."""
 
 from __future__ import annotations
 

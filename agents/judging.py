@@ -1,0 +1,72 @@
+"""All that a summary says of policies, for the run that trains and for those that come later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.cases import Case, play_range
+from agents.valuing import oracle_of, shop_specs, value
+from agents.verdict import summarise
+from recgym import progress
+from recgym.types import Policy
+from recgym.users.assumed import AssumedRange, assumed_range
+from recgym.users.lstm import LSTMUserModel
+from recgym.worlds.base import TrueShop
+
+
+@dataclass(frozen=True)
+class Shops:
+    """What policies are valued in: the learned shop, and the true one where it is known."""
+
+    model: LSTMUserModel
+    folder: Path  # of the model
+    offered: dict[str, Any]  # see `agents.valuing.resources`
+    world: TrueShop | None
+    assumptions: dict[str, Any] | None  # of the report; None where the log says what was shown
+    over: AssumedRange | None  # the assumptions that lifts are then given over
+
+
+def shops_of(
+    model: LSTMUserModel,
+    folder: Path,
+    report: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    offered: dict[str, Any],
+    world: TrueShop | None,
+) -> Shops:
+    """The shops of a run, given the report of its fit and its settings as plain data."""
+    said, over = report.get("assumptions"), None
+    if said:
+        over = assumed_range(settings["user_model"]["assumptions"], int(settings["num_slots"]))
+    return Shops(model, folder, offered, world, said, over)
+
+
+def judge(
+    shops: Shops,
+    policies: dict[str, Policy],
+    agent: str,
+    *,
+    num_sessions: int,
+    seed: int,
+    seconds: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Values, differences and verdict of the policies, ``agent`` being the one that was trained."""
+    specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"])
+    oracle = oracle_of(shops.world, shops.offered) if shops.world is not None else None
+    device = shops.model.item_own.device
+    total = num_sessions * (len(specs) * len(policies) + (oracle is not None))
+    with progress.stage("evaluate", total, seconds):
+        played = value(
+            specs, policies, num_sessions=num_sessions, seed=seed, device=device, oracle=oracle
+        )
+    cases: list[Case] = []
+    if shops.assumptions and shops.over:
+        base = Case(shops.assumptions["rho"], shops.assumptions["seed"], played["learned"])
+        cases = play_range(
+            shops.model, shops.folder, policies, base, shops.over,
+            num_sessions=num_sessions, seed=seed, seconds=seconds,
+        )  # fmt: skip
+    return summarise(played, agent, seed, cases)

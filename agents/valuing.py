@@ -1,0 +1,159 @@
+"""Running policies on the same shoppers, in the learned shop and in the true one.
+
+Beside the oracles and the experiments the only place that may look at the truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.baselines import Greedy, Popular, Random
+from recgym import progress
+from recgym.build import build, keywords_of
+from recgym.logging_policy import EmptyPages
+from recgym.record import TrueShopLog
+from recgym.rollout import LANES, rollout
+from recgym.simulator import SimState, Simulator
+from recgym.spaces import ObservationSpec
+from recgym.stages import cart_paid
+from recgym.types import Kind, Observation, Outcome, Policy, Sessions, SessionStats, Split
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.sessions import rows_of
+from recgym.worlds.base import TrueShop
+from recgym.worlds.truth import elasticity, oracle_spec
+
+SEED_BASE = 1 << 40  # of evaluation's shoppers, above those of any log
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a policy did on the evaluation's shoppers."""
+
+    stats: SessionStats
+    coverage: float  # share of the catalogue shown at least once
+
+
+def play(
+    spec: ObservationSpec,
+    policy: Policy,
+    num_sessions: int,
+    seed: int,
+    device: torch.device,
+    lanes: int = LANES,
+) -> Played:
+    """One session each of ``num_sessions`` shoppers, the same ones for every policy."""
+    shown_I = torch.zeros(spec.catalog.num_items + 1, dtype=torch.bool, device=device)
+
+    def on_step(_: Tensor, __: SimState, ___: Observation, outcome: Outcome) -> None:
+        shown_I[outcome.page.item.flatten() + 1] = True
+
+    seed_B = SEED_BASE + (seed << 32) + torch.arange(num_sessions, device=device)
+    stats = rollout(
+        spec,
+        policy,
+        seed_B,
+        torch.zeros_like(seed_B),
+        lanes=lanes,
+        on_step=on_step,
+        progress=progress.advance,
+    )
+    return Played(stats, float(shown_I[1:].float().mean()))
+
+
+def shop_specs(
+    model: LSTMUserModel, world: TrueShop | None, num_slots: int
+) -> dict[str, ObservationSpec]:
+    """The learned shop and, where it is known, the true one, both read by the same encoder."""
+    specs = {
+        "learned": ObservationSpec(Simulator(model, encoder=model, num_slots=num_slots), "encoder")
+    }
+    if world is not None:
+        simulator = Simulator(world, encoder=model, num_slots=num_slots)
+        specs["true"] = ObservationSpec(simulator, "encoder")
+    return specs
+
+
+def resources(
+    model: LSTMUserModel, sessions: Sessions, num_slots: int, seed: int
+) -> dict[str, Any]:
+    """All that an agent's constructor may ask for by name."""
+    spec = shop_specs(model, None, num_slots)["learned"]
+    train_B = rows_of(sessions, Split.TRAIN)
+    in_train_B = torch.zeros(len(sessions.split), dtype=torch.bool)
+    in_train_B[train_B] = True
+    length_B = sessions.offset[1:] - sessions.offset[:-1]
+    viewed_S = torch.repeat_interleave(in_train_B, length_B)
+    viewed_S &= sessions.event.kind == int(Kind.VIEW)
+    views_I = torch.bincount(sessions.event.item[viewed_S], minlength=model.catalog.num_items)
+    return {
+        "model": model,
+        "user_model": model,
+        "num_features": spec.num_features,
+        "num_slots": num_slots,
+        "views_I": views_I,
+        "cart_paid": cart_paid(sessions),
+        "seed": seed,
+    }
+
+
+def make_agent(settings: Any, offered: dict[str, Any]) -> Any:
+    """The agent of a ``conf/agent`` entry, given those of ``offered`` that it asks for."""
+    wanted = keywords_of(settings)
+    return build(settings, **{k: v for k, v in offered.items() if k in wanted})
+
+
+def honest_policies(offered: dict[str, Any], logging: Policy | None = None) -> dict[str, Policy]:
+    """The baselines of every table, and the policy that wrote the log where it is known."""
+    num_slots = offered["num_slots"]
+    return {
+        "nothing": EmptyPages(num_slots),
+        **({"logging": logging} if logging is not None else {}),
+        "random": Random(num_slots=num_slots),
+        "popular": Popular(offered["views_I"], num_slots=num_slots),
+        "greedy": Greedy(offered["model"], num_slots=num_slots, cart_paid=offered["cart_paid"]),
+    }
+
+
+def value(
+    specs: dict[str, ObservationSpec],
+    policies: dict[str, Policy],
+    *,
+    num_sessions: int,
+    seed: int,
+    device: torch.device,
+    oracle: tuple[ObservationSpec, Policy] | None = None,
+) -> dict[str, dict[str, Played]]:
+    """Every policy in every shop: shop, then policy, then what it did."""
+    played: dict[str, dict[str, Played]] = {}
+    for shop, spec in specs.items():
+        played[shop] = {
+            name: play(spec, policy, num_sessions, seed, device)
+            for name, policy in policies.items()
+        }
+    if oracle is not None:
+        played["true"]["oracle"] = play(*oracle, num_sessions, seed, device)
+    return played
+
+
+def oracle_of(world: TrueShop, offered: dict[str, Any]) -> tuple[ObservationSpec, Policy]:
+    """Greedy with the true shop's own probabilities and state: a myopic ceiling."""
+    num_slots = offered["num_slots"]
+    policy = Greedy(world, num_slots=num_slots, cart_paid=offered["cart_paid"])
+    return oracle_spec(world, num_slots), policy
+
+
+def true_elasticity(world: TrueShop, policy: Policy, num_slots: int) -> float:
+    """The true shop's price elasticity under its logging policy, for the log's card."""
+    return elasticity(world, policy, num_slots=num_slots, num_sessions=2000, seed=0)
+
+
+def true_side(reader: Any, device: torch.device) -> tuple[TrueShop | None, Policy | None]:
+    """The true shop behind a log and its logging policy, where there is one."""
+    if not isinstance(reader, TrueShopLog):
+        return None, None
+    world = reader.true_shop(str(device))
+    return world, reader.logging_policy(world)
