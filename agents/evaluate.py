@@ -26,6 +26,7 @@ from agents.table import policy_table
 from recgym import metrics, progress
 from recgym.build import build, keywords_of
 from recgym.cli import check_numbers, command
+from recgym.confounding import is_confounded, logging_spec
 from recgym.errors import UserError
 from recgym.logging_policy import EmptyPages
 from recgym.logs.base import Log
@@ -138,17 +139,20 @@ def value(
     num_sessions: int,
     seed: int,
     device: torch.device,
-    oracle: tuple[ObservationSpec, Policy] | None = None,
+    only_true: dict[str, tuple[ObservationSpec, Policy]] | None = None,
 ) -> dict[str, dict[str, Played]]:
-    """Every policy in every shop: shop, then policy, then what it did."""
+    """Every policy in every shop: shop, then policy, then what it did.
+
+    ``only_true`` are those that see the true shop's hidden state, with their own observations.
+    """
     played: dict[str, dict[str, Played]] = {}
     for shop, spec in specs.items():
         played[shop] = {
             name: play(spec, policy, num_sessions, seed, device)
             for name, policy in policies.items()
         }
-    if oracle is not None:
-        played["true"]["oracle"] = play(*oracle, num_sessions, seed, device)
+    for name, (spec, policy) in (only_true or {}).items():
+        played["true"][name] = play(spec, policy, num_sessions, seed, device)
     return played
 
 
@@ -157,6 +161,18 @@ def oracle_of(world: TrueShop, offered: dict[str, Any]) -> tuple[ObservationSpec
     num_slots = offered["num_slots"]
     policy = Greedy(world, num_slots=num_slots, cart_paid=offered["cart_paid"])
     return oracle_spec(world, num_slots), policy
+
+
+def seeing(
+    world: TrueShop | None, logging: Policy | None, offered: dict[str, Any]
+) -> dict[str, tuple[ObservationSpec, Policy]]:
+    """The policies that only the true shop can play: a logging policy that sees, and the oracle."""
+    if world is None:
+        return {}
+    found = {}
+    if logging is not None and is_confounded(logging):
+        found["logging"] = logging_spec(world, logging, offered["num_slots"]), logging
+    return {**found, "oracle": oracle_of(world, offered)}
 
 
 def summarise(played: dict[str, dict[str, Played]], agent: str, seed: int) -> dict[str, Any]:
@@ -340,14 +356,19 @@ def main(cfg: DictConfig) -> None:
     if cfg.policy is not None:
         policies[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)
     world, logging = true_side(run.reader, device)
-    if logging is not None:
+    only_true = seeing(world, logging, run.offered)
+    if logging is not None and "logging" not in only_true:
         policies["logging"] = logging
     specs = shop_specs(run.model, world, run.offered["num_slots"])
-    oracle = oracle_of(world, run.offered) if world is not None else None
-    total = cfg.sessions * (len(specs) * len(policies) + (oracle is not None))
+    total = cfg.sessions * (len(specs) * len(policies) + len(only_true))
     with progress.stage("evaluate", total):
         played = value(
-            specs, policies, num_sessions=cfg.sessions, seed=cfg.seed, device=device, oracle=oracle
+            specs,
+            policies,
+            num_sessions=cfg.sessions,
+            seed=cfg.seed,
+            device=device,
+            only_true=only_true,
         )
     summary = {
         "schema_version": run.summary["schema_version"],

@@ -15,8 +15,8 @@ from agents.base import Agent
 from agents.evaluate import (
     honest_policies,
     make_agent,
-    oracle_of,
     resources,
+    seeing,
     shop_specs,
     summarise,
     true_elasticity,
@@ -106,11 +106,11 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         steps = _train(agent, specs["learned"], cfg, folder, logger, seconds)
 
         policies = {**honest_policies(offered), name: agent}
-        if logging is not None and not report.get("assumptions"):
+        only_true = seeing(world, logging, offered)
+        if logging is not None and "logging" not in only_true and not report.get("assumptions"):
             policies = {"nothing": policies.pop("nothing"), "logging": logging, **policies}
-        oracle = oracle_of(world, offered) if world is not None else None
         num_sessions = int(cfg.evaluation.sessions)
-        total = num_sessions * (len(specs) * len(policies) + (oracle is not None))
+        total = num_sessions * (len(specs) * len(policies) + len(only_true))
         with progress.stage("evaluate", total, seconds):
             played = value(
                 specs,
@@ -118,7 +118,7 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
                 num_sessions=num_sessions,
                 seed=int(cfg.evaluation.seed),
                 device=device,
-                oracle=oracle,
+                only_true=only_true,
             )
         summary = {
             "schema_version": SCHEMA_VERSION,

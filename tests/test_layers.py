@@ -36,7 +36,7 @@ LAYERS = [
         "recgym.metrics",
         "recgym.shops",
     ],
-    ["recgym.rollout", "recgym.logging_policy"],
+    ["recgym.rollout", "recgym.logging_policy", "recgym.confounding"],
     ["recgym.users.assumptions", "recgym.worlds.truth", "recgym.onpolicy", "recgym.record"],
     ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages"],
     ["recgym.envs"],
