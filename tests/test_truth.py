@@ -153,7 +153,7 @@ def test_where_showing_does_nothing_its_effect_is_nothing() -> None:
     found = exposure(TasteShop(num_items=40, **redundant), num_slots=3, num_sessions=100, seed=0)
     assert found.slot_clicks.mean is not None and found.slot_clicks.mean > 0.005
     assert found.sold.mean == pytest.approx(0.0, abs=1e-6)
-    assert found.revenue.mean == pytest.approx(0.0, abs=1e-4)
+    assert found.sold_value.mean == pytest.approx(0.0, abs=1e-4)
     off = exposure(TasteShop(num_items=40, slot=-40.0), num_slots=3, num_sessions=100, seed=0)
     assert off.slot_clicks.mean == pytest.approx(0.0, abs=1e-6)
 

@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 import torch
+from log_files import read_rows
 from tiny import compose
 from torch import Tensor
 
+from agents.evaluate import seeing
 from recgym import choice, organic
 from recgym.build import build
+from recgym.confounding import SeeingPolicy
 from recgym.errors import UserError
-from recgym.logging_policy import EmptyPages
+from recgym.logging_policy import EmptyPages, LoggedPages, LoggingPolicy
 from recgym.record import _Recorder, shoppers_of
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import open_reader
+from recgym.stages import logging_policy, open_reader
 from recgym.types import Event, Kind, Observation, Outcome, Page
 from recgym.worlds import beyond
 from recgym.worlds.knobs import Knobs
@@ -258,6 +261,24 @@ def test_a_confounded_log_follows_hidden_taste_and_says_how_likely() -> None:
         liking = shop.liking(state.user)
         liked[name] = float(liking.gather(-1, item.clamp(min=0))[filled].mean() / liking.std())
     assert liked["confounded"] > liked["default"] + 0.5
+
+
+def test_a_policy_that_saw_too_much_is_played_in_its_own_shop_only(tmp_path: Path) -> None:
+    # Why: a learned shop has no hidden taste to show it; its propensities stay in the log, whose
+    # rows all say how likely they were.
+    settings = {**compose("train", "world=confounded", "world.num_items=30")["log"]}
+    reader: Any = open_reader({**settings, "num_sessions": 120, "num_slots": 3})
+    log = reader.clean(tmp_path / "log")
+    rows = read_rows(log.folder / "impressions.parquet", "propensity")
+    assert len(rows) > 500 and all(0.0 < chance <= 1.0 for (chance,) in rows)
+    world = reader.true_shop()
+    policy = reader.logging_policy(world)
+    assert isinstance(policy, SeeingPolicy)
+    assert isinstance(logging_policy(log, reader, world), LoggedPages)
+    offered = {"num_slots": 3, "cart_paid": 0.3}
+    assert list(seeing(world, policy, offered)) == ["logging", "oracle"]
+    honest = LoggingPolicy(world.catalog, world.fame.exp(), num_slots=3)
+    assert list(seeing(world, honest, offered)) == ["oracle"]
 
 
 def test_a_drawn_shop_is_its_seed() -> None:

@@ -92,7 +92,9 @@ def session_elasticity(
     what one of them takes from another counts as not lost (about ``share`` of all substitution);
     (4) sessions are drawn, with the same noise at both prices, while purchases are counted by their
     exact expectation on each page (the mean is the same, the variance less); (5) items are weighed
-    by how much they sell.
+    by how much they sell; (6) a carted item counts at the share of them that is paid in the end,
+    one share for both prices: which carts fill is then no noise, and what a price does to paying a
+    cart that is filled is left out (no true shop here lets it depend on prices).
 
     Args:
         shop: a true shop or a learned one.
@@ -107,18 +109,23 @@ def session_elasticity(
     look: SpecOf = spec_of or (lambda one: oracle_spec(one, num_slots))
     seed_B = shoppers(num_sessions, seed)
 
-    def sales(sign: int) -> Tensor:
+    def sales(sign: int) -> tuple[Tensor, Tensor, float]:
+        """Expected items bought at once and carted, [B] each, and items paid from carts."""
         other = repriced(shop, (sign * CHANGE * changed_I).exp())
-        sold_B = torch.zeros(num_sessions, dtype=torch.float64, device=changed_I.device)
+        sums_3B = torch.zeros(3, num_sessions, dtype=torch.float64, device=changed_I.device)
 
         def on_step(index_N: Tensor, state: SimState, seen: Observation, outcome: Outcome) -> None:
             value = page_value(other, state, outcome.page, seen.price, changed_I)
-            sold_B[index_N] += (value.bought + value.paid).double()
+            sums_3B[:, index_N] += torch.stack([value.bought, value.carted, value.paid]).double()
 
         rollout(look(other), policy, seed_B, torch.zeros_like(seed_B), on_step=on_step)
-        return sold_B
+        return sums_3B[0], sums_3B[1], float(sums_3B[2].sum())
 
     def slope(dear: Any, cheap: Any, axis: int = -1) -> Any:
         return np.log(dear.sum(axis) / cheap.sum(axis)) / (2 * CHANGE)
 
-    return metrics.bootstrapped((sales(1), sales(-1)), slope, seed)
+    dear, cheap = sales(1), sales(-1)
+    carted = float(dear[1].sum() + cheap[1].sum())
+    share_paid = (dear[2] + cheap[2]) / carted if carted else 0.0
+    sold = tuple(bought_B + share_paid * carted_B for bought_B, carted_B, _ in (dear, cheap))
+    return metrics.bootstrapped(sold, slope, seed)

@@ -42,7 +42,7 @@ class Exposure:
     clicks: Estimate  # change of the probability that any slot is clicked
     views: Estimate  # change of the probability that any item is viewed, clicked or found
     sold: Estimate  # change of the expected number of items bought or carted
-    revenue: Estimate  # change of expected revenue paid on this page, currency units
+    sold_value: Estimate  # change of their expected value, currency units
 
 
 def exposure(
@@ -58,7 +58,8 @@ def exposure(
     Pages are random and the same in every shop of so many items, the states are those which the
     shop's own shoppers reach on them, and both pages are valued in the same state by exact
     expectation over all that can be chosen and follow. Averaged over slots, items and pages; what
-    the item changes later in the session does not count.
+    the item changes later in the session does not count. So carts count when they are filled, not
+    when they are paid: who looks on first would seem to be lost.
 
     Args:
         shop: a true shop or a learned one.
@@ -84,7 +85,7 @@ def exposure(
             "clicks": shown.clicks - without.clicks,
             "views": shown.views - without.views,
             "sold": shown.bought + shown.carted - without.bought - without.carted,
-            "revenue": shown.revenue - without.revenue,
+            "sold_value": shown.sold_value - without.sold_value,
         }
         for name, value_N in found.items():
             sums[name][index_N] += value_N.double().cpu()

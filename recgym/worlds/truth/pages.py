@@ -22,6 +22,7 @@ class PageValue(Record):
     bought: Tensor  # counted items bought at once
     carted: Tensor  # counted items put into the cart
     paid: Tensor  # counted items of the cart that are paid now
+    sold_value: Tensor  # currency units of what is bought at once or carted, for all items
     revenue: Tensor  # currency units paid now, for all items
 
 
@@ -59,11 +60,13 @@ def page_value(
     counted_NK, cart_NM = counted_I[item_NK], state.visit.cart_item
     in_cart_N = (counted_I[cart_NM.clamp(min=0)] * (cart_NM >= 0)).sum(-1)
     money_N = expected(After.BUY, price_NI, page.price) * shop.quantity
+    carted_money_N = expected(After.CART, price_NI, page.price) * shop.quantity
     return PageValue(
         clicks=chosen.slot.sum(-1),
         views=chosen.slot.sum(-1) + chosen.organic.sum(-1),
         bought=expected(After.BUY, counted_I, counted_NK),
         carted=expected(After.CART, counted_I, counted_NK),
         paid=chosen.checkout * in_cart_N,
+        sold_value=money_N + carted_money_N,
         revenue=money_N + chosen.checkout * state.visit.cart_value(),
     )
