@@ -27,7 +27,7 @@ from agents.evaluate import (
 from agents.logger import Logger
 from agents.table import policy_table
 from recgym import progress
-from recgym.cli import check_numbers, command, use_threads
+from recgym.cli import check_numbers, check_world, command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
@@ -214,6 +214,7 @@ def main(cfg: DictConfig) -> float | None:
     begun = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
     check_numbers(cfg, NUMBERS)
+    check_world(cfg)
     if not isinstance(cfg.compile, bool):
         raise UserError(f"compile={cfg.compile}: expected true or false.")
     reward_named(str(cfg.reward))  # before the log and the fit

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
 from recgym import progress
-from recgym.cli import command, use_threads
+from recgym.cli import check_world, command, use_threads
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
 from recgym.stages import prepare_log, prepare_model
@@ -20,6 +20,7 @@ from recgym.stages import prepare_log, prepare_model
 def main(cfg: DictConfig) -> None:
     """Fit alone, with its report."""
     use_threads(cfg.num_threads)
+    check_world(cfg)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     seconds: dict[str, float] = {}
     cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)

@@ -86,6 +86,8 @@ CALLS: list[tuple[str, list[str], tuple[str, ...]]] = [
     ("no slot at all", ["num_slots=0"], ("num_slots=0", "at least 1")),
     ("unknown reward", ["reward=clicks"], ("reward='clicks'", "revenue")),
     ("unknown device", ["device=tpu9"], ("device='tpu9'", "'auto'")),
+    ("a shop that writes no log", ["log=csv", "world=wild"], ("world=wild", "csv", "log=default")),
+    ("a knob of no shop", ["+world.shown_pul=1"], ("shown_pul", "shown_pull")),
     ("one session", ["evaluation.sessions=1"], ("evaluation.sessions=1", "at least 2")),
 ]
 
