@@ -132,9 +132,8 @@ def main(cfg: DictConfig) -> None:
     name = run.summary["agent"]
     report, folder = run.summary["user_model"], Path(cfg.run) / "model"
     world, logging = true_side(run.reader, device)
-    shops = shops_of(run.model, folder, report, run.settings, run.offered, world)
-    known = None if shops.assumptions else logging
-    policies = {**honest_policies(run.offered, known), name: run.agent}
+    shops = shops_of(run.model, folder, report, run.settings, run.offered, world, logging)
+    policies = {**honest_policies(run.offered, shops.replayed), name: run.agent}
     if cfg.policy is not None:
         policies[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)
     summary = {

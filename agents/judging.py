@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.cases import Case, play_range
-from agents.valuing import oracle_of, shop_specs, value
+from agents.valuing import seeing, shop_specs, value
 from agents.verdict import summarise
 from recgym import progress
+from recgym.confounding import is_confounded
 from recgym.types import Policy
 from recgym.users.assumed import AssumedRange, assumed_range
 from recgym.users.lstm import LSTMUserModel
@@ -25,8 +26,14 @@ class Shops:
     folder: Path  # of the model
     offered: dict[str, Any]  # see `agents.valuing.resources`
     world: TrueShop | None
+    logging: Policy | None  # that filled the log's pages, where it is known
     assumptions: dict[str, Any] | None  # of the report; None where the log says what was shown
     over: AssumedRange | None  # the assumptions that lifts are then given over
+
+    @property
+    def replayed(self) -> Policy | None:
+        """The logging policy, where a learned shop can play it too."""
+        return None if self.assumptions or is_confounded(self.logging) else self.logging
 
 
 def shops_of(
@@ -36,12 +43,13 @@ def shops_of(
     settings: Mapping[str, Any],
     offered: dict[str, Any],
     world: TrueShop | None,
+    logging: Policy | None,
 ) -> Shops:
     """The shops of a run, given the report of its fit and its settings as plain data."""
     said, over = report.get("assumptions"), None
     if said:
         over = assumed_range(settings["user_model"]["assumptions"], int(settings["num_slots"]))
-    return Shops(model, folder, offered, world, said, over)
+    return Shops(model, folder, offered, world, logging, said, over)
 
 
 def judge(
@@ -55,12 +63,17 @@ def judge(
 ) -> dict[str, Any]:
     """Values, differences and verdict of the policies, ``agent`` being the one that was trained."""
     specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"])
-    oracle = oracle_of(shops.world, shops.offered) if shops.world is not None else None
+    only_true = seeing(shops.world, shops.logging, shops.offered)
     device = shops.model.item_own.device
-    total = num_sessions * (len(specs) * len(policies) + (oracle is not None))
+    total = num_sessions * (len(specs) * len(policies) + len(only_true))
     with progress.stage("evaluate", total, seconds):
         played = value(
-            specs, policies, num_sessions=num_sessions, seed=seed, device=device, oracle=oracle
+            specs,
+            policies,
+            num_sessions=num_sessions,
+            seed=seed,
+            device=device,
+            only_true=only_true,
         )
     cases: list[Case] = []
     if shops.assumptions and shops.over:

@@ -26,7 +26,7 @@ from agents.valuing import (
 )
 from recgym import progress
 from recgym.build import check_settings
-from recgym.cli import check_numbers, command, use_threads
+from recgym.cli import check_numbers, check_world, command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
@@ -104,11 +104,10 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         spec = shop_specs(model, None, cfg.num_slots)["learned"]
         steps = _train(agent, spec, cfg, folder, logger, seconds)
 
-        shops = shops_of(model, model_folder, report, settings, offered, world)
-        known = None if shops.assumptions else logging
+        shops = shops_of(model, model_folder, report, settings, offered, world, logging)
         judged = judge(
             shops,
-            {**honest_policies(offered, known), name: agent},
+            {**honest_policies(offered, shops.replayed), name: agent},
             name,
             num_sessions=int(cfg.evaluation.sessions),
             seed=int(cfg.evaluation.seed),
@@ -187,6 +186,7 @@ def main(cfg: DictConfig) -> float | None:
     begun = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
     check_numbers(cfg, NUMBERS)
+    check_world(cfg)
     if not isinstance(cfg.compile, bool):
         raise UserError(f"compile={cfg.compile}: expected true or false.")
     reward_named(str(cfg.reward))  # before the log and the fit

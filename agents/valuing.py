@@ -14,6 +14,7 @@ from torch import Tensor
 from agents.baselines import Greedy, Popular, Random
 from recgym import progress
 from recgym.build import build, keywords_of
+from recgym.confounding import is_confounded, logging_spec
 from recgym.logging_policy import EmptyPages
 from recgym.record import TrueShopLog
 from recgym.rollout import LANES, rollout
@@ -125,17 +126,20 @@ def value(
     num_sessions: int,
     seed: int,
     device: torch.device,
-    oracle: tuple[ObservationSpec, Policy] | None = None,
+    only_true: dict[str, tuple[ObservationSpec, Policy]] | None = None,
 ) -> dict[str, dict[str, Played]]:
-    """Every policy in every shop: shop, then policy, then what it did."""
+    """Every policy in every shop: shop, then policy, then what it did.
+
+    ``only_true`` are those that see the true shop's hidden state, with their own observations.
+    """
     played: dict[str, dict[str, Played]] = {}
     for shop, spec in specs.items():
         played[shop] = {
             name: play(spec, policy, num_sessions, seed, device)
             for name, policy in policies.items()
         }
-    if oracle is not None:
-        played["true"]["oracle"] = play(*oracle, num_sessions, seed, device)
+    for name, (spec, policy) in (only_true or {}).items():
+        played["true"][name] = play(spec, policy, num_sessions, seed, device)
     return played
 
 
@@ -144,6 +148,18 @@ def oracle_of(world: TrueShop, offered: dict[str, Any]) -> tuple[ObservationSpec
     num_slots = offered["num_slots"]
     policy = Greedy(world, num_slots=num_slots, cart_paid=offered["cart_paid"])
     return oracle_spec(world, num_slots), policy
+
+
+def seeing(
+    world: TrueShop | None, logging: Policy | None, offered: dict[str, Any]
+) -> dict[str, tuple[ObservationSpec, Policy]]:
+    """The policies that only the true shop can play: a logging policy that sees, and the oracle."""
+    if world is None:
+        return {}
+    found = {}
+    if logging is not None and is_confounded(logging):
+        found["logging"] = logging_spec(world, logging, offered["num_slots"]), logging
+    return {**found, "oracle": oracle_of(world, offered)}
 
 
 def true_elasticity(world: TrueShop, policy: Policy, num_slots: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -110,6 +111,21 @@ def check_numbers(cfg: DictConfig, least: Mapping[str, int]) -> None:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
             raise UserError(f"{key}={value}: expected a whole number of at least {smallest}.")
+
+
+def check_world(cfg: DictConfig) -> None:
+    """Stop where a true shop is asked for and the log is not one that it writes.
+
+    Raises:
+        UserError: naming the setting that would have no effect.
+    """
+    given = [text.lstrip("+~") for text in HydraConfig.get().overrides.task]
+    asked = [text for text in given if text.startswith(("world=", "world."))]
+    if asked and "world" not in cfg.log:
+        raise UserError(
+            f"{asked[0]} has no effect on the log {cfg.log.name!r}: a true shop writes log=default "
+            "alone; leave one of the two out."
+        )
 
 
 def use_threads(num_threads: int | None) -> None:

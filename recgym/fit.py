@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
 from recgym import progress
-from recgym.cli import command, use_threads
+from recgym.cli import check_world, command, use_threads
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
 from recgym.stages import check_user_model, prepare_log, prepare_model
@@ -20,6 +20,7 @@ from recgym.stages import check_user_model, prepare_log, prepare_model
 def main(cfg: DictConfig) -> None:
     """Fit alone, with its report."""
     use_threads(cfg.num_threads)
+    check_world(cfg)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_user_model(settings["user_model"], settings["num_slots"])
     seconds: dict[str, float] = {}

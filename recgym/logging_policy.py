@@ -39,15 +39,14 @@ class LoggingPolicy:
         self.share_4 = torch.tensor(share, dtype=popularity_I.dtype, device=popularity_I.device)
         self.popularity_I = popularity_I / popularity_I.sum()
 
-    def _affinity(self, observation: Observation) -> Tensor:
-        """Probabilities of the affinity part, [N, I]: popularity, tilted to the last views."""
+    def _score(self, observation: Observation) -> Tensor:
+        """Logits of the affinity part, [N, I]: popularity, tilted to the last views."""
         item_NL = observation.visit.history_item
         fading_L = 0.7 ** torch.arange(item_NL.shape[1], device=item_NL.device)
         weight_NL = (item_NL >= 0) * fading_L.to(self.feature_IE.dtype)
         weight_NL = weight_NL / weight_NL.sum(-1, keepdim=True).clamp(min=1e-9)
         taste_NE = (weight_NL.unsqueeze(-1) * self.feature_IE[item_NL.clamp(min=0)]).sum(1)
-        score_NI = self.sharpness * taste_NE @ self.feature_IE.T + 0.5 * self.popularity_I.log()
-        return score_NI.softmax(-1)
+        return self.sharpness * taste_NE @ self.feature_IE.T + 0.5 * self.popularity_I.log()
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items to show, [N, K]; -1 throughout on an empty page."""
@@ -56,7 +55,7 @@ class LoggingPolicy:
     def act_with_propensity(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Items [N, K] and P(item here | the items above, what the site observed) [N, K]."""
         who, page_N = observation.arrival, observation.visit.page_number
-        affinity_NI = self._affinity(observation)
+        affinity_NI = self._score(observation).softmax(-1)
         popular_NI = self.popularity_I.expand_as(affinity_NI)
         uniform_NI = torch.full_like(affinity_NI, 1.0 / affinity_NI.shape[1])
         part_N = rng.pick(

@@ -132,6 +132,19 @@ def incremental_revenue(stats_B: SessionStats, nothing_B: SessionStats, seed: in
     return difference(stats_B, nothing_B, "revenue_per_session", seed)
 
 
+def bootstrapped(
+    parts: tuple[Tensor, ...], statistic: Callable[..., NDArray[np.float64]], seed: int = 0
+) -> Estimate:
+    """A statistic of sums over sessions with its interval.
+
+    Args:
+        parts: per-session values, each [B], of the same sessions in the same order.
+        statistic: of one array for each part and ``axis``, the one to sum over.
+        seed: of the resampling.
+    """
+    return _bootstrap(tuple(_blocks(part) for part in parts), statistic, seed)
+
+
 def kendall_tau(first: list[float], second: list[float]) -> float | None:
     """Kendall's tau-b of two rankings of the same policies; None where it is undefined."""
     if len(first) < 2:

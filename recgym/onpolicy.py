@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from recgym import metrics, progress
-from recgym.logging_policy import EmptyPages
+from recgym.logging_policy import EmptyPages, LoggedPages
 from recgym.logs.base import Log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
@@ -99,7 +99,13 @@ def on_policy_report(
     policy = policy or EmptyPages(num_slots)
     simulated = play(model, policy, num_slots, num_sessions, seed)
     progress.advance(0.08)
-    rows: dict[str, Any] = {"reference": reference.source, "sessions": num_sessions}
+    rows: dict[str, Any] = {
+        "reference": reference.source,
+        "sessions": num_sessions,
+        "policy": "pages of the log, drawn at random,"
+        if isinstance(policy, LoggedPages)
+        else "the logging policy",
+    }
     for name, metric in CHECKED.items():
         ours = metrics.estimate(simulated, metric, seed)
         theirs = metrics.estimate(reference.stats, metric, seed)

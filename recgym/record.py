@@ -18,15 +18,15 @@ from torch import Tensor
 
 from recgym import progress
 from recgym.build import build
+from recgym.confounding import SeeingPolicy, logging_spec
 from recgym.logging_policy import LoggingPolicy
 from recgym.logs.base import Log
 from recgym.logs.folder import Folder
 from recgym.rollout import rollout
-from recgym.simulator import SimState, Simulator
-from recgym.spaces import ObservationSpec
+from recgym.simulator import SimState
 from recgym.types import After, Kind, Observation, Outcome
 from recgym.visit import CART_PLACES
-from recgym.worlds.base import TrueShop
+from recgym.worlds.base import SeeingShop, TrueShop
 
 LAW_VERSION = 2  # raised when the same settings come to mean other shoppers: logs are kept by it
 MAX_PAGES = 200  # as in `recgym.rollout`: page ids are session * MAX_PAGES + page
@@ -106,8 +106,7 @@ def write_log(
 
     With ``impressions=False`` it is a bare click log of the same sessions: no pages, no positions.
     """
-    simulator = Simulator(world, num_slots=policy.num_slots, expected_revenue=False)
-    spec = ObservationSpec(simulator, "history")
+    spec = logging_spec(world, policy, policy.num_slots, expected_revenue=False)
     seed_B, session_B = shoppers_of(num_sessions, seed, mean_sessions)
     recorder = _Recorder(policy)
     rollout(
@@ -257,13 +256,15 @@ class TrueShopLog(Folder):
     def logging_policy(self, shop: TrueShop) -> LoggingPolicy:
         """The policy that fills the log's pages."""
         # the site knew how famous its items were, flattened, before the log began
-        return LoggingPolicy(
-            shop.catalog,
-            (0.7 * shop.fame).exp(),
-            num_slots=self.num_slots,
-            share=(self.share[0], self.share[1], self.share[2], self.share[3]),
-            sharpness=self.sharpness,
-        )
+        popularity_I = (0.7 * shop.fame).exp()
+        settings: dict[str, Any] = {
+            "num_slots": self.num_slots,
+            "share": tuple(self.share),
+            "sharpness": self.sharpness,
+        }
+        if isinstance(shop, SeeingShop) and shop.logger_sees:
+            return SeeingPolicy(shop, popularity_I, **settings)
+        return LoggingPolicy(shop.catalog, popularity_I, **settings)
 
     def clean(self, folder: str | Path) -> Log:
         """Write the raw log beside ``folder``, clean it into ``folder``, remove the raw one."""

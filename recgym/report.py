@@ -99,7 +99,8 @@ def on_policy_lines(check: dict[str, Any]) -> list[str]:
     """The on-policy check, as lines."""
     lines = [
         "",
-        f"on-policy check: the logging policy in the learned shop against the {check['reference']}",
+        f"on-policy check: {check.get('policy', 'the logging policy')} in the learned shop "
+        f"against the {check['reference']}",
         f"{'':<22}{'learned':>12}{'reference':>12}{'error':>9}   noise floor of the reference",
     ]
     for name, row in check.items():
@@ -111,4 +112,6 @@ def on_policy_lines(check: dict[str, Any]) -> list[str]:
         ours, theirs = row["simulated"]["mean"], row["reference"]["mean"]
         floor = _number(row["noise_floor"], "{:.1%}")
         lines.append(f"{name:<22}{ours:>12.4f}{theirs:>12.4f}{row['error']:>+9.1%}   {floor}")
+    if check.get("confounded"):
+        lines.append(check["confounded"])
     return lines

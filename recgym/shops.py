@@ -24,8 +24,8 @@ def open_shop(name: str, device: str | torch.device = "cpu") -> tuple[Shoppers, 
     """The shop of this name, and the fitted user model that encodes observations, if it has one.
 
     Args:
-        name: `world:NAME`, from `conf/world/NAME.yaml` or `WORLDS`; or `model:DIR`, the folder of
-            a fit.
+        name: `world:NAME` or `world:NAME:SEED`, from `conf/world/NAME.yaml` or `WORLDS`; or
+            `model:DIR`, the folder of a fit.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is a device.
     """
     device = choose_device(device)
@@ -59,7 +59,13 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _open_world(name: str, device: torch.device) -> Shoppers:
+def _open_world(asked: str, device: torch.device) -> Shoppers:
+    name, colon, seed = asked.partition(":")
+    changed: dict[str, Any] = {"device": str(device)}
+    if colon:
+        if not (seed.isascii() and seed.isdigit()):
+            raise UserError(f"shop='world:{asked}': expected a whole number behind the last colon.")
+        changed["seed"] = int(seed)
     folder = files("conf") / "world"
     described = {
         Path(file.name).stem: file
@@ -69,10 +75,10 @@ def _open_world(name: str, device: torch.device) -> Shoppers:
     if name in described:
         config = OmegaConf.create(described[name].read_text(encoding="utf-8"))
         assert isinstance(config, DictConfig)
-        shop: Shoppers = build(config, device=str(device))
+        shop: Shoppers = build(config, **changed)
         return shop
     if name in WORLDS:
-        known_shop: Shoppers = WORLDS[name](device=str(device))
+        known_shop: Shoppers = WORLDS[name](**changed)
         return known_shop
     known = ", ".join(sorted({*described, *WORLDS}))
     raise UserError(f"shop='world:{name}' is unknown: the worlds are {known}.")

@@ -15,6 +15,7 @@ import torch
 
 from recgym import progress
 from recgym.build import build, check_settings
+from recgym.confounding import is_confounded
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages
 from recgym.logs.base import SCHEMA_VERSION, Log, ReaderBase, open_log
@@ -34,6 +35,10 @@ from recgym.users.training import FitSettings, fit
 from recgym.worlds.base import TrueShop
 
 Settings = Mapping[str, Any]
+CONFOUNDED = (
+    "the logging policy saw hidden taste, so that no learned shop can play it: both sides show the "
+    "log's pages at random"
+)
 
 
 def key_of(settings: Settings) -> str:
@@ -165,13 +170,16 @@ def cart_paid(sessions: Sessions) -> float:
 def logging_policy(log: Log, reader: ReaderBase, shop: TrueShop | None) -> Policy | None:
     """The policy that filled the log's pages; None where the log does not say what was shown.
 
-    Of a log from elsewhere only its pages are known: they are drawn at random.
+    Of a log from elsewhere only its pages are known: they are drawn at random. So they are where
+    the policy looked at hidden taste, which a learned shop does not have.
     """
     page = log.sessions().page
     if page.item.shape[1] == 0:
         return None
     if isinstance(reader, TrueShopLog) and shop is not None:
-        return reader.logging_policy(shop)
+        policy = reader.logging_policy(shop)
+        if not is_confounded(policy):
+            return policy
     return LoggedPages(page.item)
 
 
@@ -183,12 +191,18 @@ def _check_on_policy(
     policy = logging_policy(log, reader, shop)
     check = settings["on_policy"]
     seed, num_slots = int(check["seed"]), sessions.page.item.shape[1]
+    seen = (
+        shop is not None
+        and isinstance(reader, TrueShopLog)
+        and is_confounded(reader.logging_policy(shop))
+    )
     if shop is not None and policy is not None:
         num_sessions = int(check["true_sessions"])
         reference = reference_of_true_shop(shop, policy, num_slots, num_sessions, seed)
     else:
         reference = reference_of_held_out(log, seed)
-    return on_policy_report(model, policy, num_slots, reference, int(check["sessions"]), seed)
+    report = on_policy_report(model, policy, num_slots, reference, int(check["sessions"]), seed)
+    return {**report, "confounded": CONFOUNDED} if seen else report
 
 
 def check_priced(log: Log, agent: str) -> None:

@@ -233,8 +233,8 @@ class Response(Record):
     organic: Organic  # which item is found alone
     slot: Tensor  # [N, K] log-mass of each slot, -inf if empty
     page_item: Tensor  # [N, K] int64, the page answered
-    page_weight: Tensor  # [] in [0, 1], weight of the page's added attraction in going on
-    dissimilarity: Tensor  # [] in (0, 1], of an item on the page and its organic twin
+    page_weight: Tensor  # [] or [N] in [0, 1], weight of the page's added attraction in going on
+    dissimilarity: Tensor  # [] or [N, 1] in (0, 1], of an item on the page and its organic twin
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ CALLS: list[tuple[str, list[str], tuple[str, ...]]] = [
     ("unknown fit", ["+user_model.fit.speed=9"], ("user_model.fit.speed", "epochs")),
     ("no assumption", ["user_model.assumptions.rho=2"], ("rho=2", "from 0 to 1")),
     ("no draw", ["user_model.assumptions.range.draws=0"], ("range.draws=0", "at least 1")),
+    ("a shop that writes no log", ["log=csv", "world=wild"], ("world=wild", "csv", "log=default")),
+    ("a knob of no shop", ["+world.shown_pul=1"], ("shown_pul", "shown_pull")),
     ("one session", ["evaluation.sessions=1"], ("evaluation.sessions=1", "at least 2")),
 ]
 

@@ -53,7 +53,7 @@ def test_every_log_builds_and_asks_for_its_path(main: str, name: str, tmp_path: 
 def test_every_world_opens_and_answers(name: str) -> None:
     # Why: `shop="world:NAME"` and the log of the same world must be one shop.
     shop, _ = open_shop(f"world:{name}")
-    direct: Any = build(compose("train", "log.world.seed=0")["log"]["world"])
+    direct: Any = build(compose("train", f"world={name}")["log"]["world"])
     assert shop.catalog.num_items > 1
     if name == "default":
         assert torch.equal(shop.catalog.price, direct.catalog.price)

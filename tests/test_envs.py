@@ -280,7 +280,7 @@ def test_the_page_as_text() -> None:
     ("kwargs", "message"),
     [
         ({"shop": "shop"}, "expected 'world:NAME' or 'model:DIR'"),
-        ({"shop": "world:moon"}, "the worlds are default"),
+        ({"shop": "world:moon"}, "the worlds are bored, confounded, default"),
         ({"shop": "model:/no/such/folder"}, "python -m recgym.fit"),
         ({"reward": "fame"}, "expected one of revenue"),
         ({"observation": "encoder", "shop": "world:default"}, "use observation='history'"),

@@ -37,7 +37,7 @@ LAYERS = [
         "recgym.metrics",
         "recgym.shops",
     ],
-    ["recgym.rollout", "recgym.logging_policy"],
+    ["recgym.rollout", "recgym.logging_policy", "recgym.confounding"],
     [
         "recgym.users.assumptions",
         "recgym.users.assumed",
@@ -52,6 +52,10 @@ LAYERS = [
     ["recgym.fit", "recgym.forecast", "recgym.replay"],
 ]
 TRUTH = "recgym.worlds.truth"
+# whoever learns, or makes what is learned from; the mains around them value with the truth
+LEARNERS = ("recgym.users", "recgym.logs", "recgym.envs", "recgym.simulator", "recgym.spaces",
+            "recgym.reward", "recgym.stages", "recgym.record", "recgym.fit", "agents")  # fmt: skip
+VALUING = ("agents.evaluate", "agents.train")
 
 
 def modules() -> dict[str, ast.Module]:
@@ -112,14 +116,55 @@ def test_the_check_itself_sees_a_climbing_import(bad: str) -> None:
     assert layer("experiments.report") > layer(bad) >= 0
 
 
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == one or module.startswith(one + ".") for one in packages)
+
+
+def reached(start: str, edges: dict[str, set[str]]) -> set[str]:
+    """All modules that an import of ``start`` runs, those of its packages' __init__ included."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        waiting += edges.get(name, set())
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+    return found
+
+
 def test_only_evaluation_and_experiments_know_the_truth() -> None:
     # Why: a learner that may look at true probabilities proves nothing.
     found = modules()
-    knowing = {name for name, tree in found.items() if TRUTH in imports(tree, {*found, TRUTH})}
-    assert {name for name in knowing if not name.startswith("experiments")} <= {
-        "agents.valuing",
-        TRUTH,
+    knowing = {
+        name
+        for name, tree in found.items()
+        if any(within(other, (TRUTH,)) for other in imports(tree, set(found)))
     }
+    outside = {name for name in knowing if not within(name, ("experiments", TRUTH))}
+    assert outside == {"agents.valuing"}
+
+
+def test_no_learner_reaches_the_truth_by_any_path() -> None:
+    # Why: a helper that a learner imports may not look either, however far down.
+    found = modules()
+    edges = {name: imports(tree, set(found)) for name, tree in found.items()}
+    assert any(within(name, (TRUTH,)) for name in reached("agents.train", edges))
+    learners = [name for name in found if within(name, LEARNERS) and name not in VALUING]
+    assert {"agents.dqn", "recgym.users.lstm", "recgym.fit", "recgym.envs.core"} <= set(learners)
+    for name in learners:
+        seen = {other for other in reached(name, edges) if within(other, (TRUTH,))}
+        assert not seen, f"{name} reaches {seen}"
+
+
+def test_no_user_model_knows_a_true_shop() -> None:
+    # Why: not even its law: knobs, tastes and catalogue stay behind the log.
+    found = modules()
+    edges = {name: imports(tree, set(found)) for name, tree in found.items()}
+    for name in [name for name in found if within(name, ("recgym.users", "recgym.logs"))]:
+        seen = {other for other in reached(name, edges) if within(other, ("recgym.worlds",))}
+        assert not seen, f"{name} reaches {seen}"
 
 
 def test_instantiate_is_called_in_one_place() -> None:

@@ -39,6 +39,16 @@ def test_a_world_is_read_from_its_yaml(tmp_path: Path, monkeypatch: pytest.Monke
         open_shop("world:../tiny")
 
 
+def test_a_world_is_drawn_by_the_seed_behind_its_name() -> None:
+    # Why: a benchmark over many shops names each in one string.
+    one, _ = open_shop("world:drawn:7")
+    other, _ = open_shop("world:drawn:8")
+    assert isinstance(one, TasteShop) and isinstance(other, TasteShop)
+    assert one.knobs.seed == 7 and one.knobs.rho != other.knobs.rho
+    with pytest.raises(UserError, match="expected a whole number"):
+        open_shop("world:drawn:x")
+
+
 def test_build_passes_plain_lists_and_changes() -> None:
     # Why: no constructor may meet a config, and a device is set on top of a YAML.
     config = {"_target_": "builtins.dict", "values": [3, 1], "kept": 1}

@@ -22,7 +22,7 @@ FIT = [
     "device=cpu",
     "num_threads=1",
 ]
-WORLD = ["log.num_sessions=400", "log.world.num_items=30"]
+WORLD = ["log.num_sessions=400", "world.num_items=30"]
 TRAIN = [
     *FIT,
     "steps=960",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -14,3 +14,14 @@ class TrueShop(Shoppers, Protocol):
 
     brand: Tensor  # [I] int64, written to the log's items
     fame: Tensor  # [I] log of organic attention, which the site knew before the log began
+
+
+@runtime_checkable
+class SeeingShop(TrueShop, Protocol):
+    """One whose own logging policy may see what shoppers like: its logs are confounded."""
+
+    logger_sees: float  # weight of the hidden taste in the policy's scores; 0 for an honest log
+
+    def liking(self, state: Any) -> Tensor:
+        """Hidden taste for each item when shown, apart from price and slot, [N, I]."""
+        ...
