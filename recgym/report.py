@@ -111,4 +111,7 @@ def on_policy_lines(check: dict[str, Any]) -> list[str]:
         ours, theirs = row["simulated"]["mean"], row["reference"]["mean"]
         floor = _number(row["noise_floor"], "{:.1%}")
         lines.append(f"{name:<22}{ours:>12.4f}{theirs:>12.4f}{row['error']:>+9.1%}   {floor}")
+    if check.get("sessions_cut"):
+        cut = check["sessions_cut"]
+        lines.append(f"left out: {cut:,} held-out sessions that the log's end may have cut off")
     return lines
