@@ -46,7 +46,10 @@ class Frame:
 
 
 def make_frame(real: Trace, training: Trace, catalog: Catalog) -> Frame:
-    """Segments, deciles and pairs of the real side, fame of the training period."""
+    """Segments and deciles of the real side, pairs and fame of the training period.
+
+    Pairs chosen on the real side would be too common there by chance, in both of its halves alike.
+    """
     category = np.asarray(catalog.category.cpu().numpy())
     _, price, _ = purchase_lines(real)
     tenths = np.arange(1, NUM_DECILES) / NUM_DECILES
@@ -55,7 +58,7 @@ def make_frame(real: Trace, training: Trace, catalog: Catalog) -> Frame:
         category=category,
         segment=_segments(real, category),
         decile=np.quantile(price, tenths) if len(price) else np.zeros(NUM_DECILES - 1),
-        pair=_commonest_pairs(real, len(category)),
+        pair=_commonest_pairs(training, len(category)),
         fame=np.log1p(viewed),
         priced=catalog.priced,
         shown=real.num_slots > 0,
@@ -85,8 +88,8 @@ def _baskets(trace: Trace, num_items: int) -> Any:
     return found
 
 
-def _commonest_pairs(real: Trace, num_items: int) -> Ints:
-    basket = _baskets(real, num_items)
+def _commonest_pairs(training: Trace, num_items: int) -> Ints:
+    basket = _baskets(training, num_items)
     together = (basket.T @ basket).tocoo()
     upper = together.row < together.col
     row, column, count = together.row[upper], together.col[upper], together.data[upper]
@@ -312,6 +315,18 @@ def returns(trace: Trace, frame: Frame) -> Counts:
 def item_views(trace: Trace, frame: Frame) -> Counts:
     """Views by item."""
     return _of_steps(trace, trace.viewed, np.maximum(trace.item, 0), frame.num_items)
+
+
+def known_item_views(trace: Trace, frame: Frame) -> Counts:
+    """Views by item, of the items viewed in training alone.
+
+    Of items that neither side knew before, two small samples view different ones: ranks of what
+    either happens to view would turn against each other.
+    """
+    known = frame.fame > 0
+    column = np.cumsum(known) - 1
+    chosen = trace.viewed & known[np.maximum(trace.item, 0)]
+    return _of_steps(trace, chosen, column[np.maximum(trace.item, 0)], int(known.sum()))
 
 
 def pairs(trace: Trace, frame: Frame) -> Counts:

@@ -23,10 +23,10 @@ from recgym.fidelity.score import UNDEFINED, Row, Samples, Sides, judged
 from recgym.fidelity.trace import Bools, Floats, Ints, Trace
 
 FOLDS, SEQUENCE_FOLDS = 5, 2
-WIDTH, EMBEDDING, EPOCHS, BATCH = 32, 8, 8, 128
+WIDTH, EMBEDDING, EPOCHS, BATCH = 32, 8, 10, 128
 RATE = 5e-3  # of Adam
 NARROW = 0.1  # standard deviation of fresh embeddings: what is rare starts as next to nothing
-MOST, MOST_SEQUENCES = 4000, 2500  # sessions of each side
+MOST, MOST_SEQUENCES = 4000, 5000  # sessions of each side
 
 Scorer = Callable[[Trace, Trace, Frame, int], tuple[Floats, Floats]]
 
@@ -99,6 +99,9 @@ def by_sequences(first: Trace, second: Trace, frame: Frame, seed: int) -> tuple[
     """Out-of-fold scores and labels, as `by_features`."""
     parts = [sequences(trace, frame) for trace in (first, second)]
     code, mark, length = (torch.cat(both) for both in zip(*parts, strict=True))
+    inside = torch.arange(mark.shape[1]) < length.unsqueeze(-1)
+    mean_F, spread_F = mark[inside].mean(0), mark[inside].std(0)
+    mark = (mark - mean_F) / spread_F.clamp(min=1e-3)
     label, group = _labels(first, second)
     score = np.zeros(len(label))
     with torch.random.fork_rng(devices=[]):

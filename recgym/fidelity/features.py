@@ -149,10 +149,10 @@ def sequences(trace: Trace, frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
     code[row, place, 2] = np.where(item >= 0, frame.category[np.maximum(item, 0)] + 1, 0)
     mark = np.zeros((*shape, NUM_MARKS), dtype=np.float32)
     gap = trace.log_gap[inside]
-    mark[row, place, 0] = np.nan_to_num(gap, nan=0.0) / 5.0
+    mark[row, place, 0] = np.nan_to_num(gap, nan=0.0)
     mark[row, place, 1] = np.isfinite(gap)
-    mark[row, place, 2] = np.log(np.maximum(trace.price[inside], 1.0)) / 5.0 * frame.priced
-    mark[row, place, 3] = np.where(item >= 0, frame.fame[np.maximum(item, 0)], 0.0) / 5.0
+    mark[row, place, 2] = np.log(np.maximum(trace.price[inside], 1.0)) * frame.priced
+    mark[row, place, 3] = np.where(item >= 0, frame.fame[np.maximum(item, 0)], 0.0)
     mark[row, place, 4] = lags(trace)[inside] > 0
     length = np.minimum(np.diff(trace.offset), LONGEST_SEQUENCE)
     assert int(code[..., 0].max()) <= NUM_TYPES

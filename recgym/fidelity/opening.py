@@ -30,7 +30,7 @@ TRUE_SHOP, HELD_OUT = "true shop", "held-out log"
 
 @dataclass(frozen=True)
 class Run:
-    """What `agents.train` left in a folder."""
+    """What `agents.train` or `recgym.fit` left in a folder."""
 
     folder: Path
     settings: dict[str, Any]
@@ -46,23 +46,23 @@ def open_run(folder: Path, device: torch.device) -> Run:
     Raises:
         UserError: if it is none, is damaged, or its log is gone.
     """
-    for name in ("summary.json", "config.yaml", "model"):
-        if not (folder / name).exists():
+    # a fit alone leaves fit.json: it says the same of log and model, and nothing of policies
+    file = folder / ("fit.json" if (folder / "fit.json").exists() else "summary.json")
+    for needed in (file, folder / "config.yaml", folder / "model"):
+        if not needed.exists():
             raise UserError(
-                f"run={folder} is no finished run (it lacks {name}): expected the folder that "
-                "python -m agents.train printed under 'files'."
+                f"run={folder} is no finished run (it lacks {needed.name}): expected the folder "
+                "that python -m agents.train printed under 'files', or one of python -m recgym.fit."
             )
     try:
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = json.loads(file.read_text())
         log_folder = Path(summary["log"]["folder"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / 'summary.json'} is damaged ({error}): run python -m agents.train again."
-        ) from error
+        raise UserError(f"{file} is damaged ({error}): make the run again.") from error
     if not (log_folder / "meta.json").is_file():
         raise UserError(
             f"the log of run={folder} is gone ({log_folder} holds no cleaned log): start from the "
-            "folder in which the run was made, or run python -m agents.train again."
+            "folder in which the run was made, or make the run again."
         )
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     model = load_model(folder / "model", device)

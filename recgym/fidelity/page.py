@@ -8,7 +8,7 @@ from recgym.fidelity.opening import Run
 from recgym.fidelity.plots import Picture, pictures
 from recgym.fidelity.score import FAIL, PASS, Row
 from recgym.fidelity.scorecard import Scorecard
-from recgym.fidelity.wording import interval, number, outcome, target
+from recgym.fidelity.wording import interval, number, said, target
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2127; --paper: #ffffff; --line: #d5d9de;
@@ -85,12 +85,12 @@ def _row(row: Row) -> str:
         number(row.floor, row.form),
         target(row),
     ]
-    note = f' <span class="faint">{escape(row.note)}</span>' if row.note else ""
-    said = "FAIL" if row.verdict == FAIL else outcome(row)
+    verdict, remark = said(row)
+    note = f' <span class="faint">{escape(remark)}</span>' if remark else ""
     middle = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     return (
         f'<tr class="{kind}" id="{escape(row.name)}"><td>{escape(row.title)}</td>{middle}'
-        f'<td><span class="verdict">{escape(said)}</span>{note}</td></tr>'
+        f'<td><span class="verdict">{escape(verdict)}</span>{note}</td></tr>'
     )
 
 

@@ -98,12 +98,6 @@ def spearman(first_HJ: Floats, second_HJ: Floats) -> Floats:
         return np.asarray((rank * other).sum(-1) / size)
 
 
-def popularity(simulated_HJ: Floats, real_HJ: Floats) -> Floats:
-    """Spearman of the views of all items that either side ever views, [H]."""
-    seen_J = (simulated_HJ.sum(0) + real_HJ.sum(0)) > 0
-    return spearman(simulated_HJ[:, seen_J], real_HJ[:, seen_J])
-
-
 def co_occurrence(simulated_HJ: Floats, real_HJ: Floats) -> Floats:
     """Spearman of the pairs' pointwise mutual information, [H]."""
     return spearman(mutual_information(simulated_HJ), mutual_information(real_HJ))
@@ -233,7 +227,7 @@ STATISTICS: tuple[Statistic, ...] = (
               0.01, 0.005, figure=ratio, figure_form="percent"),
     _number("return_lag_ks", "lag until return to an item, KS", counts.returns, kolmogorov,
             0.05, 0.03),
-    Statistic("popularity_spearman", "popularity, Spearman", counts.item_views, popularity,
+    Statistic("popularity_spearman", "popularity, Spearman", counts.known_item_views, spearman,
               0.95, 0.97, form="number", higher=True),
     Statistic("popularity_gini", "popularity, Gini", counts.item_views, difference(gini),
               0.02, 0.01, form="number", figure=gini),

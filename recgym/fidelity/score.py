@@ -85,7 +85,7 @@ def judged(row: Row, samples: Samples, target: float) -> Row:
     if known.mean() < DEFINED or not len(boot):
         return replace(row, verdict=UNDEFINED, target=target, note=row.note or TOO_FEW)
     centre = float(samples.value[known].mean())
-    floors = np.abs(samples.floor[known])
+    floors = samples.floor[known] if row.higher else np.abs(samples.floor[known])
     floor = float(np.quantile(floors, 1.0 - FLOOR if row.higher else FLOOR))
     low, high = np.quantile(boot, [TAIL, 1.0 - TAIL]) + centre - np.median(boot)
     value, low, high = size_of(centre, float(low), float(high), samples.kind)
@@ -203,7 +203,11 @@ def row_of(statistic: Statistic, sides: Sides) -> Row:
     if statistic.figure is None or row.value is None:
         return row
     ours, theirs = (statistic.figure(np.asarray(x.sum(0))[None])[0] for x in (simulated, real))
-    return replace(row, simulated=float(ours), real=float(theirs))
+    return replace(row, simulated=_finite(ours), real=_finite(theirs))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def drift(sides: Sides) -> Row:

@@ -69,11 +69,12 @@ def _row(name: str, found: Any, truth: bool) -> Row:
         return Row(**known, verdict=UNKNOWN, note="unknown: this log's truth is not known")
     if not isinstance(centre, int | float):
         raise UserError(f"{FILE} has {name}={found!r}: expected a number or mean, low and high.")
-    low, high = (estimate.get(key) for key in ("low", "high"))
-    value = float(centre)
+    value, low, high = float(centre), estimate.get("low"), estimate.get("high")
     if not higher:  # a shop that understates is as wrong as one that overstates
-        low, high = (value if x is None else x for x in (low, high))
-        value, low, high = size_of(value, low, high, ERROR)
+        if low is None or high is None:
+            value = abs(value)
+        else:
+            value, low, high = size_of(value, float(low), float(high), ERROR)
     note = f"signed: {centre:+.1%}" if form == "percent" and centre < 0 else ""
     return Row(**known, verdict=verdict(value, target, None, higher), value=value, low=low,
                high=high, note=note)  # fmt: skip

@@ -40,6 +40,13 @@ def outcome(row: Row) -> str:
     return "pass (by the floor)" if row.verdict == PASS and missed else row.verdict
 
 
+def said(row: Row) -> tuple[str, str]:
+    """What is said of the row, and a remark."""
+    if row.value is None:
+        return row.verdict, row.note.removeprefix(row.verdict).lstrip(": ")
+    return "FAIL" if row.verdict == FAIL else outcome(row), row.note
+
+
 def table_lines(rows: list[Row]) -> Iterator[tuple[str, str]]:
     """Lines of the table with the verdict of their row; of the head, an empty one."""
     width = max(len(row.title) for row in rows)
@@ -49,7 +56,6 @@ def table_lines(rows: list[Row]) -> Iterator[tuple[str, str]]:
         line = (
             f"{row.title:<{width}}{number(row.value, row.form):>9}{interval(row):>20}"
             f"{number(row.floor, row.form):>13}{target(row):>11}  "
-            f"{'FAIL' if row.verdict == FAIL else outcome(row)}"
         )
-        explained = f"  ({row.note})" if row.note and row.note != row.verdict else ""
-        yield line + explained, row.verdict
+        verdict, remark = said(row)
+        yield f"{line}{verdict}{f' ({remark})' if remark else ''}", row.verdict
