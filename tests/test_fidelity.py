@@ -10,16 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import TRAIN, WORLD, below, call
+from tiny import FIT, TRAIN, WORLD, below, call
 from traces import changed, played, sides_of, trace_of, view
 
 from agents import train
+from recgym import fit
 from recgym.errors import UserError
 from recgym.fidelity import discriminators
 from recgym.fidelity.__main__ import main
 from recgym.fidelity.opening import HELD_OUT, TRUE_SHOP, compare, open_run
 from recgym.fidelity.rows import STATISTICS
-from recgym.fidelity.score import (
+from recgym.fidelity.score import drift, make_plan, row_of
+from recgym.fidelity.trace import Trace
+from recgym.fidelity.transfer import Transfer, hits, prefixes
+from recgym.fidelity.truths import truth_rows
+from recgym.fidelity.verdicts import (
     DISTANCE,
     ERROR,
     FAIL,
@@ -30,16 +35,10 @@ from recgym.fidelity.score import (
     UNMEASURED,
     Row,
     Samples,
-    drift,
     judged,
-    make_plan,
-    row_of,
     size_of,
     verdict,
 )
-from recgym.fidelity.trace import Trace
-from recgym.fidelity.transfer import Transfer, hits, prefixes
-from recgym.fidelity.truths import truth_rows
 from recgym.fidelity.wording import number, outcome, table_lines
 from recgym.types import After
 
@@ -302,6 +301,7 @@ def test_numbers_in_words() -> None:
 
 # ---- the command --------------------------------------------------------------------------------
 
+CPU = torch.device("cpu")
 QUICK = ["sessions=300", "halvings=20", "hard_halvings=1", "resamples=20", "device=cpu"]
 
 
@@ -352,31 +352,32 @@ def test_the_command_scores_a_finished_run(
 def test_a_log_is_compared_with_its_own_held_out_sessions(run: Path, tmp_path: Path) -> None:
     # Why: no truth stands behind a log from elsewhere, and its targets are milder. The log's own
     # folder is read again as if it were anybody's.
-    device, effort = torch.device("cpu"), {"halvings": 20, "resamples": 20}
-    opened = open_run(run, device)
+    effort = {"halvings": 20, "resamples": 20}
+    opened = open_run(run, CPU)
     foreign = dataclasses.replace(opened, reader=object())  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"whole held-out sessions.*expected at least 100"):
-        compare(foreign, sessions=500, seed=0, device=device, **effort)
+        compare(foreign, sessions=500, seed=0, device=CPU, **effort)
     opened.log.sessions().split[:] = 2
-    found = compare(foreign, sessions=150, seed=0, device=device, **effort)
+    found = compare(foreign, sessions=150, seed=0, device=CPU, **effort)
     assert found.reference == HELD_OUT and not found.sides.truth
     assert found.sides.real.num_sessions == found.sides.simulated.num_sessions == 150
     assert {row.verdict for row in truth_rows(run, {"exploitation_gap": None}, False)} == {UNKNOWN}
 
 
 @pytest.mark.slow
-def test_a_bare_log_of_a_true_shop_is_compared_without_pages(run: Path) -> None:
-    # Why: the true shop shows pages all the same; what a bare log would hold of it is compared.
-    device = torch.device("cpu")
-    opened = open_run(run, device)
-    sessions = opened.log.sessions()
-    page = dataclasses.replace(
-        sessions.page, item=sessions.page.item[:, :0], price=sessions.page.price[:, :0]
-    )
-    opened.log.__dict__["_sessions"] = dataclasses.replace(sessions, page=page)
-    found = compare(opened, sessions=120, seed=0, halvings=20, resamples=20, device=device)
+def test_a_fit_alone_is_scored_and_a_bare_log_has_no_clicks(tmp_path: Path) -> None:
+    # Why: a log without prices is never trained on. The true shop behind a bare log shows pages all
+    # the same; what such a log would hold of its sessions is compared.
+    call(fit.main, *FIT, *WORLD, "log.impressions=false", *below(tmp_path))
+    call(main, f"run={tmp_path / 'run'}", *QUICK, f"hydra.run.dir={tmp_path / 'scored'}")
+    rows = strict(tmp_path / "run" / "scorecard.json")["rows"]
+    assert rows["calibration_click"]["verdict"] == UNDEFINED
+    assert "no impressions" in rows["calibration_click"]["note"]
+    assert rows["exploitation_gap"]["verdict"] == UNMEASURED
+    found = compare(open_run(tmp_path / "run", CPU), sessions=120, seed=0, halvings=20,
+                    resamples=20, device=CPU)  # fmt: skip
     assert found.sides.real.num_slots == 0 and not found.sides.real.clicked.any()
-    assert not found.sides.frame.shown
+    assert found.sides.truth and not found.sides.frame.shown
 
 
 @pytest.mark.parametrize(
@@ -406,7 +407,7 @@ def test_a_run_whose_log_is_gone_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("log: {}\n")
     (tmp_path / "summary.json").write_text(json.dumps({"log": {"folder": "gone"}}))
     with pytest.raises(UserError, match=r"the log of run=.* is gone"):
-        open_run(tmp_path, torch.device("cpu"))
+        open_run(tmp_path, CPU)
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(UserError, match=r"summary\.json is damaged"):
-        open_run(tmp_path, torch.device("cpu"))
+        open_run(tmp_path, CPU)

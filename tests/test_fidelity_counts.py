@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from traces import LEAVE, catalog_of, checkout, frame_of, trace_of, view
+from traces import catalog_of, checkout, frame_of, trace_of, view
 
 from recgym.fidelity import counts, rows
 from recgym.fidelity.calibration import BINS, bin_error, forecasts_of
-from recgym.fidelity.counts import blocks_of, event_types, lags, purchase_lines, table
+from recgym.fidelity.counts import blocks_of, event_types, lags, table
 from recgym.fidelity.discriminators import auc
 from recgym.fidelity.features import session_features
+from recgym.fidelity.frame import make_frame, purchase_lines
 from recgym.fidelity.trace import Trace
 from recgym.types import After
 
@@ -225,9 +225,6 @@ def test_whole_seconds_for_a_site_whose_clock_has_no_others() -> None:
 
 def test_prices_are_not_looked_at_where_there_are_none() -> None:
     # Why: a price of 1 each is no price.
-    from recgym.fidelity.counts import make_frame
-
     catalog = catalog_of(*CATEGORY)
     bare = make_frame(SHOPPING, SHOPPING, type(catalog)(**{**vars(catalog), "priced": False}))
     assert not [name for name in session_features(SHOPPING, bare) if "price" in name]
-    assert LEAVE[0] == 0 and torch.is_tensor(catalog.price)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from simulated_log import logging_policy
 
-from recgym.fidelity.counts import Frame, blocks_of, make_frame
+from recgym.fidelity.counts import blocks_of
+from recgym.fidelity.frame import Frame, make_frame
 from recgym.fidelity.score import Sides, make_plan
 from recgym.fidelity.trace import Trace, of_shop
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, Split

@@ -12,8 +12,8 @@ from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.fidelity.opening import LEAST_SESSIONS, compare, open_run
 from recgym.fidelity.page import page
-from recgym.fidelity.score import FAIL
 from recgym.fidelity.scorecard import Effort, as_json, make, write, write_json
+from recgym.fidelity.verdicts import FAIL
 from recgym.fidelity.wording import table_lines
 from recgym.shops import choose_device
 

@@ -16,8 +16,9 @@ import torch
 
 from recgym import choice
 from recgym.fidelity.counts import Counts, table
-from recgym.fidelity.score import TOO_FEW, UNDEFINED, Row, Sides, judged, sample
+from recgym.fidelity.score import Sides, sample
 from recgym.fidelity.trace import Bools, Floats, Ints, Trace
+from recgym.fidelity.verdicts import TOO_FEW, UNDEFINED, Row, judged
 from recgym.types import After, Kind
 from recgym.users.likelihood import cart_counts, gather_steps, walk
 from recgym.users.lstm import LSTMUserModel

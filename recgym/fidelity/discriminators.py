@@ -17,10 +17,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
 from recgym import progress
-from recgym.fidelity.counts import Frame
 from recgym.fidelity.features import NUM_MARKS, matrix, sequences, session_features
-from recgym.fidelity.score import UNDEFINED, Row, Samples, Sides, judged
+from recgym.fidelity.frame import Frame
+from recgym.fidelity.score import Sides
 from recgym.fidelity.trace import Bools, Floats, Ints, Trace
+from recgym.fidelity.verdicts import UNDEFINED, Row, Samples, judged
 
 FOLDS, SEQUENCE_FOLDS = 5, 2
 WIDTH, EMBEDDING, EPOCHS, BATCH = 32, 8, 10, 128

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recgym.fidelity.counts import NUM_TYPES, Frame, event_types, lags
+from recgym.fidelity.counts import NUM_TYPES, event_types, lags
+from recgym.fidelity.frame import Frame
 from recgym.fidelity.trace import Bools, Floats, Trace
 from recgym.types import After, Kind
 

@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 
 from recgym.errors import UserError
-from recgym.fidelity.counts import blocks_of, make_frame
+from recgym.fidelity.counts import blocks_of
+from recgym.fidelity.frame import make_frame
 from recgym.fidelity.score import Sides, make_plan
 from recgym.fidelity.trace import SEED_BASE, STRANGERS, Trace, of_log, of_shop
 from recgym.logging_policy import EmptyPages

@@ -6,8 +6,8 @@ from html import escape
 
 from recgym.fidelity.opening import Run
 from recgym.fidelity.plots import Picture, pictures
-from recgym.fidelity.score import FAIL, PASS, Row
 from recgym.fidelity.scorecard import Scorecard
+from recgym.fidelity.verdicts import FAIL, PASS, Row
 from recgym.fidelity.wording import interval, number, said, target
 
 STYLE = """

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from recgym.fidelity import counts
 from recgym.fidelity.calibration import TITLES, Forecasts
 from recgym.fidelity.counts import Counting
+from recgym.fidelity.frame import NUM_DECILES
 from recgym.fidelity.rows import share
 from recgym.fidelity.score import Sides
 from recgym.fidelity.trace import Floats, Trace
@@ -144,7 +145,7 @@ def _returns(axes: Any, sides: Sides) -> None:
 
 def _deciles(axes: Any, sides: Sides) -> None:
     both = _both(sides, counts.revenue_by_decile)
-    labels = tuple(str(place) for place in range(1, counts.NUM_DECILES + 1))
+    labels = tuple(str(place) for place in range(1, NUM_DECILES + 1))
     _bars(axes, [(name, colour, sums[:-1] / sums[-1]) for name, colour, sums in both], labels)
     axes.set(xlabel="tenth of the price, from the cheapest", ylabel="currency units")
 

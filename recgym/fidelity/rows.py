@@ -13,7 +13,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from recgym.fidelity import counts
-from recgym.fidelity.counts import NUM_DECILES, Counting
+from recgym.fidelity.counts import Counting
+from recgym.fidelity.frame import NUM_DECILES
 from recgym.fidelity.trace import Bools, Floats
 
 LEAST = 30  # events that a segment's real side must hold before its rate is compared

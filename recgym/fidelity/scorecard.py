@@ -12,9 +12,10 @@ from recgym.fidelity import calibration, discriminators
 from recgym.fidelity.calibration import Forecasts
 from recgym.fidelity.opening import Compared, Run
 from recgym.fidelity.rows import STATISTICS
-from recgym.fidelity.score import FAIL, PASS, Row, drift, row_of
+from recgym.fidelity.score import drift, row_of
 from recgym.fidelity.transfer import Transfer
 from recgym.fidelity.truths import truth_rows
+from recgym.fidelity.verdicts import FAIL, PASS, Row
 
 SCHEMA_VERSION = 1
 

@@ -15,11 +15,12 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recgym import progress
-from recgym.fidelity.counts import Frame
 from recgym.fidelity.discriminators import auc
 from recgym.fidelity.features import matrix, session_features
-from recgym.fidelity.score import LOSS, TOO_FEW, UNDEFINED, Row, Samples, Sides, judged
+from recgym.fidelity.frame import Frame
+from recgym.fidelity.score import Sides
 from recgym.fidelity.trace import Bools, Floats, Ints, Trace
+from recgym.fidelity.verdicts import LOSS, TOO_FEW, UNDEFINED, Row, Samples, judged
 from recgym.users.report import TOP, markov, popularity, transitions
 
 PREFIX = 3  # pages that the purchase learner reads

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from recgym.errors import UserError
-from recgym.fidelity.score import ERROR, UNKNOWN, UNMEASURED, Row, size_of, verdict
+from recgym.fidelity.verdicts import ERROR, UNKNOWN, UNMEASURED, Row, size_of, verdict
 
 FILE = "truth.json"
 COMMAND = "python -m experiments.believable"
-# name: title, target, form, whether more is better
+# name: title, target (on a log, by a slice whose pages were drawn at random, twice as mild for the
+# effect of exposure), form, whether more is better
 TRUTHS = {
     "exposure_error": ("effect of exposure on click and purchase", 0.10, "percent", False),
     "elasticity_error": ("price elasticity, difference", 0.2, "number", False),
@@ -54,6 +55,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _row(name: str, found: Any, truth: bool) -> Row:
     title, target, form, higher = TRUTHS[name]
+    target *= 2.0 if name == "exposure_error" and not truth else 1.0
     known: dict[str, Any] = {
         "name": name,
         "title": title,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recgym.fidelity.score import FAIL, PASS, Row
+from recgym.fidelity.verdicts import FAIL, PASS, Row
 
 NO_NUMBER = "-"
 
