@@ -55,13 +55,17 @@ def make_frame(real: Trace, training: Trace, catalog: Catalog) -> Frame:
 
 
 def _segments(real: Trace, category: Ints) -> Ints:
-    """Groups of categories in which about equally many sessions begin, by item, [I].
+    """Groups of categories in which about equally many ordering sessions begin, by item, [I].
 
-    From the commonest on, each category joins the group that is emptiest so far.
+    From the commonest on, each category joins the group that is emptiest so far. Orders count,
+    since a group with few of them would decide the worst error by chance alone.
     """
     first = real.item[real.offset[:-1]]
-    begun = np.bincount(category[first[first >= 0]], minlength=int(category.max()) + 1)
-    group, filled = np.zeros(len(begun), dtype=np.int64), np.zeros(NUM_SEGMENTS)
+    orders = np.bincount(real.owner[real.ordered], minlength=real.num_sessions) > 0
+    weight = orders + 1e-6  # without any order, sessions decide
+    size = int(category.max()) + 1
+    begun = np.bincount(category[first[first >= 0]], weight[first >= 0], minlength=size)
+    group, filled = np.zeros(size, dtype=np.int64), np.zeros(NUM_SEGMENTS)
     for place in np.argsort(-begun, kind="stable"):
         group[place] = filled.argmin()
         filled[group[place]] += begun[place]
