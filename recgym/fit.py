@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ from recgym.cli import check_world, command, use_threads
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
 from recgym.stages import check_user_model, prepare_log, prepare_model
+
+
+def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any]) -> None:
+    """Leave what `recgym.fidelity` opens: a log without prices is fitted, and never trained on."""
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    beside = folder / ".fit.json.tmp"
+    beside.write_text(json.dumps(summary, indent=2) + "\n")
+    beside.rename(folder / "fit.json")
 
 
 @command("fit")
@@ -35,8 +45,11 @@ def main(cfg: DictConfig) -> None:
     writer.close()
     for line in fit_lines(report, reused):
         progress.say(line)
+    keep(folder, cfg, {"log": {"folder": str(log.folder), **log.meta}, "user_model": report})
+    shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
     progress.say(f"\nmodel        {model_folder}   (use it as shop='model:{model_folder}')")
     progress.say(f"log          {log.folder}")
+    progress.say(f"scorecard    python -m recgym.fidelity run={folder}")
     progress.say(f"TensorBoard  tensorboard --logdir {folder.parent}")
 
 

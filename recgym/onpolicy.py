@@ -18,7 +18,7 @@ from recgym.logs.base import Log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Policy, SessionStats, Split
+from recgym.types import Policy, SessionStats
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.base import TrueShop
@@ -40,6 +40,7 @@ class Reference:
     stats: SessionStats
     source: str  # "true shop" or "held-out log"
     floor: dict[str, float | None]  # 95th percentile of |error| between random halves, or empty
+    num_cut: int = 0  # held-out sessions left out, since the log's end cut them off
 
 
 def play(
@@ -67,7 +68,8 @@ def reference_of_true_shop(
 
 def reference_of_held_out(log: Log, seed: int) -> Reference:
     """The log's own test period, with the error that it has against itself at that size."""
-    stats = log.stats(Split.TEST, Split.TEST_NEW)
+    row_B, num_cut = log.held_out()
+    stats = log.stats().lanes(row_B)
     generator = np.random.default_rng(seed)
     floor: dict[str, float | None] = {}
     for name, metric in CHECKED.items():
@@ -81,7 +83,7 @@ def reference_of_held_out(log: Log, seed: int) -> Reference:
                 errors.append(abs(first / second - 1.0))
         known = np.isfinite(errors).all() and top.sum() > 0
         floor[name] = float(np.quantile(errors, 0.95)) if known else None
-    return Reference(stats, "held-out log", floor)
+    return Reference(stats, "held-out log", floor, num_cut)
 
 
 def on_policy_report(
@@ -106,6 +108,7 @@ def on_policy_report(
         if isinstance(policy, LoggedPages)
         else "the logging policy",
     }
+    rows["sessions_cut"] = reference.num_cut
     for name, metric in CHECKED.items():
         ours = metrics.estimate(simulated, metric, seed)
         theirs = metrics.estimate(reference.stats, metric, seed)

@@ -114,4 +114,7 @@ def on_policy_lines(check: dict[str, Any]) -> list[str]:
         lines.append(f"{name:<22}{ours:>12.4f}{theirs:>12.4f}{row['error']:>+9.1%}   {floor}")
     if check.get("confounded"):
         lines.append(check["confounded"])
+    if check.get("sessions_cut"):
+        cut = check["sessions_cut"]
+        lines.append(f"left out: {cut:,} held-out sessions that the log's end may have cut off")
     return lines

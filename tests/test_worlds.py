@@ -13,7 +13,7 @@ from log_files import read_rows
 from tiny import compose
 from torch import Tensor
 
-from agents.evaluate import seeing
+from agents.valuing import seeing
 from recgym import choice, organic
 from recgym.build import build
 from recgym.confounding import SeeingPolicy

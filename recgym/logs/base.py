@@ -310,6 +310,19 @@ class Log:
         wanted = torch.tensor([int(split) for split in splits])
         return stats.lanes(torch.isin(sessions.split, wanted))
 
+    def held_out(self) -> tuple[Tensor, int]:
+        """Rows of the test sessions that the log saw to their end, and how many it cut off.
+
+        A session whose last event lies within the session gap of the log's last one may have gone
+        on: beside whole sessions it would count as a short one that bought nothing.
+        """
+        sessions = self.sessions()
+        tested_B = torch.isin(sessions.split, torch.tensor([Split.TEST, Split.TEST_NEW]))
+        gap_ms = round(self.meta["settings"]["session_gap_minutes"] * 60_000)
+        last_B = sessions.time_ms[sessions.offset[1:] - 1]
+        cut_B = tested_B & (last_B + gap_ms >= sessions.time_ms.max())
+        return (tested_B & ~cut_B).nonzero().squeeze(-1), int(cut_B.sum())
+
     def card(self) -> str:
         """The log in a page of text: what it holds, lacks, and what was set aside."""
         return cards.card(self.folder, self.meta)
