@@ -139,6 +139,7 @@ def _fit(
         quantity=mean_quantity(sessions),
     )
     model.to(device)
+    sessions = model.sees(sessions)
     done = 0.0
 
     def report_progress(share: float) -> None:

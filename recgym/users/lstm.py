@@ -23,6 +23,7 @@ from recgym.types import (
     Page,
     Record,
     Response,
+    Sessions,
     Visit,
 )
 from recgym.users.base import AfterLogits, follow
@@ -203,6 +204,11 @@ class LSTMUserModel(nn.Module):
             self.offset("level")[:, 1:3] = spread_G.unsqueeze(-1)
             self.offset("upper").copy_(spread_G.unsqueeze(-1) * torch.tensor([-1.0, 1.0]))
         self.prepare()
+
+    @staticmethod
+    def sees(sessions: Sessions) -> Sessions:
+        """What of a log the model reads: all."""
+        return sessions
 
     # ---- parameters -----------------------------------------------------------------------------
 

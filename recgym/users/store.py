@@ -18,8 +18,10 @@ from torch import Tensor
 from recgym.errors import UserError
 from recgym.types import Catalog
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.wrong import ItemClicks, PageBlind
 
 SCHEMA_VERSION = 3
+KINDS = {kind.__name__: kind for kind in (LSTMUserModel, PageBlind, ItemClicks)}
 TENSORS, SETTINGS = "model.pt", "model.json"
 FIT = "fit"  # folder within a model's, of the same model before assumptions were made
 REMEDY = "make one with python -m recgym.fit log=folder log.path=LOG"
@@ -59,6 +61,7 @@ def save_model(
         torch.save(tensors, temporary / TENSORS)
         description = {
             "schema_version": SCHEMA_VERSION,
+            "kind": type(model).__name__,
             "settings": model.settings,
             "catalog": {
                 "start_ms": catalog.start_ms,
@@ -129,7 +132,7 @@ def _build(
         catalog, price=catalog.price.float(), feature=catalog.feature.float()
     )
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
-        model = LSTMUserModel(
+        model = KINDS[description["kind"]](
             single,
             state["seen"].squeeze(-1).bool(),
             state["profile"].float(),
