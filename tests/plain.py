@@ -1,4 +1,4 @@
-"""The learned shop's step as its formulas are written: dense, a level at a time, nothing shared.
+"""The learned shop's step as its formulas are written: dense, a level and a segment at a time.
 
 It is the reference that the shipped step must equal, event for event, and the yardstick of its
 speed: both are measured in one run, so that a slow machine slows both.
@@ -29,6 +29,7 @@ class PlainState:
     c: Tensor
     context: Tensor
     tally: Tensor
+    evidence: Tensor  # [N, G] log-likelihood of all that happened, in each segment
 
 
 def begin(model: LSTMUserModel, seed_N: Tensor, num_slots: int) -> PlainState:
@@ -39,7 +40,8 @@ def begin(model: LSTMUserModel, seed_N: Tensor, num_slots: int) -> PlainState:
     context = torch.cat([profile_NP, torch.stack([hour_N.sin(), hour_N.cos()], -1)], -1)
     h, c = torch.tanh(model.begin(context)).chunk(2, -1)
     begun = visit.begin(arrival.start_ms, num_slots, h.dtype)
-    return PlainState(arrival, begun, h, c, context, h.new_zeros(len(h), 7))
+    tally, evidence = h.new_zeros(len(h), 7), h.new_zeros(len(h), model.num_segments)
+    return PlainState(arrival, begun, h, c, context, tally, evidence)
 
 
 def inverse(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
@@ -48,11 +50,117 @@ def inverse(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
     return (sum_NJ <= (u_N * sum_NJ[:, -1]).unsqueeze(-1)).sum(-1)
 
 
+@dataclass
+class Shoppers:
+    """How shoppers of one segment each, of their own, answer a page."""
+
+    model: LSTMUserModel
+    level: Tensor  # [N, 7]
+    after_query: Tensor  # [N, 3 D]
+    slope: Tensor  # [N, 3]
+    usual: Tensor  # [N, 3]
+    upper: Tensor  # [N, 3] probability of leave, checkout, view
+    twin: Tensor  # [N, K]
+    added: Tensor  # [N, K]
+    kept: Tensor  # [N, K]
+    mass: Tensor  # [N] of the lower level
+
+    def slot_chance(self) -> Tensor:
+        """P(slot | view), [N, K]."""
+        return (self.added + self.twin * (1 - self.kept)) / self.mass.unsqueeze(-1)
+
+    def deterred(self, which: int, item_N: Tensor, price_N: Tensor) -> Tensor:
+        """What a price takes from the logit of clicking, buying or carting."""
+        usual_I = self.model.item_log_price
+        move = price_N.clamp(min=1e-6).log() - usual_I[item_N]
+        level = usual_I[item_N] - self.model.mean_log_price
+        return self.slope[:, which] * move + self.usual[:, which] * level
+
+    def after(self, item_N: Tensor, price_N: Tensor, slot_N: Tensor) -> Tensor:
+        """P(nothing, favourite, cart, buy | these items are viewed), [N, 4]."""
+        chance, own_I5 = [], self.model.item_bias * self.model.seen
+        for which, query_ND in enumerate(self.after_query.chunk(3, -1)):
+            logit_N = (vectors(self.model)[item_N] * query_ND).sum(-1)
+            logit_N = logit_N + own_I5[item_N, 2 + which] + self.level[:, 1 + which]
+            logit_N = logit_N + self.level[:, 4 + which] * (slot_N >= 0)
+            if which < 2:
+                logit_N = logit_N - self.deterred(1 + which, item_N, price_N)
+            chance.append(logit_N.sigmoid())
+        buy_N, cart_N, favourite_N = chance
+        rest_N = (1 - buy_N) * (1 - cart_N)
+        return torch.stack(
+            [rest_N * (1 - favourite_N), rest_N * favourite_N, (1 - buy_N) * cart_N, buy_N], -1
+        )
+
+
+def vectors(model: LSTMUserModel) -> Tensor:
+    """Of all items, [I, D]."""
+    return (
+        model.item_own * model.seen
+        + model.of_category.weight[model.catalog.category]
+        + model.catalog.feature @ model.of_feature.weight.T
+    )
+
+
+def cart_size(now: Visit, dtype: torch.dtype) -> Tensor:
+    """Items in the cart, [N]."""
+    return (now.cart_item >= 0).sum(-1).to(dtype)
+
+
+def shoppers(
+    model: LSTMUserModel,
+    wide: Tensor,
+    found_NI: Tensor,
+    segment_N: Tensor,
+    page: Page,
+    now: Visit,
+) -> Shoppers:
+    """Shoppers with these states who find these items alone, each of the segment given."""
+    dtype, vector_ID, own_I5 = wide.dtype, vectors(model), model.item_bias * model.seen
+
+    def head(name: str) -> Tensor:
+        weight, bias = model.head(name)
+        return wide @ weight.T + bias + model.offset(name)[segment_N]
+
+    # slots
+    item_NK, shown_NK = page.item.clamp(min=0), page.item >= 0
+    none = torch.zeros(())
+    them = Shoppers(
+        model, head("level"), head("after"), torch.nn.functional.softplus(head("slope")),
+        head("usual_slope"), none, found_NI.gather(-1, item_NK), none, none, none,
+    )  # fmt: skip
+    clicked_ND = head("clicked")
+    slot_NK = torch.zeros(item_NK.shape, dtype=dtype)
+    for k in range(item_NK.shape[1]):
+        item_N = item_NK[:, k]
+        like_N = (vector_ID[item_N] * clicked_ND).sum(-1) + own_I5[item_N, 1]
+        tired_N = (now.recent_item == page.item[:, k : k + 1]).sum(-1)
+        slot_NK[:, k] = them.level[:, 0] + like_N - them.deterred(0, item_N, page.price[:, k])
+        slot_NK[:, k] += model.position[k] - model.fatigue * tired_N
+
+    # the nest of each slot with its twin
+    d, twin_NK = model.dissimilarity, them.twin
+    both_NK = (twin_NK ** (1 / d) + (slot_NK / d).exp()) ** d
+    them.added = torch.where(shown_NK, both_NK - twin_NK, 0.0)
+    them.kept = torch.where(shown_NK, (twin_NK / both_NK) ** (1 / d - 1), 1.0)
+    them.mass = 1 + them.added.sum(-1)
+
+    # upper level
+    filled_N = cart_size(now, dtype)
+    cart_N2 = torch.stack([filled_N.clamp(max=1), (1 + filled_N).log()], -1)
+    leave_N, checkout_N = (head("upper") + cart_N2 @ model.of_cart.weight.T).exp().unbind(-1)
+    leave_N = torch.where(now.page_number == 0, 0.0, leave_N)
+    checkout_N = torch.where(filled_N == 0, 0.0, checkout_N)
+    upper_N3 = torch.stack([leave_N, checkout_N, them.mass**model.page_weight], -1)
+    them.upper = upper_N3 / upper_N3.sum(-1, keepdim=True)
+    return them
+
+
 def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainState, Event]:
     """What the shoppers do with a page, and their state after it."""
     now, who, catalog = state.visit, state.arrival, model.catalog
     dtype, count = state.h.dtype, len(state.h)
-    lane_N = torch.arange(count)
+    lane_N, item_NK = torch.arange(count), page.item.clamp(min=0)
     wide = torch.cat([state.h, state.context, state.tally.sign() * state.tally.abs().log1p()], -1)
 
     def noise(purpose: Purpose) -> Tensor:
@@ -66,12 +174,7 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
         return wide @ weight.T + bias
 
     # found alone: the whole catalogue, category by category and class by class
-    own_I5 = model.item_bias * model.seen
-    vector_ID = (
-        model.item_own * model.seen
-        + model.of_category.weight[catalog.category]
-        + catalog.feature @ model.of_feature.weight.T
-    )
+    own_I5, vector_ID = model.item_bias * model.seen, vectors(model)
     category_NC = head("category") @ model.of_category.weight.T + model.category_bias
     for c in range(catalog.num_categories):
         if not bool((catalog.category == c).any()):
@@ -83,40 +186,14 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
         share_IZ[catalog.category == c] = logit_IZ[catalog.category == c].softmax(0)
     found_NI = category_NC[:, catalog.category] * (latent_NZ @ share_IZ.T)
 
-    # slots
-    item_NK, shown_NK = page.item.clamp(min=0), page.item >= 0
-    slope_N3, usual_N3 = torch.nn.functional.softplus(head("slope")), head("usual_slope")
+    # the segment: what the state says of it, times the likelihood of all that happened
+    share_NG = head("gate").exp() * (state.evidence - state.evidence.amax(-1, keepdim=True)).exp()
+    share_NG = share_NG / share_NG.sum(-1, keepdim=True)
+    segment_N = inverse(share_NG, uniform(Purpose.SEGMENT))
+    them = shoppers(model, wide, found_NI, segment_N, page, now)
 
-    def deterred(which: int, item_N: Tensor, price_N: Tensor) -> Tensor:
-        move = price_N.clamp(min=1e-6).log() - model.item_log_price[item_N]
-        level = model.item_log_price[item_N] - model.mean_log_price
-        return slope_N3[:, which] * move + usual_N3[:, which] * level
-
-    level_N7, clicked_ND = head("level"), head("clicked")
-    slot_NK = torch.zeros(item_NK.shape, dtype=dtype)
-    for k in range(item_NK.shape[1]):
-        item_N = item_NK[:, k]
-        like_N = (vector_ID[item_N] * clicked_ND).sum(-1) + own_I5[item_N, 1]
-        tired_N = (now.recent_item == page.item[:, k : k + 1]).sum(-1)
-        slot_NK[:, k] = level_N7[:, 0] + like_N - deterred(0, item_N, page.price[:, k])
-        slot_NK[:, k] += model.position[k] - model.fatigue * tired_N
-
-    # the nest of each slot with its twin
-    d, twin_NK = model.dissimilarity, found_NI.gather(-1, item_NK)
-    both_NK = (twin_NK ** (1 / d) + (slot_NK / d).exp()) ** d
-    added_NK = torch.where(shown_NK, both_NK - twin_NK, 0.0)
-    kept_NK = torch.where(shown_NK, (twin_NK / both_NK) ** (1 / d - 1), 1.0)
-    mass_N = 1 + added_NK.sum(-1)
-
-    # upper level
-    filled_N = (now.cart_item >= 0).sum(-1).to(dtype)
-    cart_N2 = torch.stack([filled_N.clamp(max=1), (1 + filled_N).log()], -1)
-    leave_N, checkout_N = (head("upper") + cart_N2 @ model.of_cart.weight.T).exp().unbind(-1)
-    leave_N = torch.where(now.page_number == 0, 0.0, leave_N)
-    checkout_N = torch.where(filled_N == 0, 0.0, checkout_N)
-    upper_N3 = torch.stack([leave_N, checkout_N, mass_N**model.page_weight], -1)
-    upper_N3 = upper_N3 / upper_N3.sum(-1, keepdim=True)
-    kind_N = VIEW - inverse(upper_N3.flip(-1), uniform(Purpose.UPPER))
+    # leave, pay or view
+    kind_N = VIEW - inverse(them.upper.flip(-1), uniform(Purpose.UPPER))
 
     # the item found, unless the page adds one or takes it over
     chosen_N = inverse(category_NC, uniform(Purpose.CATEGORY))
@@ -125,51 +202,60 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     item_N = inverse(share_IZ.T[class_N] * inside_NI, uniform(Purpose.ORGANIC))
     slot_N = torch.full((count,), -1)
     for k in range(item_NK.shape[1]):
-        taken_N = (page.item[:, k] == item_N) & (uniform(Purpose.TAKE_OVER) >= kept_NK[:, k])
+        taken_N = (page.item[:, k] == item_N) & (uniform(Purpose.TAKE_OVER) >= them.kept[:, k])
         slot_N = torch.where(taken_N, k, slot_N)
-    added_N = uniform(Purpose.FROM_PAGE) < 1 - 1 / mass_N
-    slot_N = torch.where(added_N, inverse(added_NK, uniform(Purpose.SLOT)), slot_N)
+    added_N = uniform(Purpose.FROM_PAGE) < 1 - 1 / them.mass
+    slot_N = torch.where(added_N, inverse(them.added, uniform(Purpose.SLOT)), slot_N)
     item_N = torch.where(slot_N >= 0, item_NK[lane_N, slot_N.clamp(min=0)], item_N)
     viewed_N = kind_N == VIEW
     item_N, slot_N = torch.where(viewed_N, item_N, -1), torch.where(viewed_N, slot_N, -1)
+    some_N = item_N.clamp(min=0)
 
     # what follows the view
     day_N = catalog.day(now.time_ms)
-    price_N = catalog.price[day_N, item_N.clamp(min=0)]
+    price_N = catalog.price[day_N, some_N]
     price_N = torch.where(slot_N >= 0, page.price[lane_N, slot_N.clamp(min=0)], price_N)
     price_N = torch.where(viewed_N, price_N, 0.0)
-    chance = []
-    for which, query_ND in enumerate(head("after").chunk(3, -1)):
-        logit_N = (vector_ID[item_N.clamp(min=0)] * query_ND).sum(-1)
-        logit_N = logit_N + own_I5[item_N.clamp(min=0), 2 + which] + level_N7[:, 1 + which]
-        logit_N = logit_N + level_N7[:, 4 + which] * (slot_N >= 0)
-        if which < 2:
-            logit_N = logit_N - deterred(1 + which, item_N.clamp(min=0), price_N)
-        chance.append(logit_N.sigmoid())
-    buy_N, cart_N, favourite_N = chance
-    rest_N = (1 - buy_N) * (1 - cart_N)
-    after_N4 = torch.stack(
-        [rest_N * (1 - favourite_N), rest_N * favourite_N, (1 - buy_N) * cart_N, buy_N], -1
-    )
+    after_N4 = them.after(some_N, price_N, slot_N)
+    filled_N = cart_size(now, dtype)
     after_N = 3 - inverse(after_N4.flip(-1), uniform(Purpose.AFTER))
     after_N = torch.where((after_N == 2) & (filled_N == visit.CART_PLACES), 0, after_N)
     after_N = torch.where(viewed_N, after_N, 0)
     quantity_N = (after_N >= 2).to(dtype) * model.quantity
     event = Event(kind_N, item_N, slot_N, after_N, price_N, quantity_N, now.gap)
 
+    # what each segment would have made of it: Bayes' rule, and the mean over segments
+    leave_N, seen_N = torch.zeros(count, dtype=dtype), viewed_N.to(dtype)
+    slot_NK, view_N1 = torch.zeros(item_NK.shape, dtype=dtype), torch.zeros(count, 1, dtype=dtype)
+    follow_N4, chosen_N1 = torch.zeros(count, 4, dtype=dtype), torch.zeros(count, 1, dtype=dtype)
+    evidence_NG = state.evidence.clone()
+    for g in range(model.num_segments):
+        of_g = shoppers(model, wide, found_NI, torch.full((count,), g), page, now)
+        share_N1, would_N4 = share_NG[:, g : g + 1], of_g.after(some_N, price_N, slot_N)
+        leave_N = leave_N + share_N1[:, 0] * of_g.upper[:, LEAVE]
+        slot_NK = slot_NK + share_N1 * of_g.upper[:, VIEW:] * of_g.slot_chance()
+        view_N1 = view_N1 + share_N1 * of_g.upper[:, VIEW:]
+        clicked_N = of_g.slot_chance()[lane_N, slot_N.clamp(min=0)]
+        kept_N = torch.where(page.item == item_N.unsqueeze(-1), of_g.kept, 1.0).prod(-1)
+        found_N = found_NI[lane_N, some_N] * kept_N / of_g.mass
+        item_chance_N = torch.where(slot_N >= 0, clicked_N, found_N)
+        kind_chance_N = of_g.upper[lane_N, kind_N]
+        chosen_now_N = kind_chance_N * torch.where(viewed_N, item_chance_N, 1.0)
+        follow_N4 = follow_N4 + share_N1 * chosen_now_N.unsqueeze(-1) * would_N4
+        chosen_N1 = chosen_N1 + share_N1 * chosen_now_N.unsqueeze(-1)
+        followed_N = torch.where(viewed_N, would_N4[lane_N, after_N], 1.0)
+        evidence_NG[:, g] += (chosen_now_N * followed_N).log()
+    slot_NK, follow_N4 = slot_NK / view_N1, follow_N4 / chosen_N1
+
     # surprises, and one step of the LSTM
-    seen_N = viewed_N.to(dtype)
-    slot_chance_NK = (added_NK + twin_NK * (1 - kept_NK)) / mass_N.unsqueeze(-1)
     hit_NK = torch.nn.functional.one_hot(slot_N + 1, item_NK.shape[1] + 1)[:, 1:]
-    surprise_NK = (hit_NK - slot_chance_NK) * seen_N.unsqueeze(-1)
-    followed_N3 = torch.nn.functional.one_hot(after_N, 4)[:, 1:] - after_N4[:, 1:]
-    clicked_N = (slot_N >= 0).to(dtype) - slot_chance_NK.sum(-1) * seen_N
+    surprise_NK = (hit_NK - slot_NK) * seen_N.unsqueeze(-1)
+    followed_N3 = torch.nn.functional.one_hot(after_N, 4)[:, 1:] - follow_N4[:, 1:]
+    clicked_N = (slot_N >= 0).to(dtype) - slot_NK.sum(-1) * seen_N
     tally_N7 = torch.cat(
         [
             followed_N3 * seen_N.unsqueeze(-1),
-            torch.stack(
-                [clicked_N, upper_N3[:, LEAVE], (kind_N == CHECKOUT).to(dtype), seen_N], -1
-            ),
+            torch.stack([clicked_N, leave_N, (kind_N == CHECKOUT).to(dtype), seen_N], -1),
         ],
         -1,
     )
@@ -183,7 +269,7 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
         ],
         -1,
     )
-    viewed_ND = vector_ID[item_N.clamp(min=0)] * seen_N.unsqueeze(-1)
+    viewed_ND = vector_ID[some_N] * seen_N.unsqueeze(-1)
     shown_ND = (surprise_NK.unsqueeze(-1) * vector_ID[item_NK]).sum(1)
     inputs_NX = torch.cat([viewed_ND, shown_ND, tally_N7, scalar_N4], -1)
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.lstm.all_weights[0])
@@ -193,4 +279,4 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     z_N = rng.normal(noise(Purpose.GAP), dtype=dtype)
     gap_N = (model.gap_mean(wide).squeeze(-1) + model.gap_log_std.exp() * z_N).exp()
     after = visit.advance(now, page, event, gap_N.clamp(1.0, 1799.0))
-    return PlainState(who, after, h, c, state.context, tally), event
+    return PlainState(who, after, h, c, state.context, tally, evidence_NG), event

@@ -10,14 +10,13 @@ from probe_shop import learned_shop
 from simulated_log import join, simulate
 from torch import Tensor
 
-from recgym import choice, organic, visit
+from recgym import organic, visit
 from recgym.errors import UserError
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Event, Observation, Page, SessionStats
 from recgym.users.assumptions import assume_pages
-from recgym.users.base import follow
 from recgym.users.lstm import LSTMState, LSTMUserModel
 from recgym.users.surprises import squashed
 
@@ -64,11 +63,10 @@ def scores(model: LSTMUserModel) -> tuple[Tensor, Tensor]:
     state = some_states(model)
     n, num_items = len(state.h), model.catalog.num_items
     begun = visit.begin(torch.zeros(n, dtype=torch.int64), SLOTS, F64)
-    none = torch.zeros(n, 0, dtype=F64)
     reading = model.read(state)
-    found = model.respond(reading, Page(none.long(), none), begun).organic
+    found = reading.found
     found_NI = linear_part(model, state, organic.probabilities(found).log())
-    shown_NI = model.appeal(reading, begun, torch.ones(n, num_items, dtype=F64))
+    shown_NI = model.appeal(model.typical(reading), begun, torch.ones(n, num_items, dtype=F64))
     return found_NI, shown_NI - shown_NI.mean(-1, keepdim=True)
 
 
@@ -138,18 +136,21 @@ def test_how_long_shoppers_stay_does_not_depend_on_the_page_itself() -> None:
     alike_N = outcome.event.item == same.event.item
     visit_N = state.visit
     reading, event = model.read(state.user), same.event  # type: ignore[arg-type]
-    law = choice.law(model.respond(reading, empty, visit_N), visit_N)
-    after_N4 = follow(model, reading, event.item, event.price, event.slot).exp()  # type: ignore[arg-type]
-    state_empty = model.observe(reading, law, after_N4, empty, event, visit_N)
-    both = [
-        model.respond(model.read(user), empty, after_full.visit)  # type: ignore[arg-type]
-        for user in (after_full.user, state_empty)
-    ]
+    state_empty = model.observe(reading, empty, event, visit_N)
     alike_N &= outcome.event.after == same.event.after
     assert int((alike_N & outcome.clicked).sum()) > 3
-    torch.testing.assert_close(both[0].leave[alike_N], both[1].leave[alike_N], rtol=0, atol=1e-9)
-    first, second = (organic.probabilities(response.organic)[alike_N] for response in both)
-    torch.testing.assert_close(first, second)
+    later = after_full.visit.lanes(alike_N)
+    none = Page(empty.item[alike_N], empty.price[alike_N])
+    both = []
+    for user in (after_full.user, state_empty):
+        share_NG, supposed = model.segments(model.read(user.lanes(alike_N)))  # type: ignore[arg-type]
+        lane_M = torch.arange(share_NG.numel()) // model.num_segments
+        both.append((share_NG, model.respond(supposed, none.lanes(lane_M), later.lanes(lane_M))))
+    (first_NG, first), (second_NG, second) = both
+    torch.testing.assert_close(first_NG, second_NG, rtol=0, atol=1e-9)
+    torch.testing.assert_close(first.leave, second.leave, rtol=0, atol=1e-9)
+    found = [organic.probabilities(response.organic) for response in (first, second)]
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_at_rho_one_shoppers_like_what_they_would_find() -> None:
@@ -179,12 +180,13 @@ def test_what_the_log_cannot_tell_is_switched_off() -> None:
     item_NK = torch.tensor([[3, 4, 5, 6, 7]]).expand(n, SLOTS)
     cheap, dear = (Page(item_NK, torch.full((n, SLOTS), price, dtype=F64)) for price in (1.0, 99.0))
     reading = model.read(state)
-    slot = model.respond(reading, cheap, begun).slot
-    torch.testing.assert_close(slot, model.respond(reading, dear, begun).slot, rtol=0, atol=1e-9)
+    supposed = model.suppose(reading, torch.linspace(0.0, 0.99, n, dtype=F64))
+    slot = model.respond(supposed, cheap, begun).slot
+    torch.testing.assert_close(slot, model.respond(supposed, dear, begun).slot, rtol=0, atol=1e-9)
     tired = visit.advance(begun, cheap, *seen_nothing(n))
-    assert torch.equal(slot, model.respond(reading, cheap, tired).slot)
+    assert torch.equal(slot, model.respond(supposed, cheap, tired).slot)
     # the slot of position 4 (k = 3) loses 0.35 * log2(4) = 0.7 against the first
-    first = model.appeal(reading, begun, torch.ones(n, model.catalog.num_items, dtype=F64))[:, 6]
+    first = model.appeal(supposed, begun, torch.ones(n, model.catalog.num_items, dtype=F64))[:, 6]
     torch.testing.assert_close(first - slot[:, 3], torch.full((n,), 0.7, dtype=F64))
 
 

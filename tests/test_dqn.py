@@ -31,7 +31,7 @@ class ModelState(LSTMState):
     @classmethod
     def of(cls, views_N: Tensor) -> ModelState:
         none_N0 = views_N.unsqueeze(-1)[:, :0]
-        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0)
+        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0)
 
 
 class ProbeModel(ProbeShop):
@@ -57,6 +57,9 @@ class ProbeModel(ProbeShop):
 
     def observe(self, state: Any, *seen: Any) -> Any:
         return ModelState.of(super().observe(state, *seen).views)
+
+    def typical(self, reading: Any) -> Any:
+        return reading
 
     def encode(self, state: Any) -> Tensor:
         encoded: Tensor = state.h

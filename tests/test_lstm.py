@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from recgym import choice, organic, visit
 from recgym.simulator import Simulator
 from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
-from recgym.users.base import after_log_probs
+from recgym.users.base import after_log_probs, by_segment
 from recgym.users.likelihood import (
     cart_counts,
     expectations,
@@ -24,7 +25,7 @@ from recgym.users.likelihood import (
     states_before,
     walk,
 )
-from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
 from recgym.users.surprises import tallies
 from recgym.worlds.taste import TasteShop
 
@@ -72,7 +73,7 @@ def test_unrolling_gives_the_states_of_walking(logged: tuple[Sessions, Recorder,
     steps = gather_steps(sessions, *steps_of(sessions))
     walked = [moment.state for moment in walk(MODEL, steps)]
     unrolled = states_before(MODEL, steps, expectations(MODEL, steps))
-    for name in ("h", "context", "tally"):
+    for name in ("h", "context", "tally", "evidence"):
         expected = torch.cat([getattr(state, name) for state in walked])
         torch.testing.assert_close(getattr(unrolled, name), expected, rtol=0, atol=1e-10)
 
@@ -103,18 +104,22 @@ def by_hand(sessions: Sessions, b: int) -> Tensor:
     for s in range(first, last):
         event, page = sessions.event.lanes(slice(s, s + 1)), sessions.page.lanes(slice(s, s + 1))
         reading = MODEL.read(state)
-        law = choice.law(MODEL.respond(reading, page, now), now)
-        value = choice.log_prob(law, event)
-        item, clicked = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
-        logits = MODEL.after(reading, item, event.price.unsqueeze(-1), clicked)
-        if event.kind == Kind.VIEW:
-            value = value + after_log_probs(logits)[0, 0, event.after]
+        chance = torch.zeros(1, dtype=F64)
+        for share, supposed in by_segment(MODEL, reading):
+            law = choice.law(MODEL.respond(supposed, page, now), now)
+            of_segment = choice.log_prob(law, event)
+            item, clicked = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
+            logits = MODEL.after(supposed, item, event.price.unsqueeze(-1), clicked)
+            if event.kind == Kind.VIEW:
+                of_segment = of_segment + after_log_probs(logits)[0, 0, event.after]
+            chance = chance + share[:, 0] * of_segment.exp()
+        value = chance.log()
         if s > first and event.kind != Kind.LEAVE:
             mean, std = MODEL.gap(state)
             z = (event.gap.log() - mean) / std
             value = value - 0.5 * z.square() - std.log() - 0.9189385332046727  # log sqrt(2 pi)
         values.append(value)
-        state = MODEL.observe(reading, law, after_log_probs(logits)[:, 0].exp(), page, event, now)
+        state = MODEL.observe(reading, page, event, now)
         # the gap belongs to the step it ends with: the visit learns it one step later
         gap = sessions.event.gap[s + 1 : s + 2] if s + 1 < last else torch.zeros(1, dtype=F64)
         now = visit.advance(now, page, event, gap)
@@ -133,6 +138,7 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     state = states_before(MODEL, steps, expectations(MODEL, steps))
     torch.testing.assert_close(state.h, encoder.h[steps.step], rtol=0, atol=1e-10)
     torch.testing.assert_close(state.tally, encoder.tally[steps.step], rtol=0, atol=1e-10)
+    torch.testing.assert_close(state.evidence, encoder.evidence[steps.step], rtol=0, atol=1e-10)
     assert int((sessions.event.slot >= 0).sum()) > 50 and bool((cart_counts(sessions) > 0).any())
 
 
@@ -145,7 +151,13 @@ def states(model: LSTMUserModel, n: int) -> LSTMState:
         torch.randn(like.c.shape, generator=g, dtype=F64),
         like.context,
         torch.randn(like.tally.shape, generator=g, dtype=F64),
+        torch.randn(like.evidence.shape, generator=g, dtype=F64),
     )
+
+
+def supposed_of(model: LSTMUserModel, state: LSTMState) -> Supposed:
+    """Shoppers in these states, one segment after another."""
+    return model.suppose(model.read(state), torch.linspace(0.0, 0.99, len(state.h), dtype=F64))
 
 
 @settings(max_examples=60, deadline=None)
@@ -160,11 +172,11 @@ def test_dearer_never_sells_more(item: int, price: float, dearer: float, seed: i
     torch.manual_seed(seed)
     model = learned_shop(F64)
     with torch.no_grad():
-        for parameter in model.head("slope"):
+        for parameter in (*model.head("slope"), model.offset("slope")):
             parameter.copy_(5.0 * torch.randn(parameter.shape, dtype=F64))
         item_NJ = torch.full((8, 2), item)
         price_NJ = torch.tensor([price, price * dearer], dtype=F64).expand(8, 2)
-        logits = model.after(model.read(states(model, 8)), item_NJ, price_NJ, True)
+        logits = model.after(supposed_of(model, states(model, 8)), item_NJ, price_NJ, True)
         probability = after_log_probs(logits).exp()
     bought, sold = probability[..., 3], probability[..., 2:].sum(-1)
     assert bool((bought[:, 1] <= bought[:, 0] + 1e-12).all())
@@ -185,17 +197,17 @@ def test_an_item_never_met_falls_back_on_its_features() -> None:
     model.eval()
     state, begun = states(model, 5), visit.begin(torch.zeros(5, dtype=torch.int64), SLOTS, F64)
     page = Page(torch.tensor([[3, 7, 1, 2]]).expand(5, 4), torch.ones(5, 4, dtype=F64))
-    response = model.respond(model.read(state), page, begun)
+    response = model.respond(supposed_of(model, state), page, begun)
     found = organic.log_prob(response.organic, page.item)
     torch.testing.assert_close(found[:, 0], found[:, 1])
-    after = model.after(model.read(state), page.item, page.price, True)
+    after = model.after(supposed_of(model, state), page.item, page.price, True)
     for logit in after:
         torch.testing.assert_close(logit[:, 0], logit[:, 1])
         assert not torch.equal(logit[:, 0], logit[:, 2])
     model.item_own[3] += 9.0
     model.item_bias[3] += 9.0
     model.eval()
-    again = model.respond(model.read(state), page, begun)
+    again = model.respond(supposed_of(model, state), page, begun)
     assert torch.equal(organic.log_prob(again.organic, page.item), found)
     assert torch.equal(again.slot, response.slot)
 
@@ -213,10 +225,11 @@ def test_appeal_is_the_mass_of_a_page_of_one_item(name: str) -> None:
         state, _ = simulator.step(state, simulator.page(state, item_NK.expand(6, 4)))
     price_NI = simulator.catalog.price_at(state.visit.time_ms)
     reading = shop.read(state.user)  # type: ignore[arg-type]
-    appeal_NI = shop.appeal(reading, state.visit, price_NI)
+    supposed: Any = shop.suppose(reading, torch.linspace(0.0, 0.99, 6, dtype=F64))  # type: ignore[arg-type]
+    appeal_NI = shop.appeal(supposed, state.visit, price_NI)
     for item in range(40):
         page = simulator.page(state, torch.full((6, 1), item))
-        slot_N1 = shop.respond(reading, page, state.visit).slot
+        slot_N1 = shop.respond(supposed, page, state.visit).slot
         torch.testing.assert_close(slot_N1[:, 0], appeal_NI[:, item], rtol=0, atol=1e-10)
 
 

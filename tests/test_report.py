@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from probe_shop import START_MS, found_alone, learned_shop
+from probe_shop import START_MS, ProbeShop, ProbeState, learned_shop
 from simulated_log import logging_policy, simulate
 from torch import Tensor
 
 from recgym import choice, visit
 from recgym.simulator import Simulator
-from recgym.types import After, Event, Kind, Page, Response, Sessions
+from recgym.types import After, Event, Kind, Page, Response, Sessions, Visit
 from recgym.users import report
-from recgym.users.base import after_log_probs
+from recgym.users.base import after_log_probs, by_segment
 from recgym.users.likelihood import cart_counts, gather_steps, walk
 from recgym.users.report import (
     calibration_error,
@@ -33,7 +35,7 @@ from recgym.users.report import (
 from recgym.users.training import mean_nll
 
 MODEL = learned_shop()
-F32 = torch.float32
+F32, ZERO = torch.float32, torch.zeros(1, dtype=torch.int64)
 
 
 def sessions_of(*viewed: str) -> Sessions:
@@ -115,21 +117,36 @@ def test_calibration_error_by_hand() -> None:
 def test_an_item_viewed_may_come_from_its_slot_or_from_search() -> None:
     # Why: by hand, twin of 0.1 and slot of 0.2 at dissimilarity 1: the nest has mass 0.3, so that
     # the page adds 0.2 to a mass of 1 and item 3 has 0.3 / 1.2, the first item 0.4 / 1.2.
-    category_I, begun = (
-        torch.zeros(4, dtype=torch.int64),
-        visit.begin(torch.zeros(1).long(), 2, F32),
-    )
-    response = Response(
-        leave=torch.zeros(1),
-        checkout=torch.tensor([-torch.inf]),
-        organic=found_alone((0.4, 0.3, 0.2, 0.1), category_I, F32),
-        slot=torch.tensor([[-torch.inf, math.log(0.2)]]),
-        page_item=torch.tensor([[-1, 3]]),
-        page_weight=torch.tensor(0.5),
-        dissimilarity=torch.tensor(1.0),
-    )
+    shop = ProbeShop(appeal=0.2)
+    shop.dissimilarity = torch.tensor(1.0)
+    page, begun = Page(torch.tensor([[-1, 3]]), torch.ones(1, 2)), visit.begin(ZERO, 2, F32)
     expected = torch.tensor([[0.4, 0.3, 0.2, 0.3]]) / 1.2
-    torch.testing.assert_close(item_given_view(choice.law(response, begun)), expected)
+    found = item_given_view(shop, ProbeState(torch.zeros(1)), page, begun)
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_item_viewed_is_a_mean_over_those_who_view() -> None:
+    # Why: by hand, a segment of 3/4 of the shoppers views with 1/3, one of 1/4 always; of those who
+    # view they are half each, with a page that adds 0.2 to a mass of 1 for the one and nothing for
+    # the other: item 3 has (0.3 / 1.2 + 0.1) / 2 = 0.175.
+    class TwoKinds(ProbeShop):
+        def segments(self, reading: ProbeState) -> tuple[Tensor, Any]:
+            return torch.tensor([[0.75, 0.25]]), ProbeState(torch.tensor([0.0, 1.0]))
+
+        def respond(self, state: ProbeState, page: Page, now: Visit) -> Response:
+            two, kind_M = state.views == 0, super().respond(state, page, now)
+            slot_MK = torch.where(two.unsqueeze(-1), kind_M.slot, -torch.inf)
+            # with a page weight of 0, leaving at log 2 leaves a third
+            leave_M = torch.where(two, math.log(2.0), -torch.inf)
+            return dataclasses.replace(kind_M, slot=slot_MK, leave=leave_M)
+
+    shop = TwoKinds(appeal=0.2)
+    shop.dissimilarity, shop.page_weight = torch.tensor(1.0), torch.tensor(0.0)
+    later = dataclasses.replace(visit.begin(ZERO, 2, F32), page_number=ZERO + 1)
+    page = Page(torch.tensor([[-1, 3]]), torch.ones(1, 2))
+    found = item_given_view(shop, ProbeState(torch.zeros(1)), page, later)
+    one, other = torch.tensor([[0.4, 0.3, 0.2, 0.3]]) / 1.2, torch.tensor([[0.4, 0.3, 0.2, 0.1]])
+    torch.testing.assert_close(found, (one + other) / 2)
 
 
 @pytest.fixture(scope="module")
@@ -144,23 +161,34 @@ def walked(sessions: Sessions, row_B: Tensor) -> dict[int, tuple[float, int, flo
     found = {}
     steps = gather_steps(sessions, cart_counts(sessions), row_B)
     for moment in walk(MODEL, steps):
-        now, chance = moment.steps, choice.probabilities(moment.law)
-        item_n1, price_n1 = now.event.item.clamp(min=0)[:, None], now.event.price[:, None]
-        reading = MODEL.read(moment.state)
-        after = MODEL.after(reading, item_n1, price_n1, (now.event.slot >= 0)[:, None])
-        after_n4 = after_log_probs(after).exp()[:, 0]
+        now, event = moment.steps, moment.steps.event
+        item_n1, price_n1 = event.item.clamp(min=0)[:, None], event.price[:, None]
+        parts = []
+        for share_n1, supposed in by_segment(MODEL, MODEL.read(moment.state)):
+            law = choice.law(MODEL.respond(supposed, now.page, now.visit), now.visit)
+            after = MODEL.after(supposed, item_n1, price_n1, (event.slot >= 0)[:, None])
+            chosen_n = choice.log_prob(law, event).exp()
+            after_n4 = after_log_probs(after).exp()[:, 0]
+            parts.append((share_n1[:, 0], choice.probabilities(law), chosen_n, after_n4))
         for n in range(len(now.step)):
-            if now.event.kind[n] != Kind.VIEW:
+            if event.kind[n] != Kind.VIEW:
                 continue
-            mass = chance.organic[n].clone()
-            for k, item in enumerate(now.page.item[n].tolist()):
-                mass[item] += chance.slot[n, k] if item >= 0 else 0.0
-            own = mass[now.event.item[n]]
+            mass, viewed = torch.zeros(MODEL.catalog.num_items), torch.zeros(())
+            follow, chosen = torch.zeros(4), torch.zeros(())
+            for share_n, chance, chosen_n, after_n4 in parts:
+                mass += share_n[n] * chance.organic[n]
+                for k, item in enumerate(now.page.item[n].tolist()):
+                    mass[item] += share_n[n] * chance.slot[n, k] if item >= 0 else 0.0
+                viewed += share_n[n] * (1 - chance.leave[n] - chance.checkout[n])
+                # who views this item, and finds it so, is more likely of some segments
+                follow += share_n[n] * chosen_n[n] * after_n4[n]
+                chosen += share_n[n] * chosen_n[n]
+            own = mass[event.item[n]]
             found[int(now.step[n])] = (
-                float((own / (1 - chance.leave[n] - chance.checkout[n])).log()),
+                float((own / viewed).log()),
                 1 + int((mass > own).sum()),
-                float(after_n4[n, After.CART] + after_n4[n, After.BUY]),
-                float(after_n4[n, After.BUY]),
+                float((follow[After.CART] + follow[After.BUY]) / chosen),
+                float(follow[After.BUY] / chosen),
             )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ class LSTMState(Record):
     c: Tensor  # [N, H]
     context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
     tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
-    evidence: Tensor  # [N, G] log-likelihood of all that happened so far in each segment
+    evidence: Tensor  # [N, G] log-likelihood of what happened so far in each segment, normalised
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ class LSTMUserModel(nn.Module):
         context_NP = torch.cat([profile_NP, hour_N1.sin(), hour_N1.cos()], -1)
         h_NH, c_NH = tanh(self.begin(context_NP)).chunk(2, -1)
         tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
-        evidence = h_NH.new_zeros(len(h_NH), self.num_segments)
+        evidence = h_NH.new_full((len(h_NH), self.num_segments), -math.log(self.num_segments))
         return LSTMState(h_NH, c_NH, context_NP, tally, evidence)
 
     def wide(self, state: LSTMState) -> Tensor:
