@@ -1,0 +1,56 @@
+"""Values of many policies on the same shoppers, in blocks of sessions that intervals resample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from experiments.believing.measures import Floats
+from recgym import progress
+from recgym.rollout import rollout
+from recgym.spaces import ObservationSpec
+from recgym.types import Policy
+
+SEED_BASE = 1 << 56  # of these shoppers, apart from those of logs, training and evaluation
+NUM_BLOCKS = 200
+
+
+@dataclass(frozen=True)
+class Values:
+    """Mean revenue a session of each policy in each block, currency units."""
+
+    names: list[str]  # P policies
+    block_PJ: Floats
+
+    def mean(self) -> dict[str, float]:
+        """Of each policy."""
+        return dict(zip(self.names, self.block_PJ.mean(1).tolist(), strict=True))
+
+    def save(self, path: Path) -> None:
+        """As .npz, written beside and renamed."""
+        beside = path.with_name(f".{path.name}")
+        np.savez_compressed(beside, names=np.array(self.names), block=self.block_PJ)
+        beside.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Values:
+        """What `save` wrote."""
+        with np.load(path) as stored:
+            return cls([str(name) for name in stored["names"]], stored["block"])
+
+
+def values_of(
+    policies: dict[str, tuple[ObservationSpec, Policy]], num_sessions: int, seed: int
+) -> Values:
+    """Play each policy over its own observations, all on the same shoppers."""
+    seed_B = SEED_BASE + (seed << 32) + torch.arange(num_sessions)
+    edges = np.linspace(0, num_sessions, NUM_BLOCKS + 1).astype(int)
+    rows = []
+    for spec, policy in policies.values():
+        stats = rollout(spec, policy, seed_B, torch.zeros_like(seed_B), progress=progress.advance)
+        revenue_B = stats.expected_revenue.double().cpu().numpy()
+        rows.append(np.add.reduceat(revenue_B, edges[:-1]) / np.diff(edges))
+    return Values(list(policies), np.stack(rows))

@@ -1,0 +1,143 @@
+"""What the cells say together: measures with intervals, the table and the plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.believing.cell import AGENT, CEILING, IN_TRUTH
+from experiments.believing.measures import (
+    Floats,
+    gap,
+    kendall_tau,
+    pairs_that_differ,
+    regret,
+    share_of,
+    spread,
+    value_error,
+)
+from experiments.believing.values import Values
+
+RESAMPLES = 300
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell as it was run: its result and its values in blocks."""
+
+    result: dict[str, Any]
+    values: dict[str, Values]  # true, and of each kind of user model
+
+
+def rules_of(values: Values) -> list[str]:
+    """The fixed policies, by which learned shops are judged."""
+    return [name for name in values.names if name.startswith("rule-")]
+
+
+def measured(cell: Cell, kind: str, block_J: Any, raw: bool) -> dict[str, float | None]:
+    """All measures of one user model on these blocks; on incremental revenue, or on ``raw``."""
+    true, claims = (_values(cell.values[name], block_J, raw) for name in ("true", kind))
+    names = rules_of(cell.values["true"])
+    true_P, claim_P = (np.array([x[name] for name in names]) for x in (true, claims))
+    # on raw revenue the claims are shifted by what nothing is truly worth: errors of level count
+    shift = _values(cell.values["true"], block_J, True)["nothing"] if raw else 0.0
+    true_P, claim_P = true_P - shift, claim_P - shift
+    low_PP, high_PP = differences(cell.values["true"], names)
+    counted_PP = pairs_that_differ(low_PP, high_PP)
+    found: dict[str, float | None] = {
+        "kendall_tau": kendall_tau(claim_P, true_P, counted_PP),
+        "regret": regret(claim_P, true_P),
+        "value_error": value_error(claim_P, true_P),
+        "spread": spread(true_P),
+        "pairs_counted": float(counted_PP.sum()),
+    }
+    if kind != "lstm":
+        return found
+    ceiling = max(true[name] for name in (AGENT, IN_TRUTH, CEILING, "greedy") if name in true)
+    logging = true.get("logging", 0.0)
+    return {
+        **found,
+        "exploitation_gap": None,  # with the cure, which is not built yet
+        "exploitation_gap_uncured": gap(claims[AGENT], true[AGENT]),
+        "exploitation_gap_greedy": gap(claims["greedy"], true["greedy"]),
+        "share_of_truth_trained": share_of(true[AGENT] - shift, true[IN_TRUTH] - shift),
+        "headroom": share_of(ceiling - logging, _level(cell, block_J)["logging"]),
+        "headroom_share": share_of(true[AGENT] - logging, ceiling - logging),
+    }
+
+
+def _values(values: Values, block_J: Any, raw: bool) -> dict[str, float]:
+    mean_P = values.block_PJ[:, block_J].mean(1)
+    base = 0.0 if raw else mean_P[values.names.index("nothing")]
+    return dict(zip(values.names, (mean_P - base).tolist(), strict=True))
+
+
+def _level(cell: Cell, block_J: Any) -> dict[str, float]:
+    return _values(cell.values["true"], block_J, True)
+
+
+def differences(values: Values, names: list[str]) -> tuple[Floats, Floats]:
+    """95 % interval of the paired difference of each two policies, normal, [P, P] each."""
+    block_PJ = values.block_PJ[[values.names.index(name) for name in names]]
+    apart_PPJ = block_PJ[:, None] - block_PJ[None, :]
+    half_PP = 1.96 * apart_PPJ.std(-1, ddof=1) / np.sqrt(block_PJ.shape[1])
+    mean_PP = apart_PPJ.mean(-1)
+    return mean_PP - half_PP, mean_PP + half_PP
+
+
+def shop_object(cell: Cell) -> dict[str, Any]:
+    """One shop and seed, as believable.json has it."""
+    every = np.arange(cell.values["true"].block_PJ.shape[1])
+    effects = cell.result["effects"]
+    kinds = [kind for kind in cell.values if kind != "true"]
+    return {
+        "world": cell.result["world"],
+        "seed": cell.result["seed"],
+        **measured(cell, "lstm", every, raw=False),
+        "elasticity_error": effects["lstm"]["elasticity_error"],
+        "elasticity_error_naive": abs(
+            cell.result["naive_elasticity"] - effects["true"]["elasticity"]
+        ),
+        "exposure_error": effects["lstm"]["exposure_error"],
+        "raw_revenue": measured(cell, "lstm", every, raw=True),
+        "wrong_models": {
+            kind: {
+                **measured(cell, kind, every, raw=False),
+                "exposure_error": effects[kind]["exposure_error"],
+            }
+            for kind in kinds
+            if kind != "lstm"
+        },
+        "sessions": cell.result["sessions"],
+        "page_weight": cell.result["page_weight"],
+        "values": cell.result["values"],
+        "seconds": cell.result["seconds"],
+    }
+
+
+def interval(
+    cells: list[Cell], measure: Callable[[Cell, Any], float | None], seed: int = 0
+) -> dict[str, float | None]:
+    """Mean over cells with its 95 % interval: cells are resampled first, then blocks of sessions.
+
+    A cell is one choice of log, fit and agent seed, so that its chance is part of the interval.
+    """
+    generator = np.random.default_rng(seed)
+    count = cells[0].values["true"].block_PJ.shape[1]
+    whole = [value for cell in cells if (value := measure(cell, np.arange(count))) is not None]
+    if not whole:
+        return {"mean": None, "low": None, "high": None}
+    means = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(len(cells), size=len(cells))
+        found = [measure(cells[c], generator.integers(count, size=count)) for c in chosen]
+        known = [value for value in found if value is not None]
+        if known:
+            means.append(float(np.mean(known)))
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return {"mean": float(np.mean(whole)), "low": float(low), "high": float(high)}
