@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,44 @@ def interval(
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return {"mean": float(np.mean(whole)), "low": float(low), "high": float(high)}
+
+
+WELL_SPECIFIED = ("default", "wild", "bored")
+BY_BLOCKS = (
+    "kendall_tau",
+    "regret",
+    "value_error",
+    "exploitation_gap_uncured",
+    "exploitation_gap_greedy",
+    "share_of_truth_trained",
+    "headroom",
+    "headroom_share",
+)
+BY_CELL = ("elasticity_error", "elasticity_error_naive", "exposure_error")
+
+
+def summary(cells: list[Cell]) -> dict[str, Any]:
+    """Means with intervals: over the well-specified shops, and of each shop."""
+    groups = {"well_specified": [c for c in cells if c.result["world"] in WELL_SPECIFIED]}
+    for cell in cells:
+        groups.setdefault(cell.result["world"], []).append(cell)
+    return {name: _group(chosen) for name, chosen in groups.items() if chosen}
+
+
+def _one(name: str, kind: str, cell: Cell, block_J: Any) -> float | None:
+    return measured(cell, kind, block_J, raw=False)[name]
+
+
+def _group(cells: list[Cell]) -> dict[str, Any]:
+    found: dict[str, Any] = {"cells": len(cells)}
+    for name in BY_BLOCKS:
+        found[name] = interval(cells, partial(_one, name, "lstm"))
+    objects = [shop_object(cell) for cell in cells]
+    for name in BY_CELL:
+        found[name] = {"mean": float(np.mean([shop[name] for shop in objects]))}
+    for kind in ("page_blind", "item_clicks"):
+        found[kind] = {
+            name: interval(cells, partial(_one, name, kind))
+            for name in ("kendall_tau", "regret", "value_error")
+        }
+    return found

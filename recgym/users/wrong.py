@@ -10,7 +10,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from recgym.types import Page, Sessions, Visit
+from recgym.types import Page, Response, Sessions, Visit
 from recgym.users.lstm import LSTMUserModel, Supposed
 
 
@@ -28,8 +28,10 @@ class PageBlind(LSTMUserModel):
         found = dataclasses.replace(event, slot=torch.full_like(event.slot, -1))
         return dataclasses.replace(sessions, page=empty, event=found)
 
-    def _slot(self, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
-        return torch.full_like(page.price, -torch.inf)
+    def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
+        """To an empty page, whatever it holds."""
+        empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
+        return super().respond(supposed, empty, visit)
 
     def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """No item has any."""

@@ -1,0 +1,108 @@
+"""``python -m experiments.believable``: does a learned shop say what the true one would?
+
+For each true shop and seed: its log, a fit, 24 policies fixed before any fit and a trained agent,
+all valued in the learned and in the true shop; beside them two user models that are declared wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from agents.evaluate import write_json
+from experiments.believing.cell import KINDS, CellSettings, run_cell
+from experiments.believing.report import plot, table
+from experiments.believing.values import Values
+from experiments.believing.verdict import Cell, shop_object, summary
+from recgym import progress
+from recgym.cli import command, use_threads
+from recgym.errors import UserError
+from recgym.shops import choose_device
+
+SCHEMA_VERSION = 1
+
+
+def cells_of(cfg: DictConfig) -> list[CellSettings]:
+    """All cells of this budget, shop by shop."""
+    if cfg.budget not in cfg.budgets:
+        known = ", ".join(str(name) for name in cfg.budgets)
+        raise UserError(f"budget={cfg.budget}: expected one of {known}.")
+    budget = cfg.budgets[cfg.budget]
+    return [
+        _cell(cfg, budget, str(world), int(seed)) for world in cfg.worlds for seed in budget.seeds
+    ]
+
+
+def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
+    settings = OmegaConf.create(OmegaConf.to_container(cfg))
+    assert isinstance(settings, DictConfig)
+    settings.world = _world(world)
+    settings.log.seed, settings.log.num_sessions = seed, budget.log_sessions
+    for kind in KINDS:
+        settings.user_models[kind].seed = seed
+        settings.user_models[kind].fit.epochs = budget.epochs
+        check = settings.user_models[kind].on_policy
+        check.sessions = check.true_sessions = min(check.sessions, budget.log_sessions)
+    plain: Any = OmegaConf.to_container(settings, resolve=True)
+    return CellSettings(
+        world=world,
+        seed=seed,
+        log=plain["log"],
+        user_models=plain["user_models"],
+        agent=plain["agent"],
+        num_slots=int(cfg.num_slots),
+        steps=int(budget.steps),
+        oracle_times=int(budget.oracle_times),
+        num_envs=int(cfg.num_envs),
+        sessions=int(budget.sessions),
+        effect_sessions=int(budget.effect_sessions),
+    )
+
+
+def _world(name: str) -> Any:
+    """The entry of conf/world."""
+    entry = files("conf") / "world" / f"{name}.yaml"
+    if not entry.is_file():
+        raise UserError(f"worlds: {name} is unknown: expected names of conf/world, as in wild.")
+    return OmegaConf.create(entry.read_text(encoding="utf-8"))
+
+
+def load(cell: CellSettings, result: dict[str, Any], folder: Path) -> Cell:
+    """A cell that was run, with its values."""
+    kinds = ("true", *KINDS)
+    return Cell(result, {kind: Values.load(folder / f"{cell.key()}-{kind}.npz") for kind in kinds})
+
+
+@command("believable")
+def main(cfg: DictConfig) -> None:
+    """Run all cells that are missing, then say what they show."""
+    use_threads(cfg.num_threads)
+    device, folder, begun = choose_device(cfg.device), Path(cfg.folder), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    done: list[Cell] = []
+    planned = cells_of(cfg)
+    for number, cell in enumerate(planned, 1):
+        progress.say(f"cell {number} of {len(planned)}: {cell.world}, seed {cell.seed}")
+        done.append(load(cell, run_cell(cell, folder, Path(cfg.cache_dir), device), folder))
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "budget": str(cfg.budget),
+        "shops": [shop_object(cell) for cell in done],
+        "mean": summary(done),
+    }
+    write_json(folder / "believable.json", content)
+    text = table(json.loads((folder / "believable.json").read_text()))
+    (folder / "believable.md").write_text(text + "\n")
+    plot(done, folder / "believable.png")
+    progress.say("\n" + text)
+    progress.say(f"files        {folder / 'believable.json'}, believable.md, believable.png")
+    progress.say(f"done in {time.perf_counter() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

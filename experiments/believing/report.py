@@ -1,0 +1,100 @@
+"""The table and the plot of ``python -m experiments.believable``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from experiments.believing.verdict import Cell, rules_of
+
+COLUMNS = {  # of the table: key, title, format, target
+    "kendall_tau": ("tau-b", "{:.2f}", ">= 0.85"),
+    "regret": ("regret", "{:.0%}", "<= 5 %"),
+    "value_error": ("value error", "{:.0%}", "<= 10 %"),
+    "exploitation_gap_uncured": ("gap of dqn, no cure", "{:+.0%}", ""),
+    "exploitation_gap_greedy": ("gap of greedy", "{:+.0%}", ""),
+    "share_of_truth_trained": ("share of truth-trained", "{:.0%}", ">= 90 %"),
+    "headroom": ("headroom", "{:.0%}", ""),
+    "headroom_share": ("of it earned", "{:.0%}", ">= 60 %"),
+    "elasticity_error": ("elasticity error", "{:.2f}", "<= 0.2"),
+    "elasticity_error_naive": ("naive", "{:.2f}", ""),
+    "exposure_error": ("exposure error", "{:.0%}", "<= 10 %"),
+}
+
+
+def table(content: dict[str, Any]) -> str:
+    """One row a shop, means over seeds with 95 % intervals; the wrong user models below."""
+    titles = [title for title, _, _ in COLUMNS.values()]
+    lines = [
+        "| shop | " + " | ".join(titles) + " |",
+        "|---" * (len(titles) + 1) + "|",
+        "| *target* | " + " | ".join(target for _, _, target in COLUMNS.values()) + " |",
+    ]
+    for name, group in content["mean"].items():
+        cells = [_cell(group[key], form) for key, (_, form, _) in COLUMNS.items()]
+        label = f"**mean of the well-specified** ({group['cells']} cells)"
+        shown = label if name == "well_specified" else f"{name} ({group['cells']})"
+        lines.append(f"| {shown} | " + " | ".join(cells) + " |")
+    lines += ["", "| wrong on purpose, well-specified shops | tau-b | regret | value error |"]
+    lines.append("|---|---|---|---|")
+    group = content["mean"].get("well_specified")
+    for kind in ("page_blind", "item_clicks") if group else ():
+        cells = [
+            _cell(group[kind][key], COLUMNS[key][1])
+            for key in ("kendall_tau", "regret", "value_error")
+        ]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(estimate: dict[str, Any], form: str) -> str:
+    if estimate["mean"] is None:
+        return "-"
+    text = form.format(estimate["mean"])
+    if estimate.get("low") is None:
+        return text
+    return f"{text} [{form.format(estimate['low'])}, {form.format(estimate['high'])}]"
+
+
+def plot(cells: list[Cell], path: Path) -> None:
+    """Claimed against true value of every fixed policy and of the agent, a panel a shop."""
+    worlds = list(dict.fromkeys(cell.result["world"] for cell in cells))
+    figure, axes = plt.subplots(
+        1, len(worlds), figsize=(3.2 * len(worlds), 3.4), squeeze=False, layout="constrained"
+    )
+    for axis, world in zip(axes[0], worlds, strict=True):
+        for cell in (cell for cell in cells if cell.result["world"] == world):
+            _points(axis, cell)
+        low, high = axis.get_xlim()
+        axis.axline((low, low), (high, high), color="grey", linewidth=0.8)
+        axis.set_title(world)
+        axis.set_xlabel("true")
+    axes[0][0].set_ylabel("claimed incremental revenue a session")
+    axes[0][0].legend(fontsize="small", frameon=False)
+    beside = path.with_name(f".{path.name}")
+    figure.savefig(beside, dpi=130, format="png")
+    plt.close(figure)
+    beside.rename(path)
+
+
+def _points(axis: Any, cell: Cell) -> None:
+    true, learned = cell.values["true"].mean(), cell.values["lstm"].mean()
+    groups = {
+        "24 fixed policies": (rules_of(cell.values["true"]), "C0", "."),
+        "greedy": (["greedy"], "C1", "^"),
+        "dqn": (["dqn"], "C3", "*"),
+    }
+    first = not axis.collections
+    for label, (names, colour, marker) in groups.items():
+        axis.scatter(
+            [true[name] - true["nothing"] for name in names],
+            [learned[name] - learned["nothing"] for name in names],
+            color=colour,
+            marker=marker,
+            label=label if first else None,
+        )
