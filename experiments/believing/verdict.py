@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from experiments.believing.cell import AGENT, CEILING, IN_TRUTH
+from experiments.believing.cell import AGENT, CEILING, IN_TRUTH, KINDS
 from experiments.believing.measures import (
+    Bools,
     Floats,
     gap,
     kendall_tau,
@@ -22,7 +23,7 @@ from experiments.believing.measures import (
 )
 from experiments.believing.values import Values
 
-RESAMPLES = 300
+RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 
@@ -32,6 +33,11 @@ class Cell:
 
     result: dict[str, Any]
     values: dict[str, Values]  # true, and of each kind of user model
+
+    @cached_property
+    def counted(self) -> Bools:
+        """Pairs of fixed policies that truly differ, by all sessions, [P, P]."""
+        return pairs_that_differ(*differences(self.values["true"], rules_of(self.values["true"])))
 
 
 def rules_of(values: Values) -> list[str]:
@@ -47,8 +53,7 @@ def measured(cell: Cell, kind: str, block_J: Any, raw: bool) -> dict[str, float 
     # on raw revenue the claims are shifted by what nothing is truly worth: errors of level count
     shift = _values(cell.values["true"], block_J, True)["nothing"] if raw else 0.0
     true_P, claim_P = true_P - shift, claim_P - shift
-    low_PP, high_PP = differences(cell.values["true"], names)
-    counted_PP = pairs_that_differ(low_PP, high_PP)
+    counted_PP = cell.counted
     found: dict[str, float | None] = {
         "kendall_tau": kendall_tau(claim_P, true_P, counted_PP),
         "regret": regret(claim_P, true_P),
@@ -120,41 +125,37 @@ def shop_object(cell: Cell) -> dict[str, Any]:
     }
 
 
-def interval(
-    cells: list[Cell], measure: Callable[[Cell, Any], float | None], seed: int = 0
-) -> dict[str, float | None]:
-    """Mean over cells with its 95 % interval: cells are resampled first, then blocks of sessions.
+def intervals(
+    cells: list[Cell], measure: Callable[[Cell, Any], dict[str, float | None]], seed: int = 0
+) -> dict[str, dict[str, float | None]]:
+    """Means over cells with 95 % intervals: cells are resampled first, then blocks of sessions.
 
     A cell is one choice of log, fit and agent seed, so that its chance is part of the interval.
     """
     generator = np.random.default_rng(seed)
     count = cells[0].values["true"].block_PJ.shape[1]
-    whole = [value for cell in cells if (value := measure(cell, np.arange(count))) is not None]
-    if not whole:
-        return {"mean": None, "low": None, "high": None}
-    means = []
-    for _ in range(RESAMPLES):
-        chosen = generator.integers(len(cells), size=len(cells))
-        found = [measure(cells[c], generator.integers(count, size=count)) for c in chosen]
-        known = [value for value in found if value is not None]
-        if known:
-            means.append(float(np.mean(known)))
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return {"mean": float(np.mean(whole)), "low": float(low), "high": float(high)}
+    found = [
+        [
+            measure(cells[c], generator.integers(count, size=count))
+            for c in generator.integers(len(cells), size=len(cells))
+        ]
+        for _ in range(RESAMPLES)
+    ]
+    whole = [measure(cell, np.arange(count)) for cell in cells]
+    tail, estimates = (1.0 - CONFIDENCE) / 2.0, {}
+    for name in whole[0]:
+        means = [mean for sample in found if (mean := _mean(sample, name)) is not None]
+        low, high = np.quantile(means, [tail, 1.0 - tail]).tolist() if means else (None, None)
+        estimates[name] = {"mean": _mean(whole, name), "low": low, "high": high}
+    return estimates
+
+
+def _mean(rows: list[dict[str, float | None]], name: str) -> float | None:
+    known = [value for row in rows if (value := row[name]) is not None]
+    return float(np.mean(known)) if known else None
 
 
 WELL_SPECIFIED = ("default", "wild", "bored")
-BY_BLOCKS = (
-    "kendall_tau",
-    "regret",
-    "value_error",
-    "exploitation_gap_uncured",
-    "exploitation_gap_greedy",
-    "share_of_truth_trained",
-    "headroom",
-    "headroom_share",
-)
 BY_CELL = ("elasticity_error", "elasticity_error_naive", "exposure_error")
 
 
@@ -166,20 +167,13 @@ def summary(cells: list[Cell]) -> dict[str, Any]:
     return {name: _group(chosen) for name, chosen in groups.items() if chosen}
 
 
-def _one(name: str, kind: str, cell: Cell, block_J: Any) -> float | None:
-    return measured(cell, kind, block_J, raw=False)[name]
-
-
 def _group(cells: list[Cell]) -> dict[str, Any]:
-    found: dict[str, Any] = {"cells": len(cells)}
-    for name in BY_BLOCKS:
-        found[name] = interval(cells, partial(_one, name, "lstm"))
+    found: dict[str, Any] = {"cells": len(cells), **_of_kind(cells, "lstm")}
     objects = [shop_object(cell) for cell in cells]
     for name in BY_CELL:
         found[name] = {"mean": float(np.mean([shop[name] for shop in objects]))}
-    for kind in ("page_blind", "item_clicks"):
-        found[kind] = {
-            name: interval(cells, partial(_one, name, kind))
-            for name in ("kendall_tau", "regret", "value_error")
-        }
-    return found
+    return {**found, **{kind: _of_kind(cells, kind) for kind in KINDS[1:]}}
+
+
+def _of_kind(cells: list[Cell], kind: str) -> dict[str, dict[str, float | None]]:
+    return intervals(cells, lambda cell, block_J: measured(cell, kind, block_J, raw=False))

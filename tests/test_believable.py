@@ -1,0 +1,176 @@
+"""experiments.believable: measures by hand, intervals over cells, and a run that goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_log import simulate
+from sklearn.linear_model import LogisticRegression
+from tiny import call
+
+from experiments.believable import cells_of, main
+from experiments.believing.cell import AGENT, IN_TRUTH
+from experiments.believing.effects import Effects, errors, naive_elasticity
+from experiments.believing.measures import (
+    gap,
+    kendall_tau,
+    pairs_that_differ,
+    regret,
+    spread,
+    value_error,
+)
+from experiments.believing.values import Values
+from experiments.believing.verdict import Cell, differences, intervals, measured
+from recgym.errors import UserError
+from recgym.logging_policy import EmptyPages
+from recgym.simulator import Simulator
+from recgym.worlds.taste import TasteShop
+
+TRUE = np.array([0.4, 0.1, -0.2])
+CLAIMED = np.array([0.3, 0.5, -0.2])
+ALL = np.triu(np.ones((3, 3), dtype=bool), 1)
+SMALL = [
+    "worlds=[default]",
+    "budget=quick",
+    "budgets.quick.log_sessions=300",
+    "budgets.quick.sessions=200",
+    "budgets.quick.effect_sessions=8",
+    "budgets.quick.steps=256",
+    "budgets.quick.epochs=1",
+    "num_envs=32",
+    "num_slots=3",
+    "num_threads=1",
+    "device=cpu",
+    *[f"user_models.{kind}.model.hidden=8" for kind in ("lstm", "page_blind", "item_clicks")],
+]
+
+
+def test_errors_are_shares_of_what_the_best_policy_truly_earns() -> None:
+    # Why: by hand: mean of |-0.1|, |0.4| and 0 over 0.4; the pick earns 0.1 of 0.4.
+    assert spread(TRUE) == 0.4
+    assert value_error(CLAIMED, TRUE) == pytest.approx(0.5 / 3 / 0.4)
+    assert regret(CLAIMED, TRUE) == pytest.approx(0.75)
+    assert gap(0.9, 0.6) == pytest.approx(0.5)
+    assert gap(0.9, -0.1) is None
+
+
+def test_to_show_nothing_is_a_pick_and_ties_are_broken_at_random() -> None:
+    # Why: a model that tells no policies apart must not be lucky by the order of a list.
+    assert regret(np.array([-1.0, -1.0, -1.0]), TRUE) == pytest.approx(1.0)
+    assert regret(np.zeros(3), TRUE) == pytest.approx((0.4 - (0.4 + 0.1 - 0.2 + 0) / 4) / 0.4)
+
+
+def test_kendall_tau_counts_the_pairs_that_truly_differ() -> None:
+    # Why: by hand: of three pairs one is turned around; without it the other two agree.
+    assert kendall_tau(CLAIMED, TRUE, ALL) == pytest.approx(1 / 3)
+    counted = ALL.copy()
+    counted[0, 1] = False
+    assert kendall_tau(CLAIMED, TRUE, counted) == pytest.approx(1.0)
+    assert kendall_tau(np.zeros(3), TRUE, ALL) == 0.0
+    # one of two counted pairs is tied by the claims: 1 / sqrt(1 * 2)
+    tied = np.array([0.3, 0.3, -0.2])
+    counted = np.zeros((3, 3), dtype=bool)
+    counted[0, 1] = counted[0, 2] = True
+    assert kendall_tau(tied, TRUE, counted) == pytest.approx(1 / math.sqrt(2))
+
+
+def test_pairs_whose_interval_holds_0_are_not_counted() -> None:
+    block_PJ = np.array([[1.0, 1.2, 0.8, 1.0], [0.0, 0.2, -0.2, 0.0], [1.0, 0.2, 1.8, 1.0]])
+    values = Values(["a", "b", "c"], block_PJ)
+    counted_PP = pairs_that_differ(*differences(values, ["a", "b", "c"]))
+    # a and b differ by 1 in every block; a and c by nothing on average
+    assert counted_PP.tolist() == [[False, True, False], [False, False, True], [False] * 3]
+
+
+def one_cell(bias: float, noise: float, seed: int) -> Cell:
+    generator = np.random.default_rng(seed)
+    names = ["nothing", "logging", "greedy", AGENT, IN_TRUTH, *[f"rule-{i:02d}" for i in range(6)]]
+    level = np.array([2.0, 2.2, 2.8, 2.7, 2.8, 2.0, 2.1, 2.2, 2.3, 2.4, 2.5])
+    true_PJ = level[:, None] + noise * generator.standard_normal((len(names), 50))
+    claim_PJ = level[:, None] + bias + noise * generator.standard_normal((len(names), 50))
+    true = Values(names, true_PJ)
+    claims = Values(names, claim_PJ)
+    return Cell({"world": "default", "seed": seed}, {"true": true, "lstm": claims})
+
+
+def test_a_learned_shop_that_is_right_is_found_right() -> None:
+    # Why: an error of level alone must show in raw revenue and not in increments.
+    cell, every = one_cell(bias=0.3, noise=0.0, seed=0), np.arange(50)
+    found = measured(cell, "lstm", every, raw=False)
+    assert found["kendall_tau"] == 1.0
+    assert found["value_error"] == pytest.approx(0.0, abs=1e-12)
+    assert found["exploitation_gap_uncured"] == pytest.approx(0.0)
+    assert found["share_of_truth_trained"] == pytest.approx(0.7 / 0.8)
+    assert found["headroom"] == pytest.approx(0.6 / 2.2)
+    assert found["headroom_share"] == pytest.approx(0.5 / 0.6)
+    raw = measured(cell, "lstm", every, raw=True)
+    assert raw["value_error"] == pytest.approx(0.3 / 0.5)
+    assert raw["exploitation_gap_uncured"] == pytest.approx(3.0 / 2.7 - 1)
+
+
+def test_intervals_hold_the_chance_of_the_cells() -> None:
+    # Why: seeds of logs and fits differ by more than sessions do; few blocks cannot say so.
+    cells = [one_cell(bias=0.0, noise=0.01, seed=s) for s in range(3)]
+    found = intervals(cells, lambda c, _: {"seed": float(c.result["seed"]), "none": None})
+    assert found["seed"] == {"mean": 1.0, "low": 0.0, "high": 2.0}
+    assert found["none"] == {"mean": None, "low": None, "high": None}
+    alike = intervals(cells, lambda c, j: measured(c, "lstm", j, raw=False))["value_error"]
+    assert alike["low"] is not None and alike["mean"] is not None and alike["high"] is not None
+    assert 0.0 < alike["low"] <= alike["mean"] * 2 and alike["high"] < 0.05
+
+
+def test_effects_are_compared_by_the_worse_of_two() -> None:
+    found = errors(Effects(-2.0, 0.011, 0.0040), Effects(-2.5, 0.010, 0.0050))
+    assert found["elasticity_error"] == pytest.approx(0.5)
+    assert found["exposure_error"] == pytest.approx(0.2)
+
+
+def test_the_naive_slope_is_that_of_a_logistic_regression() -> None:
+    # Why: the figure that a fit must beat has to be what a log says without controls.
+    shop = TasteShop(num_items=40)
+    sessions, *_ = simulate(Simulator(shop, num_slots=2), EmptyPages(2), 1500)
+    viewed = sessions.event.kind == 2
+    sold = (sessions.event.after[viewed] >= 2).numpy()
+    log_price = sessions.event.price[viewed].double().log().numpy()
+    fitted = LogisticRegression(C=1e9).fit(log_price[:, None], sold)
+    expected = fitted.coef_[0, 0] * (1 - sold.mean())
+    assert naive_elasticity(sessions) == pytest.approx(expected, rel=1e-3)
+
+
+def test_an_unknown_budget_or_shop_ends_in_a_sentence(tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    cfg = OmegaConf.create({"budget": "huge", "budgets": {"full": {}, "quick": {}}})
+    with pytest.raises(UserError, match=re.escape("budget=huge: expected one of full, quick.")):
+        cells_of(cfg)
+    with pytest.raises(SystemExit) as ended:
+        call(main, *SMALL, f"folder={tmp_path}", "worlds=[atlantis]")
+    assert ended.value.code == 1
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    overrides = [*SMALL, f"folder={tmp_path / 'out'}", f"cache_dir={tmp_path / 'cache'}"]
+    overrides.append(f"hydra.run.dir={tmp_path / 'hydra'}")
+    call(main, *overrides)
+    written = json.loads((tmp_path / "out" / "believable.json").read_text())
+    shop = written["shops"][0]
+    for key in ("kendall_tau", "regret", "value_error", "exploitation_gap",
+                "exploitation_gap_uncured", "elasticity_error", "exposure_error", "headroom",
+                "headroom_share", "share_of_truth_trained"):  # fmt: skip
+        assert key in shop, key
+    blind = shop["wrong_models"]["page_blind"]
+    assert blind["kendall_tau"] == 0.0  # a shop whose pages do nothing tells no policies apart
+    assert (tmp_path / "out" / "believable.png").stat().st_size > 1000
+    assert "| default (1) |" in (tmp_path / "out" / "believable.md").read_text()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("default-0-*")}
+    assert files
+    call(main, *overrides)
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    again = json.loads((tmp_path / "out" / "believable.json").read_text())
+    assert again == written
