@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,17 @@ def advance(visit: Visit, page: Page, event: Event, gap_N: Tensor) -> Visit:
         recent_item=recent_NR,
         history=_push(visit.history, viewed_N3, viewed_N),
         history_gap=_push(visit.history_gap, visit.gap, viewed_N),
+    )
+
+
+def brief(visit: Visit) -> Visit:
+    """The visit as a choice's law reads it: fields of what was seen before hold nothing."""
+    return dataclasses.replace(
+        visit,
+        cart_price=visit.cart_price[:, :0],
+        recent_item=visit.recent_item[:, :0],
+        history=visit.history[..., :0],
+        history_gap=visit.history_gap[:, :0],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -188,6 +189,47 @@ def test_what_the_log_cannot_tell_is_switched_off() -> None:
     # the slot of position 4 (k = 3) loses 0.35 * log2(4) = 0.7 against the first
     first = model.appeal(supposed, begun, torch.ones(n, model.catalog.num_items, dtype=F64))[:, 6]
     torch.testing.assert_close(first - slot[:, 3], torch.full((n,), 0.7, dtype=F64))
+
+
+@torch.no_grad()
+def test_no_segment_is_told_by_what_the_log_could_not_fit() -> None:
+    # Why: a click, or a page that nobody clicked on, would else say who the shopper is, by offsets
+    # that still are as they were drawn.
+    model = learned_shop(F64)
+    torch.manual_seed(3)
+    model.segment_offset.add_(torch.randn(model.segment_offset.shape, dtype=F64))
+    assume_pages(model, rho=0.3, page_share=0.2, seed=0, num_slots=SLOTS)
+    state, n = some_states(model).lanes(slice(0, 60)), 60
+    reading = model.read(state)
+    later = dataclasses.replace(
+        visit.begin(torch.zeros(n, dtype=torch.int64), SLOTS, F64),
+        page_number=torch.ones(n, dtype=torch.int64),
+    )
+    item_N, zero = torch.arange(n) % 40, torch.zeros(n, dtype=F64)
+    full_NK = (item_N.unsqueeze(-1) + torch.arange(SLOTS)) % 40
+    price_NK = torch.rand(n, SLOTS, dtype=F64) * 50 + 1
+    full, none_N = Page(full_NK, price_NK), torch.full((n,), -1)
+    empty = Page(torch.full_like(full_NK, -1), 0 * price_NK)
+    found = Event(none_N + 3, item_N, none_N, torch.arange(n) % 4, zero + 9.0, zero + 1.0, zero)
+    clicked = dataclasses.replace(found, slot=none_N + 1)
+    ends = [
+        model.observe(reading, page, event, later)
+        for page, event in ((empty, found), (full, found), (full, clicked))
+    ]
+    assert not torch.allclose(ends[0].evidence, state.evidence, atol=0.1)  # a view says something
+    for other in ends[1:]:
+        for name in ("evidence", "h"):
+            first, second = getattr(ends[0], name), getattr(other, name)
+            torch.testing.assert_close(first, second, rtol=0, atol=1e-9)
+        first, second = model.read(ends[0]).share, model.read(other).share
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-9)
+    # and on the page itself all segments click alike
+    _, supposed = model.segments(reading)
+    lane_M = torch.arange(n * model.num_segments) // model.num_segments
+    response = model.respond(supposed, full.lanes(lane_M), later.lanes(lane_M))
+    slot_NGK = response.slot.unflatten(0, (n, -1))
+    same_NGK = slot_NGK[:, :1].expand_as(slot_NGK)
+    torch.testing.assert_close(slot_NGK, same_NGK, rtol=0, atol=1e-9)
 
 
 def seen_nothing(n: int) -> tuple[Event, Tensor]:

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import pytest
 import torch
 from simulated_log import logging_policy, simulate, without_pages
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recgym.errors import UserError
 from recgym.simulator import Simulator
 from recgym.types import Sessions, Split
+from recgym.users import training
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, states_before
 from recgym.users.lstm import LSTMState, LSTMUserModel
 from recgym.users.report import predictive_report
-from recgym.users.sessions import batches, rows_of
+from recgym.users.sessions import rows_of
 from recgym.users.surprises import Expectation, tallies
 from recgym.users.training import FitSettings, fit, mean_nll, start_from_counts
 from recgym.worlds.taste import TasteShop
@@ -96,7 +96,7 @@ def test_a_fit_predicts_better_than_its_start_and_the_baselines(fitted: Fitted) 
 def test_the_price_slope_comes_nearer_to_the_truth(fitted: Fitted, fresh: Foreseen) -> None:
     # Why: revenue is price times demand; a slope that stayed at its start would be an invention.
     with torch.no_grad():
-        slope_n3 = fitted.model.typical(fitted.model.read(fresh.state)).slope
+        slope_n3 = fitted.model.typical(fitted.model.read(fresh.state)).levels.slope
     start = float(F.softplus(torch.tensor(0.5)))  # 0.974
     true = true_shop().price_slope  # 2.2, for buying and carting alike
     for learned in slope_n3.mean(0)[1:].tolist():
@@ -142,8 +142,10 @@ def test_the_same_seed_gives_the_same_parameters() -> None:
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_early_stopping_keeps_the_best_epoch() -> None:
-    # Why: the last epoch of a small log has learned it by heart.
+def test_early_stopping_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Why: the last epoch of a small log has learned it by heart; what polishing starts from is the
+    # best one.
+    monkeypatch.setattr(training, "polish", lambda *_: None)
     sessions = log_of(150)
     model = untrained(sessions)
     curve: list[float] = []
@@ -165,13 +167,14 @@ def test_a_fit_of_nothing_is_refused_in_a_sentence(name: str) -> None:
         FitSettings(**{name: 0})
 
 
-def test_a_model_of_no_size_is_refused_in_a_sentence() -> None:
-    # Why: without a latent class every probability of an item is nan.
+@pytest.mark.parametrize("name", ["classes", "segments"])
+def test_a_model_of_no_size_is_refused_in_a_sentence(name: str) -> None:
+    # Why: without a latent class or a segment every probability is nan.
     sessions = log_of(20)
-    with pytest.raises(UserError, match=r"user_model.model.classes=0: expected .* at least 1"):
+    with pytest.raises(UserError, match=rf"user_model.model.{name}=0: expected .* at least 1"):
         LSTMUserModel(
             true_shop().catalog, torch.ones(ITEMS, dtype=torch.bool), sessions.profile,
-            sessions.time_ms[sessions.offset[:-1]], classes=0,
+            sessions.time_ms[sessions.offset[:-1]], **{name: 0},
         )  # fmt: skip
 
 
@@ -181,13 +184,3 @@ def test_a_fit_that_explodes_says_so() -> None:
     settings = FitSettings(epochs=1, learning_rate=float("inf"), batch_steps=256)
     with pytest.raises(UserError, match=r"finite.*learning_rate"):
         fit(untrained(sessions), sessions, settings, seed=0)
-
-
-@pytest.mark.parametrize("seed", [None, 3])
-def test_batches_hold_each_session_once(seed: int | None) -> None:
-    # Why: a session left out or read twice bends the likelihood without a sign.
-    length_B = torch.randint(2, 30, (500,), generator=torch.Generator().manual_seed(0))
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    parts: list[Tensor] = list(batches(length_B, 200, generator))
-    assert torch.equal(torch.cat(parts).sort().values, torch.arange(500))
-    assert max(int(length_B[part].sum()) for part in parts) < 200 + 30

@@ -139,7 +139,9 @@ def learned(
     model = untrained(items, log, hidden=hidden, embedding=embedding, seed=seed)
     start_from_counts(model, log, torch.arange(LOG_SESSIONS))
     with torch.no_grad():
-        model.head("upper")[0].zero_()  # random weights make some shoppers stay for a hundred pages
+        # random weights, and segments as a fit begins, make some shoppers stay for a hundred pages
+        model.head("upper")[0].zero_()
+        model.offset("upper").zero_()
     return model.to(device).eval()
 
 

@@ -44,13 +44,15 @@ def learned_work(model: LSTMUserModel, lanes: int, slots: int, records: int) -> 
     """One step of ``lanes`` shoppers of a learned shop with nested organic choice.
 
     A full softmax over the catalogue is no part of it: a program that scores every item does work
-    that the step does not need. ``records`` are the bytes of `records_moved`.
+    that the step does not need. Nor is a product of each segment's own query, since a query is the
+    shopper's and the segment's. ``records`` are the bytes of `records_moved`.
     """
     inputs, hidden = model.lstm.input_size, model.lstm.hidden_size  # X, H
     items, embedding = model.vector_ID.shape  # I, D
     categories = model.catalog.num_categories  # C
     classes = model.class_taste.shape[0]  # Z
     wide = model.heads.in_features  # W: the state as the heads read it
+    segments = model.num_segments  # G
     products: tuple[Shape, ...] = (
         (lanes, inputs + hidden, 4 * hidden),  # the LSTM's gates
         (lanes, wide, model.heads.out_features + 1),  # all heads once a page, and the gap
@@ -59,6 +61,8 @@ def learned_work(model: LSTMUserModel, lanes: int, slots: int, records: int) -> 
         (lanes, slots, embedding),  # surprises of the slots, summed into one vector
         (lanes, classes, slots),  # organic choice: latent classes for each slot's twin
         (lanes, embedding, 3),  # buy, cart and favourite of the item viewed
+        (lanes * slots, embedding, segments),  # what the segments add to the taste for each slot
+        (lanes, embedding, 3 * segments),  # and to buy, cart and favourite
     )
     gathered = FLOAT * (
         slots * embedding  # vectors of the page's items

@@ -27,11 +27,11 @@ from recgym.types import (
     Sessions,
     Visit,
 )
-from recgym.users.base import AfterLogits, follow
-from recgym.users.products import match, tanh, weighted_sum
+from recgym.users.base import AfterLogits, after_log_probs
+from recgym.users.products import match, match_all, tanh, weighted_sum
 from recgym.users.segments import Prospect, expect, prospect
 from recgym.users.surprises import NUM_TALLIES, Expectation, squashed, tallies
-from recgym.visit import hour_of_day, times_shown, times_shown_of_all
+from recgym.visit import brief, hour_of_day, times_shown, times_shown_of_all
 
 MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
 MAX_SLOTS = 64
@@ -61,16 +61,23 @@ class Reading(Record):
 
 
 @dataclass(frozen=True)
+class Levels(Record):
+    """The heads of a shopper of one segment that no item's vector is matched with."""
+
+    level: Tensor  # [N, 7] of clicked, buy, cart, favourite; the last three if clicked
+    upper: Tensor  # [N, 2] leave, checkout
+    slope: Tensor  # [N, 3] on moves of an item's price, positive: clicked, buy, cart
+    usual_slope: Tensor  # [N, 3] on the items' usual prices, of either sign
+
+
+@dataclass(frozen=True)
 class Supposed(Record):
     """The heads of a shopper of one segment."""
 
     found: Organic
     clicked: Tensor  # [N, D] query of the items shown
     after: Tensor  # [N, 3 D] queries of what is bought, carted, made a favourite
-    level: Tensor  # [N, 7] of clicked, buy, cart, favourite; the last three if clicked
-    upper: Tensor  # [N, 2] leave, checkout
-    slope: Tensor  # [N, 3] on moves of an item's price, positive: clicked, buy, cart
-    usual_slope: Tensor  # [N, 3] on the items' usual prices, of either sign
+    levels: Levels
 
 
 class LSTMUserModel(nn.Module):
@@ -180,6 +187,8 @@ class LSTMUserModel(nn.Module):
         self.head_sizes = {"category": embedding, "latent": classes, "gate": segments, **of_segment}
         self.of_segment = list(of_segment)
         self.segment_offset = nn.Parameter(torch.zeros(segments, sum(of_segment.values())))
+        # of `Supposed`: two queries and the levels
+        self.part_sizes = [embedding, 3 * embedding, sum(list(of_segment.values())[2:])]
         # a product of whole blocks of rows is twice as fast as one with a few rows more
         self.head_sizes["unused"] = -sum(self.head_sizes.values()) % BLOCK
         self.heads = nn.Linear(wide, sum(self.head_sizes.values()))
@@ -327,48 +336,67 @@ class LSTMUserModel(nn.Module):
     def segments(self, reading: Reading) -> tuple[Tensor, Supposed]:
         """All segments; see `recgym.users.base.Shoppers`."""
         found = reading.found.lanes(self._lanes(reading.share))
-        supposed = dataclasses.replace(self._all_supposed(reading), found=found)
-        return reading.share.exp(), supposed
+        heads_NGS = reading.shared.unsqueeze(1) + self.segment_offset
+        return reading.share.exp(), self._supposed(found, heads_NGS.flatten(0, 1))
 
     def _lanes(self, share_NG: Tensor) -> Tensor:
         """The shopper of each of N · G lanes."""
         return torch.arange(share_NG.numel(), device=share_NG.device) // self.num_segments
 
     def _supposed(self, found: Organic, heads_NS: Tensor) -> Supposed:
-        parts = heads_NS.split([self.head_sizes[name] for name in self.of_segment], -1)
-        heads = dict(zip(self.of_segment, parts, strict=True))
-        heads["slope"] = F.softplus(heads["slope"])
-        return Supposed(found, **heads)
+        clicked, after, levels = heads_NS.split(self.part_sizes, -1)
+        return Supposed(found, clicked, after, self._levels(levels))
+
+    def _levels(self, heads_NL: Tensor) -> Levels:
+        parts = heads_NL.split([self.head_sizes[name] for name in self.of_segment[2:]], -1)
+        level, upper, slope, usual_slope = parts
+        return Levels(level, upper, F.softplus(slope), usual_slope)
 
     def prospect(self, reading: Reading, page: Page, event: Event, visit: Visit) -> Prospect:
         """What each segment makes of a page and of the event that followed."""
-        lane_M, supposed = self._lanes(reading.share), self._all_supposed(reading)
-        page, event, visit = page.lanes(lane_M), event.lanes(lane_M), visit.lanes(lane_M)
-        law = choice.law(self.respond(supposed, page, visit), visit)
-        follow_M4 = follow(self, supposed, event.item, event.price, event.slot)
-        return prospect(law, follow_M4, event, self.num_segments)
-
-    def _all_supposed(self, reading: Reading) -> Supposed:
-        """Of N · G lanes, what is found alone of N: see `organic.log_prob`."""
-        heads_NGS = reading.shared.unsqueeze(1) + self.segment_offset
-        return self._supposed(reading.found, heads_NGS.flatten(0, 1))
+        event_M = event.lanes(self._lanes(reading.share))
+        law, logits = self._laws(reading, page, event_M, event.item, visit)
+        return prospect(law, after_log_probs(logits).squeeze(1), event_M, self.num_segments)
 
     def page_and_item(self, state: LSTMState, steps: Any) -> tuple[Tensor, Tensor]:
         """A page's attraction [n, G] and logits of buy, cart, favourite of its item [n, G, 3]."""
-        reading = self.read(state)
-        lane_M, supposed = self._lanes(reading.share), self._all_supposed(reading)
-        page, event, visit = (x.lanes(lane_M) for x in (steps.page, steps.event, steps.visit))
-        law = choice.law(self.respond(supposed, page, visit), visit)
-        logits = self.after(
-            supposed,
-            event.item.clamp(min=0).unsqueeze(-1),
-            event.price.unsqueeze(-1),
-            (event.slot >= 0).unsqueeze(-1),
-        )
+        reading, event = self.read(state), steps.event
+        event_M = event.lanes(self._lanes(reading.share))
+        law, logits = self._laws(reading, steps.page, event_M, event.item, steps.visit)
         shape = (-1, self.num_segments)
         return law.attraction.unflatten(0, shape), torch.cat(logits, -1).unflatten(0, shape)
 
-    def _price_loss(self, supposed: Supposed, heads: slice, usual: Tensor, price: Tensor) -> Tensor:
+    def _laws(
+        self, reading: Reading, page: Page, event_M: Event, item_N: Tensor, visit: Visit
+    ) -> tuple[choice.Law, AfterLogits]:
+        """What `respond` and `after` say of a page and its event, of N · G lanes as in `segments`.
+
+        A query is the shopper's plus the segment's, and so is what an item is to it: no vector is
+        gathered for each segment anew.
+        """
+        lane_M, item_N1 = self._lanes(reading.share), item_N.clamp(min=0).unsqueeze(-1)
+        clicked_ND, after_NQ, levels_NL = reading.shared.split(self.part_sizes, -1)
+        clicked_GD, after_GQ, levels_GL = self.segment_offset.split(self.part_sizes, -1)
+        levels = self._levels((levels_NL.unsqueeze(1) + levels_GL).flatten(0, 1))
+
+        shown_NK = page.item.clamp(min=0)
+        like_NK = match(shown_NK, self.vector_ID, clicked_ND.unsqueeze(1)).squeeze(1)
+        like_NK = like_NK + self._place(page, visit)
+        like_NKG = like_NK.unsqueeze(-1) + match_all(shown_NK, self.vector_ID, clicked_GD)
+        page, now = page.lanes(lane_M), brief(visit).lanes(lane_M)
+        # what is found alone is the same in all segments: see `organic.log_prob`
+        response = self._response(reading.found, levels, like_NKG.mT.flatten(0, 1), page, now)
+
+        like_N31 = match(item_N1, self.vector_ID, after_NQ.unflatten(-1, (3, -1)))
+        offset_QD = after_GQ.unflatten(-1, (3, -1)).flatten(0, 1)
+        offset_NG3 = match_all(item_N1, self.vector_ID, offset_QD).unflatten(-1, (-1, 3)).squeeze(1)
+        like_M31 = (like_N31.mT + offset_NG3).flatten(0, 1).unsqueeze(-1)
+        detail_M15 = F.embedding(item_N1, self.detail_I5)[lane_M]
+        clicked_M1, price_M1 = (event_M.slot >= 0).unsqueeze(-1), event_M.price.unsqueeze(-1)
+        logits = self._logits(levels, like_M31, detail_M15, price_M1, clicked_M1)
+        return choice.law(response, now), logits
+
+    def _price_loss(self, levels: Levels, heads: slice, usual: Tensor, price: Tensor) -> Tensor:
         """What prices [N, 1, J] take from the logits of click, buy and cart, [N, heads, J].
 
         A move of an item's price against its own mean always deters. What sets usually dear items
@@ -378,19 +406,29 @@ class LSTMUserModel(nn.Module):
         if not self.catalog.priced:
             return torch.zeros_like(price)
         move = price.clamp(min=1e-6).log() - usual
-        slope = supposed.slope[:, heads].unsqueeze(-1)
-        usual_slope = supposed.usual_slope[:, heads].unsqueeze(-1)
+        slope = levels.slope[:, heads].unsqueeze(-1)
+        usual_slope = levels.usual_slope[:, heads].unsqueeze(-1)
         return slope * move + usual_slope * (usual - self.mean_log_price)
 
     def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""
-        upper_N2 = supposed.upper + self.of_cart(self.cart_features(visit))
+        item_NK = page.item.clamp(min=0)
+        like_NK = match(item_NK, self.vector_ID, supposed.clicked.unsqueeze(1)).squeeze(1)
+        like_NK = like_NK + self._place(page, visit)
+        return self._response(supposed.found, supposed.levels, like_NK, page, visit)
+
+    def _response(
+        self, found: Organic, levels: Levels, like_NK: Tensor, page: Page, visit: Visit
+    ) -> Response:
+        upper_N2 = levels.upper + self.of_cart(self.cart_features(visit))
         leave_N, checkout_N = upper_N2.unbind(-1)
+        detail_NK5 = F.embedding(page.item.clamp(min=0), self.detail_I5)
+        mass_NK = self._mass(levels, like_NK, detail_NK5, page.price)
         return Response(
             leave=leave_N,
             checkout=checkout_N,
-            organic=supposed.found,
-            slot=self._slot(supposed, page, visit),
+            organic=found,
+            slot=mass_NK.masked_fill(page.item < 0, -torch.inf),
             page_item=page.item,
             page_weight=self.page_weight,
             dissimilarity=self.dissimilarity,
@@ -401,26 +439,22 @@ class LSTMUserModel(nn.Module):
         count_N = visit.cart_count().to(self.item_own.dtype)
         return torch.stack([count_N.clamp(max=1.0), count_N.log1p()], -1)
 
-    def _slot(self, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
-        item_NK = page.item.clamp(min=0)
-        detail_NK5 = F.embedding(item_NK, self.detail_I5)
-        like_NK = match(item_NK, self.vector_ID, supposed.clicked.unsqueeze(1)).squeeze(1)
-        mass_NK = self._mass(supposed, like_NK, detail_NK5, page.price)
+    def _place(self, page: Page, visit: Visit) -> Tensor:
+        """What a slot's place and having been shown before bring, whatever the shopper, [N, K]."""
         tired_NK = times_shown(page.item, visit.recent_item) * self.fatigue
-        mass_NK = mass_NK - tired_NK + self.position[: item_NK.shape[1]]
-        return mass_NK.masked_fill(page.item < 0, -torch.inf)
+        return self.position[: page.item.shape[1]] - tired_NK
 
     def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
         like_NI = supposed.clicked @ self.vector_ID.T
         tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, like_NI.dtype)
-        mass_NI = self._mass(supposed, like_NI, self.detail_I5, price_NI)
+        mass_NI = self._mass(supposed.levels, like_NI, self.detail_I5, price_NI)
         return mass_NI - tired_NI * self.fatigue + self.position[0]
 
-    def _mass(self, supposed: Supposed, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
+    def _mass(self, levels: Levels, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
         own, usual = detail[..., 0], detail[..., 4]
-        loss = self._price_loss(supposed, slice(0, 1), usual.unsqueeze(-2), price.unsqueeze(-2))
-        return supposed.level[:, :1] + like + own - loss.squeeze(1)
+        loss = self._price_loss(levels, slice(0, 1), usual.unsqueeze(-2), price.unsqueeze(-2))
+        return levels.level[:, :1] + like + own - loss.squeeze(1)
 
     def after(
         self,
@@ -436,13 +470,23 @@ class LSTMUserModel(nn.Module):
         else:
             detail = F.embedding(item_NJ, self.detail_I5)
             like_N3J = match(item_NJ, self.vector_ID, query_N3D)
-        level_N6 = supposed.level[:, 1:].unsqueeze(-1)
+        return self._logits(supposed.levels, like_N3J, detail, price_NJ, clicked_NJ)
+
+    def _logits(
+        self,
+        levels: Levels,
+        like_N3J: Tensor,
+        detail: Tensor,
+        price_NJ: Tensor,
+        clicked_NJ: Tensor | bool,
+    ) -> AfterLogits:
+        level_N6 = levels.level[:, 1:].unsqueeze(-1)
         if isinstance(clicked_NJ, Tensor):
             clicked_NJ = clicked_NJ.unsqueeze(1)
         logit_N3J = like_N3J + level_N6[:, :3] + level_N6[:, 3:] * clicked_NJ
         buy_NJ, cart_NJ, favourite_NJ = (logit_N3J + detail[..., 1:4].mT).unbind(1)
         usual = detail[..., 4].unsqueeze(-2)
-        loss_N2J = self._price_loss(supposed, slice(1, 3), usual, price_NJ.unsqueeze(1))
+        loss_N2J = self._price_loss(levels, slice(1, 3), usual, price_NJ.unsqueeze(1))
         return AfterLogits(buy_NJ - loss_N2J[:, 0], cart_NJ - loss_N2J[:, -1], favourite_NJ)
 
     def observe(self, reading: Reading, page: Page, event: Event, visit: Visit) -> LSTMState:

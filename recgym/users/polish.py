@@ -9,6 +9,7 @@ optimization", algorithm 2.1).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -79,7 +80,7 @@ def polish(
     if not len(chosen_B):
         return
     found = collect(model, sessions, row_B[chosen_B])
-    centre_W, spread_W = found.wide.mean(0), found.wide.std(0).clamp(min=1e-3)
+    centre_W, spread_W = found.wide.mean(0), found.wide.std(0, correction=0).clamp(min=1e-3)
     found = found._replace(wide=(found.wide - centre_W) / spread_W)
     heads = {name: model.head(name) for name in ("upper", "gate")}
     free = {
@@ -91,7 +92,8 @@ def polish(
     for name, (weight, bias) in heads.items():
         free[f"{name}_weight"] = weight.detach() * spread_W
         free[f"{name}_bias"] = bias.detach() + weight.detach() @ centre_W
-    _maximise(free, found)
+    if not _maximise(free, found):
+        return
     with torch.no_grad():
         for name, (weight, bias) in heads.items():
             weight.copy_(free[f"{name}_weight"] / spread_W)
@@ -103,23 +105,42 @@ def polish(
     model.project()
 
 
-def _maximise(free: dict[str, Tensor], found: Collected) -> None:
+def _maximise(free: dict[str, Tensor], found: Collected) -> bool:
+    """Move ``free`` to the maximum of likelihood and prior; whether that is a better place."""
     start = {name: free[name].clone() for name in ("upper_weight", "gate_weight")}
-    for value in free.values():
+
+    def loss() -> Tensor:
+        moved = torch.stack([(free[name] - value).square().sum() for name, value in start.items()])
+        prior = 0.5 * moved.sum() / STEP_SD**2
+        return (prior - log_likelihood(free, found)) / len(found.kind)
+
+    with torch.no_grad():
+        before = loss()
+    _descend(loss, list(free.values()))
+    weight = free["page_weight"]
+    if not 0.0 <= float(weight) <= 1.0:
+        # the maximum of all others where it has to stay, and not where it wanted to go
+        weight.clamp_(0.0, 1.0)
+        _descend(loss, [value for value in free.values() if value is not weight])
+    with torch.no_grad():
+        return bool(loss() <= before)
+
+
+def _descend(loss_of: Callable[[], Tensor], values: list[Tensor]) -> None:
+    for value in values:
         value.requires_grad_()
     optimiser = torch.optim.LBFGS(
-        list(free.values()), max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
+        values, max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Any:
         optimiser.zero_grad()
-        moved = sum((free[name] - value).square().sum() for name, value in start.items())
-        loss = (0.5 * moved / STEP_SD**2 - log_likelihood(free, found)) / len(found.kind)
+        loss = loss_of()
         loss.backward()
         return loss
 
     optimiser.step(closure)
-    for value in free.values():
+    for value in values:
         value.requires_grad_(False)
 
 

@@ -30,6 +30,11 @@ def match(item_NJ: Tensor, vector_ID: Tensor, query_NQD: Tensor) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
+def match_all(item_NJ: Tensor, vector_ID: Tensor, query_QD: Tensor) -> Tensor:
+    """Inner products of the items' vectors with queries that are the same for all, [N, J, Q]."""
+    return F.linear(F.embedding(item_NJ, vector_ID), query_QD)
+
+
 def weighted_sum(item_NK: Tensor, weight_NK: Tensor, vector_ID: Tensor) -> Tensor:
     """Sum of the items' vectors, each times its weight, [N, D]."""
     if item_NK.shape[1] == 0:
