@@ -52,6 +52,7 @@ class Worth:
 
     revenue: float  # currency units
     orders: float
+    orders_anyway: float  # were each page empty in the very states that the policy leads to
     open: float  # probability of sessions that the enumeration left unfinished
 
 
@@ -150,14 +151,14 @@ class Tree:
         ``weight_N`` are the probabilities of the shoppers in ``arrival``.
         """
         state = begin(self.simulator, arrival)
-        sums_3 = torch.zeros(3, dtype=torch.float64, device=weight_N.device)
-        self._walk(policy, state, weight_N, 0, sums_3)
-        return Worth(*sums_3.tolist())
+        sums_4 = torch.zeros(4, dtype=torch.float64, device=weight_N.device)
+        self._walk(policy, state, weight_N, 0, sums_4)
+        return Worth(*sums_4.tolist())
 
     def _walk(
-        self, policy: Policy, state: SimState, weight_N: Tensor, number: int, sums_3: Tensor
+        self, policy: Policy, state: SimState, weight_N: Tensor, number: int, sums_4: Tensor
     ) -> None:
-        """Add revenue, orders and what is left open, from page ``number`` on, depth first."""
+        """Add the parts of a `Worth`, from page ``number`` on, depth first."""
         last = number + 1 == self.max_pages
         chunk = CHUNK * LAST if last else CHUNK
         for part_N in torch.arange(len(weight_N), device=weight_N.device).split(chunk):
@@ -167,19 +168,27 @@ class Tree:
             reading = shop.read(here.user)
             law = choice.law(shop.respond(reading, page, now), now)
             on_page = options(shop, reading, law, page, now)
-            for place, value_n in enumerate(worth(shop, on_page, now)):
-                sums_3[place] += (weight_n * value_n).double().sum()
+            anyway_n = self._orders_anyway(reading, now)
+            for place, value_n in enumerate((*worth(shop, on_page, now), anyway_n)):
+                sums_4[place] += (weight_n * value_n).double().sum()
             stays_n = law.upper[:, int(Kind.CHECKOUT) :].exp().sum(-1)
             going_on = (weight_n * stays_n).double().sum()
             if last:
-                sums_3[2] += going_on
+                sums_4[3] += going_on
                 continue
             branch = branches(shop, on_page, now, self.least / weight_n)
             chance_M = weight_n[branch.parent] * branch.chance
-            sums_3[2] += going_on - chance_M.double().sum()
+            sums_4[3] += going_on - chance_M.double().sum()
             after = self._after(here, reading, law, page, branch)
             chance_M = (chance_M.unsqueeze(-1) * self.weight_G).flatten()
-            self._walk(policy, after, chance_M, number + 1, sums_3)
+            self._walk(policy, after, chance_M, number + 1, sums_4)
+
+    def _orders_anyway(self, reading: Any, now: Visit) -> Tensor:
+        """Expected orders [N] on an empty page."""
+        shop = self.simulator.shop
+        empty = Page(now.recent_item[:, :0], now.cart_price[:, :0])
+        law = choice.law(shop.respond(reading, empty, now), now)
+        return worth(shop, options(shop, reading, law, empty, now), now)[1]
 
     def _after(
         self, state: SimState, reading: Any, law: choice.Law, page: Page, branch: Branches
