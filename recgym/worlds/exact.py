@@ -18,7 +18,7 @@ from recgym import choice, visit
 from recgym.errors import UserError
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Policy, Record
+from recgym.types import Arrival, Observation, Policy, Record
 from recgym.worlds.tree import begin, branches, first_of_each, options, worth
 
 MAX_STATES = 1_000  # on one page; more are no table
@@ -145,6 +145,29 @@ class ExactShop:
             same_SA = (item_SK.unsqueeze(1) == self.slate_AK).all(-1)
             chosen.append(same_SA.int().argmax(-1))
         return self.plan(chosen)
+
+
+class Planned:
+    """A plan as a policy for roll-outs, on observations whose ``encoder`` is the shop's own state.
+
+    Args:
+        exact: the shop, whose plan it is.
+        plan: as `ExactShop.best` gives it.
+    """
+
+    def __init__(self, exact: ExactShop, plan: Plan) -> None:
+        self.exact, self.plan = exact, plan
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """The plan's slate in each lane's state, [N, K]."""
+        assert observation.encoder is not None
+        here_NF, number_N = _rows(observation.encoder), observation.visit.page_number
+        item_NK = self.exact.slate_AK[torch.zeros_like(number_N)]
+        for number, stage in enumerate(self.exact.stages):
+            same_NS = (here_NF.unsqueeze(1) == _rows(stage.state.user)).all(-1)
+            found_NK = self.exact.slate_AK[self.plan.slate[number][same_NS.int().argmax(-1)]]
+            item_NK = torch.where((number_N == number).unsqueeze(-1), found_NK, item_NK)
+        return item_NK
 
 
 def slates(num_items: int, num_slots: int) -> Tensor:
