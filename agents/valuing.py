@@ -94,6 +94,7 @@ def resources(
         "model": model,
         "user_model": model,
         "num_features": spec.num_features,
+        "num_items": model.catalog.num_items,
         "num_slots": num_slots,
         "views_I": views_I,
         "cart_paid": cart_paid(sessions),

@@ -16,8 +16,9 @@ from recgym.errors import UserError
 from recgym.spaces import Encoder
 from recgym.users.base import Shoppers
 from recgym.worlds.taste import TasteShop
+from recgym.worlds.tiny import TinyShop
 
-WORLDS: dict[str, Callable[..., Any]] = {"default": TasteShop}
+WORLDS: dict[str, Callable[..., Any]] = {"default": TasteShop, "tiny": TinyShop}
 
 
 def open_shop(name: str, device: str | torch.device = "cpu") -> tuple[Shoppers, Shoppers | None]:

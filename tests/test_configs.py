@@ -84,6 +84,7 @@ def test_every_agent_builds_and_fills_pages(name: str) -> None:
         "model": model,
         "user_model": model,
         "num_features": spec.num_features,
+        "num_items": 40,
         "num_slots": 3,
         "views_I": torch.arange(40),
         "cart_paid": 0.3,

@@ -1,0 +1,215 @@
+"""``python -m experiments.tiny``: what can be known exactly, in a shop small enough for it.
+
+How far from the optimum do learners stay, and what does a learned shop make of pages that change
+nothing?
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from agents.base import Agent
+from agents.baselines import Greedy, Popular
+from agents.dqn import DQN
+from agents.tabular import TabularQ
+from agents.valuing import shop_specs
+from recgym import progress
+from recgym.cli import use_threads
+from recgym.envs.core import ShopCore
+from recgym.logging_policy import EmptyPages
+from recgym.rollout import rollout
+from recgym.simulator import Simulator
+from recgym.spaces import ObservationSpec
+from recgym.stages import prepare_log, prepare_model
+from recgym.types import Arrival, Policy
+from recgym.users.lstm import LSTMUserModel
+from recgym.worlds.exact import ExactShop, Planned
+from recgym.worlds.tiny import TinyShop
+from recgym.worlds.tree import Tree, alike
+from recgym.worlds.truth import oracle_spec
+
+SLOTS = 2  # K
+LANES = 512
+TRAIN_SEED, VALUE_SEED = 1 << 50, 1 << 40  # of shoppers, apart from those of the log
+UNSATED = {"satisfied_leave": 0.0, "satisfied_buying": 0.0}  # orders end nothing and hide nothing
+LEAST = 1e-9  # branches of a learned shop's tree below it are cut: 2e-5 of all sessions
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a policy's pages do to orders, as shares: 0 where they change nothing."""
+
+    session: float  # orders a session against empty pages throughout
+    page: float  # orders a page against an empty page in the same states, summed over a session
+    revenue: float  # revenue a session against empty pages throughout
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Share of the optimum that a policy forgoes."""
+
+    share: float
+    error: float  # standard error; 0 where it is exact
+
+
+def learned(
+    world: dict[str, Any], *, num_sessions: int, seed: int, cache: Path, **changed: Any
+) -> LSTMUserModel:
+    """A user model fitted on a tiny shop's log.
+
+    ``world`` are keywords of the shop, ``changed`` of the model.
+    """
+    log_settings = {
+        "_target_": "recgym.record.TrueShopLog",
+        "world": {"_target_": "recgym.worlds.tiny.TinyShop", **world},
+        "num_sessions": num_sessions,
+        "mean_sessions": 1.0,
+        "num_slots": SLOTS,
+        "seed": seed,
+    }
+    text = (files("conf") / "user_model" / "lstm.yaml").read_text(encoding="utf-8")
+    settings: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    settings |= {"num_slots": SLOTS, "seed": seed, "model": {**settings["model"], **changed}}
+    settings["on_policy"] = {"seed": 0, "sessions": 2_000, "true_sessions": 2_000}
+    log, reader, _ = prepare_log(log_settings, cache, {})
+    return prepare_model(log, reader, settings, cache, torch.device("cpu"), {})[0]
+
+
+def laid_out(**changed: Any) -> ExactShop:
+    """The tiny shop in float64, with the exact worth of its policies."""
+    world = TinyShop(**changed, dtype=torch.float64)
+    simulator = Simulator(world, num_slots=SLOTS, dtype=torch.float64)
+    return ExactShop(simulator, *world.everyone(), max_pages=world.num_pages)
+
+
+def policies(model: LSTMUserModel) -> dict[str, Policy]:
+    """Pages whose effect is looked at: what is found most, least, and what seems to sell."""
+    fame_I = TinyShop().fame
+    return {
+        "popular": Popular(fame_I, num_slots=SLOTS),
+        "unpopular": Popular(-fame_I, num_slots=SLOTS),
+        "greedy": Greedy(model, num_slots=SLOTS, cart_paid=0.0),
+    }
+
+
+def effects(
+    model: LSTMUserModel, *, max_pages: int = 4, gap_nodes: int = 1, least: float = LEAST
+) -> dict[str, Effect]:
+    """Effect of recommending in a learned shop, over all that can happen on its first pages."""
+    model = copy.deepcopy(model).double().eval()
+    zero_B = torch.zeros(len(model.profile), dtype=torch.int64)
+    begun = alike(Arrival(zero_B, zero_B, model.profile, model.start_ms))
+    simulator = Simulator(model, encoder=model, num_slots=SLOTS, dtype=torch.float64)
+    spec = ObservationSpec(simulator, "encoder")
+    tree = Tree(spec, max_pages=max_pages, gap_nodes=gap_nodes, least=least)
+    nothing = tree.worth(EmptyPages(SLOTS), *begun)
+    found = {}
+    for name, policy in policies(model).items():
+        worth = tree.worth(policy, *begun)
+        found[name] = Effect(
+            session=worth.orders / nothing.orders - 1.0,
+            page=worth.orders / worth.orders_anyway - 1.0,
+            revenue=worth.revenue / nothing.revenue - 1.0,
+        )
+    return found
+
+
+def trained(agent: Agent, core: ShopCore, num_pages: int, seed: int) -> None:
+    """Train in the true shop, for so many pages of all lanes together."""
+    observation = core.reset(TRAIN_SEED + (seed << 32))
+    for _ in range(num_pages // core.num_envs):
+        item_NK = agent.act(observation, explore=True)
+        transition = core.step(item_NK)
+        agent.learn(observation, item_NK, transition)
+        observation = transition.observation
+
+
+def tabular_loss(exact: ExactShop, *, num_pages: int, seed: int) -> Loss:
+    """Of tabular Q-learning, computed exactly."""
+    simulator = Simulator(TinyShop(), num_slots=SLOTS, expected_revenue=False)
+    core = ShopCore(ObservationSpec(simulator, "history"), "chosen_revenue", num_envs=LANES)
+    agent = TabularQ(num_items=exact.simulator.catalog.num_items, num_slots=SLOTS)
+    trained(agent, core, num_pages, seed)
+    return Loss(1.0 - exact.of(agent).revenue / exact.best().revenue, 0.0)
+
+
+def dqn_loss(
+    exact: ExactShop, model: LSTMUserModel, *, num_pages: int, num_sessions: int, seed: int
+) -> Loss:
+    """Of DQN, on the same shoppers as the best policy: its observations are no table's rows."""
+    world = TinyShop()
+    spec = shop_specs(model, world, SLOTS)["true"]
+    agent = DQN(
+        user_model=model, num_features=spec.num_features, num_slots=SLOTS, cart_paid=0.0,
+        seed=seed, gamma=1.0,
+    )  # fmt: skip
+    spec.simulator.expected_revenue = False
+    trained(agent, ShopCore(spec, "chosen_revenue", num_envs=LANES), num_pages, seed)
+    spec.simulator.expected_revenue = True
+    best = exact.best()
+    seed_B = VALUE_SEED + torch.arange(num_sessions)
+    oracle = oracle_spec(world, SLOTS)
+    optimal = rollout(oracle, Planned(exact, best), seed_B, torch.zeros_like(seed_B))
+    found = rollout(spec, agent, seed_B, torch.zeros_like(seed_B))
+    optimal_B, found_B = optimal.expected_revenue.double(), found.expected_revenue.double()
+    lost_B = (optimal_B - found_B) / best.revenue
+    return Loss(float(lost_B.mean()), float(lost_B.std()) / num_sessions**0.5)
+
+
+def learners(cache: Path, num_sessions: int, seed: int) -> None:
+    """Print how far each learner stays from the optimum."""
+    exact = laid_out()
+    best = exact.best()
+    others = {"myopic": exact.myopic(), "nothing": exact.of(EmptyPages(SLOTS))}
+    progress.say(f"optimum: {best.revenue:.4f} a session, {best.orders:.4f} orders")
+    for name, plan in others.items():
+        progress.say(f"{name}: {plan.revenue / best.revenue - 1.0:+.2%}")
+    loss = tabular_loss(exact, num_pages=400_000, seed=seed)
+    progress.say(f"tabular: {-loss.share:+.2%}, exactly")
+    model = learned({}, num_sessions=num_sessions, seed=seed, cache=cache)
+    loss = dqn_loss(exact, model, num_pages=200_000, num_sessions=100_000, seed=seed)
+    progress.say(f"dqn: {-loss.share:+.2%} (95 % interval ± {1.96 * loss.error:.2%})")
+
+
+def redundancy(world: dict[str, Any], cache: Path, num_sessions: int, seed: int) -> None:
+    """Print what pages that change nothing seem to do in the learned shop."""
+    world = {"redundant": True, **world}
+    exact, true = laid_out(**world), TinyShop(**world)
+    nothing = exact.of(EmptyPages(SLOTS))
+    model = learned(world, num_sessions=num_sessions, seed=seed, cache=cache)
+    progress.say(
+        f"redundant {world}: fitted page_weight {float(model.page_weight):.3f} (true "
+        f"{float(true.page_weight):g}), dissimilarity {float(model.dissimilarity):.3f} (true "
+        f"{float(true.dissimilarity):g}); in truth the best pages bring "
+        f"{exact.best().orders / nothing.orders - 1.0:+.3%} orders"
+    )
+    for name, effect in effects(model).items():
+        progress.say(
+            f"{name}: orders a session {effect.session:+.3%}, orders of a page {effect.page:+.3%}, "
+            f"revenue {effect.revenue:+.3%}"
+        )
+
+
+def main() -> None:
+    """Both questions, for one seed."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.tiny", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of log, fit and agents")
+    parser.add_argument("--sessions", type=int, default=60_000, help="of each log")
+    parser.add_argument("--cache", type=Path, default=Path("outputs/cache"))
+    given = parser.parse_args()
+    use_threads(1)
+    learners(given.cache, given.sessions, given.seed)
+    for world in ({}, UNSATED):
+        redundancy(world, given.cache, given.sessions, given.seed)
+
+
+if __name__ == "__main__":
+    main()
