@@ -10,8 +10,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from recgym.types import Page, Response, Sessions, Visit
-from recgym.users.lstm import LSTMUserModel, Supposed
+from recgym.types import Organic, Page, Response, Sessions, Visit
+from recgym.users.lstm import Levels, LSTMUserModel, Supposed
 
 
 class PageBlind(LSTMUserModel):
@@ -28,10 +28,12 @@ class PageBlind(LSTMUserModel):
         found = dataclasses.replace(event, slot=torch.full_like(event.slot, -1))
         return dataclasses.replace(sessions, page=empty, event=found)
 
-    def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
-        """To an empty page, whatever it holds."""
+    def _response(
+        self, found: Organic, levels: Levels, like_NK: Tensor, page: Page, visit: Visit
+    ) -> Response:
+        # to an empty page, whatever it holds
         empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
-        return super().respond(supposed, empty, visit)
+        return super()._response(found, levels, like_NK, empty, visit)
 
     def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """No item has any."""
@@ -51,14 +53,16 @@ class ItemClicks(LSTMUserModel):
         super().project()
         self.dissimilarity.fill_(1.0)
 
-    def _slot(self, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
-        item_NK = page.item.clamp(min=0)
-        mass_NK = self._item_mass()[item_NK] + self.position[: item_NK.shape[1]]
-        return mass_NK.masked_fill(page.item < 0, -torch.inf)
+    def _response(
+        self, found: Organic, levels: Levels, like_NK: Tensor, page: Page, visit: Visit
+    ) -> Response:
+        place_NK = self.position[: page.item.shape[1]].expand_as(like_NK)
+        return super()._response(found, levels, place_NK, page, visit)
+
+    def _mass(self, levels: Levels, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
+        return self.head("level")[1][0] + like + detail[..., 0]
 
     def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """The same for all."""
-        return (self._item_mass() + self.position[0]).expand_as(price_NI)
-
-    def _item_mass(self) -> Tensor:
-        return self.head("level")[1][0] + self.detail_I5[:, 0]
+        first_NI = self.position[0].expand_as(price_NI)
+        return self._mass(supposed.levels, first_NI, self.detail_I5, price_NI)
