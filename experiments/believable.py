@@ -18,7 +18,7 @@ from agents.evaluate import write_json
 from experiments.believing.cell import KINDS, CellSettings, run_cell
 from experiments.believing.report import plot, table
 from experiments.believing.values import Values
-from experiments.believing.verdict import Cell, shop_object, summary
+from experiments.believing.verdict import Cell, shop_object, summary, truth_of
 from recgym import progress
 from recgym.cli import command, use_threads
 from recgym.errors import UserError
@@ -89,6 +89,9 @@ def main(cfg: DictConfig) -> None:
     for number, cell in enumerate(planned, 1):
         progress.say(f"cell {number} of {len(planned)}: {cell.world}, seed {cell.seed}")
         done.append(load(cell, run_cell(cell, folder, Path(cfg.cache_dir), device), folder))
+    for cell, found in zip(planned, done, strict=True):
+        (folder / "fits" / cell.key()).mkdir(parents=True, exist_ok=True)
+        write_json(folder / "fits" / cell.key() / "truth.json", truth_of(found))
     content = {
         "schema_version": SCHEMA_VERSION,
         "budget": str(cfg.budget),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from simulated_log import simulate
 from sklearn.linear_model import LogisticRegression
 from tiny import call
@@ -27,8 +28,10 @@ from experiments.believing.measures import (
 from experiments.believing.values import Values
 from experiments.believing.verdict import Cell, differences, intervals, measured
 from recgym.errors import UserError
+from recgym.fidelity.opening import open_run as open_scored
 from recgym.logging_policy import EmptyPages
 from recgym.simulator import Simulator
+from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.taste import TasteShop
 
 TRUE = np.array([0.4, 0.1, -0.2])
@@ -168,6 +171,9 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(tmp_path: Path) -> No
     assert blind["kendall_tau"] == 0.0  # a shop whose pages do nothing tells no policies apart
     assert (tmp_path / "out" / "believable.png").stat().st_size > 1000
     assert "| default (1) |" in (tmp_path / "out" / "believable.md").read_text()
+    (fit,) = (tmp_path / "out" / "fits").iterdir()
+    assert {"config.yaml", "fit.json", "model", "truth.json"} <= {p.name for p in fit.iterdir()}
+    assert isinstance(open_scored(fit, torch.device("cpu")).model, LSTMUserModel)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("default-0-*")}
     assert files
     call(main, *overrides)

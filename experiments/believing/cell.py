@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from agents.evaluate import write_json
 from agents.fixed import fixed_rules
@@ -20,6 +22,7 @@ from experiments.believing.values import Values, values_of
 from recgym import progress
 from recgym.confounding import is_confounded
 from recgym.envs.core import ShopCore
+from recgym.logs.base import Log
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import key_of, prepare_log, prepare_model
@@ -81,7 +84,11 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
     for kind in KINDS:
         settings = {**cell.user_models[kind], "num_slots": cell.num_slots}
         spent: dict[str, float] = {}
-        models[kind], reports[kind], *_ = prepare_model(log, reader, settings, cache, device, spent)
+        models[kind], reports[kind], model_folder, _ = prepare_model(
+            log, reader, settings, cache, device, spent
+        )
+        if kind == "lstm":
+            _leave_fit(cell, folder / "fits" / cell.key(), model_folder, log)
         seconds[f"fit_{kind}"] = spent["fit"]
     offered = resources(models["lstm"], sessions, cell.num_slots, cell.seed)
     agents = _agents(cell, models["lstm"], world, offered, folder, seconds)
@@ -117,6 +124,14 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
         value.save(folder / f"{cell.key()}-{kind}.npz")
     write_json(target, result)
     return result
+
+
+def _leave_fit(cell: CellSettings, folder: Path, model_folder: Path, log: Log) -> None:
+    """A folder that ``python -m recgym.fidelity run=FOLDER`` takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save({"log": cell.log, "num_slots": cell.num_slots}, folder / "config.yaml")
+    shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
+    write_json(folder / "fit.json", {"log": {"folder": str(log.folder), **log.meta}})
 
 
 def _agents(

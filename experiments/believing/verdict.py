@@ -125,6 +125,16 @@ def shop_object(cell: Cell) -> dict[str, Any]:
     }
 
 
+def truth_of(cell: Cell) -> dict[str, Any]:
+    """What a scorecard takes from the truth (`recgym.fidelity`)."""
+    shop = shop_object(cell)
+    names = ("value_error", "kendall_tau", "regret", "exposure_error", "elasticity_error")
+    return {
+        **{name: shop[name] for name in names},
+        "exploitation_gap": shop["exploitation_gap_uncured"],
+    }
+
+
 def intervals(
     cells: list[Cell], measure: Callable[[Cell, Any], dict[str, float | None]], seed: int = 0
 ) -> dict[str, dict[str, float | None]]:

@@ -93,7 +93,8 @@ def compare(
     num_slots, num_cut = log.sessions().page.item.shape[1], 0
     world = reader.true_shop(str(device)) if isinstance(reader, TrueShopLog) else None
     if world is not None and isinstance(reader, TrueShopLog):
-        theirs = reader.logging_policy(world)
+        # both sides under pages that both can be shown: see `recgym.stages.logging_policy`
+        theirs = logging_policy(log, reader, world) or reader.logging_policy(world)
         first = SEED_BASE + STRANGERS + (seed << 32)
         real = of_shop(world, theirs, reader.num_slots, sessions, first)
         real = real if num_slots else real.without_pages()
