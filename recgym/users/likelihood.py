@@ -157,7 +157,9 @@ def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
     state = LSTMState(h_nH, h_nH, begin.context[row_n], tally_nF, begin.evidence[row_n])
     reading = model.read(state)
     found = model.prospect(reading, steps.page, steps.event, steps.visit)
-    evidence_TBG = along_sessions(begin.evidence, found.evidence(), steps.active)
+    # what all segments make alike of a step would cost a long session's sum its digits
+    step_nG = found.evidence().log_softmax(-1)
+    evidence_TBG = along_sessions(begin.evidence, step_nG, steps.active)
     evidence_nG = evidence_TBG[steps.number, row_n]
     return Run(
         state=dataclasses.replace(state, evidence=evidence_nG.log_softmax(-1)),

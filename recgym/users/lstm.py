@@ -341,7 +341,8 @@ class LSTMUserModel(nn.Module):
 
     def _lanes(self, share_NG: Tensor) -> Tensor:
         """The shopper of each of N · G lanes."""
-        return torch.arange(share_NG.numel(), device=share_NG.device) // self.num_segments
+        lane_N1 = torch.arange(len(share_NG), device=share_NG.device).unsqueeze(-1)
+        return lane_N1.expand_as(share_NG).flatten()
 
     def _supposed(self, found: Organic, heads_NS: Tensor) -> Supposed:
         clicked, after, levels = heads_NS.split(self.part_sizes, -1)
