@@ -9,15 +9,18 @@ import torch
 from probe_shop import EXPECTED_REVENUE, START_MS, ProbeShop, learned_shop
 
 from agents.baselines import Popular
+from recgym import choice
 from recgym.errors import UserError
 from recgym.logging_policy import EmptyPages
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Policy
+from recgym.types import After, Arrival, Policy
 from recgym.worlds.exact import ExactShop, Planned, slates
 from recgym.worlds.tiny import CERTAIN, TinyShop
-from recgym.worlds.tree import Tree, alike
+from recgym.worlds.tree import Tree, alike, options
+from recgym.worlds.tree import worth as worth_of
+from recgym.worlds.truth import choice_probabilities, page_value
 
 SESSIONS = 200_000
 
@@ -140,6 +143,30 @@ def test_simulated_sessions_earn_the_exact_value(ordinary: ExactShop, which: str
         error = value_B.std() / SESSIONS**0.5
         assert abs(value_B.mean() - exact) < 4 * error, (value_B.mean(), exact, error)
     assert int(stats.pages.max()) == 5
+
+
+def test_a_page_is_the_mean_over_segments() -> None:
+    # Why: a learned shopper may belong to any of several segments. In states where they are no
+    # longer equally likely, against the truth's own sums; one mean shopper would be another law.
+    model = learned_shop(torch.float64)
+    simulator, popular = simulator_of(model, encoder=model), Popular(torch.arange(40), num_slots=2)
+    spec = ObservationSpec(simulator, "encoder")
+    state = simulator.reset(torch.arange(50), torch.zeros(50, dtype=torch.int64))
+    for _ in range(3):
+        state, _ = simulator.step(state, simulator.page(state, popular.act(spec.observe(state))))
+    page = simulator.page(state, popular.act(spec.observe(state)))
+    reading, now = model.read(state.user), state.visit
+    on_page = options(model, reading, page, now)
+    chosen = choice_probabilities(model, state, page)
+    viewed_NJ = torch.cat([chosen.organic, chosen.slot], -1)
+    assert torch.allclose(on_page.chance.sum(-1), viewed_NJ, atol=1e-12)
+    assert torch.allclose(on_page.stays(), 1.0 - chosen.leave, atol=1e-12)
+    value = page_value(model, state, page, model.catalog.price_at(now.time_ms))
+    carted_N = on_page.chance[..., int(After.CART)].sum(-1)
+    assert torch.allclose(worth_of(model, on_page, now)[0], value.revenue, rtol=1e-12)
+    assert torch.allclose(carted_N, value.carted, rtol=1e-12)
+    one = choice.law(model.respond(model.typical(reading), page, now), now)
+    assert not torch.allclose(choice.probabilities(one).leave, chosen.leave, rtol=1e-2)
 
 
 def test_a_learned_shop_earns_the_exact_value_too() -> None:
