@@ -219,7 +219,7 @@ def bare(home: Path) -> tuple[Path, str]:
     few = [*WORLD, "log.impressions=false", *RANGE_OVER]
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(progress.console, "file", said)
+        patch.setattr(progress.console, "_file", said)  # its property would stay set
         call(train.main, *TRAIN, *few, *below(home, "bare"))
     return home / "bare", said.getvalue()
 
@@ -240,7 +240,7 @@ def test_no_lift_is_given_without_its_range(bare: tuple[Path, str], home: Path) 
     arguments = ["sessions=40", "seed=2", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
     valued = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(progress.console, "file", valued)
+        patch.setattr(progress.console, "_file", valued)  # its property would stay set
         call(evaluate.main, f"run={folder}", *arguments)
     for text in (said, valued.getvalue(), (folder / "table.txt").read_text()):
         assert len(RANGE.findall(text)) == 2 * len(POLICIES)

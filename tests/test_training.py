@@ -98,7 +98,7 @@ def test_the_price_slope_comes_nearer_to_the_truth(fitted: Fitted, fresh: Forese
     with torch.no_grad():
         slope_n3 = fitted.model.typical(fitted.model.read(fresh.state)).levels.slope
     start = float(F.softplus(torch.tensor(0.5)))  # 0.974
-    true = true_shop().price_slope  # 2.2, for buying and carting alike
+    true = true_shop().knobs.price_slope  # 2.2, for buying and carting alike
     for learned in slope_n3.mean(0)[1:].tolist():
         assert abs(learned - true) < 0.75 * abs(start - true)
 
