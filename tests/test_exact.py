@@ -128,6 +128,19 @@ def test_states_and_histories_give_one_value(redundant: bool) -> None:
         assert worth.open == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("page", ["popular", "empty"])
+def test_what_is_not_followed_is_stood_for(page: str) -> None:
+    # Why: a cut that loses sessions loses more of them where there is more to choose from, and the
+    # effect of a page would be that of the cut.
+    world = TinyShop(num_items=7, num_pages=4, dtype=torch.float64)
+    policy: Policy = Popular(world.fame, num_slots=2) if page == "popular" else EmptyPages(2)
+    plan = laid_out(world).of(policy)
+    found = tree_of(world, max_pages=4, least=1e-4).worth(policy, *world.everyone())
+    assert found.orders != plan.orders
+    assert found.orders == pytest.approx(plan.orders, rel=5e-4)
+    assert found.open == pytest.approx(0.0, abs=1e-12)
+
+
 @pytest.mark.parametrize("which", ["best", "nothing"])
 def test_simulated_sessions_earn_the_exact_value(ordinary: ExactShop, which: str) -> None:
     # Why: the solver and the simulator must be of one shop. Money paid, money expected given the

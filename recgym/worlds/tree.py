@@ -104,8 +104,15 @@ def worth(shop: Shoppers, on_page: Options, now: Visit) -> tuple[Tensor, Tensor]
 
 
 def branches(shop: Shoppers, on_page: Options, now: Visit, least_N: Tensor) -> Branches:
-    """Every continuation whose probability is above ``least_N``; of leaving there is none."""
+    """Every continuation whose probability is above ``least_N``; of leaving there is none.
+
+    The likeliest one is always there, and all that are stand for those left out: else the future of
+    sessions would be missing, and more of it the more there is to choose from on the page.
+    """
     chance_NJ4 = on_page.chance
+    likeliest_N = torch.maximum(chance_NJ4.amax((1, 2)), on_page.checkout)
+    # never what cannot happen
+    least_N = torch.minimum(least_N, likeliest_N * (1.0 - 1e-6)).clamp(min=0.0)
     n_M, j_M, after_M = (chance_NJ4 > least_N.view(-1, 1, 1)).nonzero(as_tuple=True)
     paid_L = (on_page.checkout > least_N).nonzero().squeeze(-1)
     carted_M = (after_M >= int(After.CART)).to(chance_NJ4.dtype)
@@ -124,9 +131,11 @@ def branches(shop: Shoppers, on_page: Options, now: Visit, least_N: Tensor) -> B
         quantity=joined(carted_M * shop.quantity, 0.0),
         gap=now.gap[parent_M],
     )
+    chance_M = torch.cat([chance_NJ4[n_M, j_M, after_M], on_page.checkout[paid_L]])
+    there_N = torch.zeros_like(on_page.checkout).index_add(0, parent_M, chance_M)
     return Branches(
         parent=parent_M,
-        chance=torch.cat([chance_NJ4[n_M, j_M, after_M], on_page.checkout[paid_L]]),
+        chance=chance_M * (on_page.stays() / there_N)[parent_M],
         event=event,
     )
 
@@ -138,7 +147,8 @@ class Tree:
         spec: observations, and through ``spec.simulator`` the shop.
         max_pages: pages of a session that are enumerated.
         gap_nodes: of the quadrature over the time to the next page.
-        least: branches less likely than this are cut off; `Worth.open` says what they add up to.
+        least: branches less likely than this are not followed; their likelier siblings stand for
+            them.
     """
 
     def __init__(
