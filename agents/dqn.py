@@ -25,11 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from agents.baselines import alone, empty_page_law, top_k
+from agents.exploring import falling, some_at_random
 from agents.replay import Replay
-from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
-from recgym.rng import Purpose
 from recgym.settings import Count, Positive, Share
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
@@ -180,7 +179,7 @@ class DQN:
         """Items [N, K], the best first; with ``explore`` some slots hold random ones."""
         score_NI = self._score(observation, self._outlook(observation))
         item_NK = top_k(score_NI, observation.eligible, self.num_slots)
-        return self._explore(observation, item_NK) if explore else item_NK
+        return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
     def _score(self, observation: Observation, outlook: Outlook) -> Tensor:
         """What each item adds times what it is worth above everything else, [N, I]."""
@@ -219,17 +218,8 @@ class DQN:
         money_NJ = price_NJ / self.unit
         return torch.stack([buy_NJ * money_NJ, cart_NJ * money_NJ, dear_NJ, buy_NJ + cart_NJ], -1)
 
-    def _explore(self, observation: Observation, item_NK: Tensor) -> Tensor:
-        who, page_N = observation.arrival, observation.visit.page_number
-        key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-        u_NK = rng.uniform(key_N, 2 * self.num_slots, torch.float64)
-        coin_NK, pick_NK = u_NK[:, : self.num_slots], u_NK[:, self.num_slots :]
-        random_NK = (pick_NK * observation.catalog.num_items).long()
-        return torch.where(coin_NK < self._epsilon(), random_NK, item_NK)
-
     def _epsilon(self) -> float:
-        first, last = self.epsilon
-        return last + (first - last) * max(0.0, 1.0 - self.steps / self.epsilon_steps)
+        return falling(self.epsilon, self.steps, self.epsilon_steps)
 
     # ---- learning -------------------------------------------------------------------------------
 

@@ -27,10 +27,9 @@ import torch
 from torch import Tensor
 
 from agents.baselines import top_k
-from recgym import rng
+from agents.exploring import falling, some_at_random
 from recgym.envs.core import Transition
 from recgym.errors import UserError
-from recgym.rng import Purpose
 from recgym.settings import Count, Share, Within
 from recgym.types import After, Observation
 
@@ -109,7 +108,7 @@ class TabularQ:
         """Items [N, K] of the best slate; with ``explore`` some slots hold random ones."""
         self._move(observation.feature.device)
         item_NK = self._best(observation)[0]
-        return self._explore(observation, item_NK) if explore else item_NK
+        return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
     def _best(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """The slate of highest value among items that may be shown, [N, K], and its value [N].
@@ -129,17 +128,8 @@ class TabularQ:
             best_N = (null_N + worth_N) / (1.0 + shown_NK.sum(-1))
         return item_NK, best_N
 
-    def _explore(self, observation: Observation, item_NK: Tensor) -> Tensor:
-        who, page_N = observation.arrival, observation.visit.page_number
-        key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-        u_NK = rng.uniform(key_N, 2 * self.num_slots, torch.float64)
-        coin_NK, pick_NK = u_NK[:, : self.num_slots], u_NK[:, self.num_slots :]
-        random_NK = (pick_NK * self.passed_SI.shape[1]).long()
-        return torch.where(coin_NK < self._epsilon(), random_NK, item_NK)
-
     def _epsilon(self) -> float:
-        first, last = self.epsilon
-        return last + (first - last) * max(0.0, 1.0 - self.steps / self.epsilon_steps)
+        return falling(self.epsilon, self.steps, self.epsilon_steps)
 
     # ---- learning -------------------------------------------------------------------------------
 

@@ -192,6 +192,8 @@ def test_an_expectation_mixes_by_who_would_act() -> None:
         view=torch.tensor([[0.5, 1.0]]),
         slot=torch.tensor([[[0.3, 0.0], [0.6, 0.3]]]),
         follow=torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.6, 0.0, 0.0, 0.4]]]),
+        logits=torch.zeros(1, 2, 3),
+        attraction=torch.zeros(1, 2),
     )
     mixed = expect(torch.tensor([[0.8, 0.2]]).log(), found)
     torch.testing.assert_close(mixed.leave, torch.tensor([0.4]))

@@ -27,7 +27,7 @@ from recgym.types import (
     Sessions,
     Visit,
 )
-from recgym.users.base import AfterLogits, after_log_probs
+from recgym.users.base import AfterLogits
 from recgym.users.products import match, match_all, tanh, weighted_sum
 from recgym.users.segments import Prospect, expect, prospect
 from recgym.users.surprises import NUM_TALLIES, Expectation, squashed, tallies
@@ -357,15 +357,7 @@ class LSTMUserModel(nn.Module):
         """What each segment makes of a page and of the event that followed."""
         event_M = event.lanes(self._lanes(reading.share))
         law, logits = self._laws(reading, page, event_M, event.item, visit)
-        return prospect(law, after_log_probs(logits).squeeze(1), event_M, self.num_segments)
-
-    def page_and_item(self, state: LSTMState, steps: Any) -> tuple[Tensor, Tensor]:
-        """A page's attraction [n, G] and logits of buy, cart, favourite of its item [n, G, 3]."""
-        reading, event = self.read(state), steps.event
-        event_M = event.lanes(self._lanes(reading.share))
-        law, logits = self._laws(reading, steps.page, event_M, event.item, steps.visit)
-        shape = (-1, self.num_segments)
-        return law.attraction.unflatten(0, shape), torch.cat(logits, -1).unflatten(0, shape)
+        return prospect(law, logits, event_M, self.num_segments)
 
     def _laws(
         self, reading: Reading, page: Page, event_M: Event, item_N: Tensor, visit: Visit

@@ -50,7 +50,6 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collecte
     for part in batches(length_B, BATCH_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(model.item_own.device)
         done = run(model, steps, expectations(model, steps))
-        attraction_nG, logits_nG3 = model.page_and_item(done.state, steps)
         order_n = (done.session * len(steps.active) + steps.number).argsort()
         number_n = steps.number[order_n]
         row_n = torch.arange(len(order_n), device=order_n.device) + count
@@ -58,9 +57,9 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collecte
             Collected(
                 model.wide(done.state)[order_n],
                 model.cart_features(steps.visit)[order_n],
-                attraction_nG[order_n],
+                done.found.attraction[order_n],
                 done.found.item[order_n],
-                logits_nG3[order_n],
+                done.found.logits[order_n],
                 steps.event.kind[order_n],
                 steps.event.after[order_n],
                 row_n - number_n,

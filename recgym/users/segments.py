@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice
 from recgym.types import Event, Kind, Record
+from recgym.users.base import AfterLogits, after_log_probs
 from recgym.users.surprises import Expectation
 
 
@@ -33,14 +34,17 @@ class Prospect(Record):
     view: Tensor  # [N, G] of viewing an item
     slot: Tensor  # [N, G, K] of each slot, given a view
     follow: Tensor  # [N, G, 4] of what would follow viewing the event's item, as in `After`
+    logits: Tensor  # [N, G, 3] the same as logits of buy, cart, favourite
+    attraction: Tensor  # [N, G] of the page, see `recgym.choice.Law`
 
     def evidence(self) -> Tensor:
         """Log-likelihood of the event in each segment, [N, G]."""
         return self.kind + self.item + self.after
 
 
-def prospect(law: choice.Law, follow_M4: Tensor, event: Event, num_segments: int) -> Prospect:
-    """From the laws and log-probabilities of M = N · G lanes; ``event`` is theirs as well."""
+def prospect(law: choice.Law, logits: AfterLogits, event: Event, num_segments: int) -> Prospect:
+    """From the laws of M = N · G lanes; logits are of their event's item, each [M, 1]."""
+    follow_M4 = after_log_probs(logits).squeeze(1)
     kind_M = law.upper.gather(-1, event.kind.unsqueeze(-1)).squeeze(-1)
     after_M = follow_M4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
     whole = Prospect(
@@ -51,6 +55,8 @@ def prospect(law: choice.Law, follow_M4: Tensor, event: Event, num_segments: int
         view=law.upper[:, int(Kind.VIEW)].exp(),
         slot=choice.slot_given_view(law),
         follow=follow_M4.exp(),
+        logits=torch.cat(logits, -1),
+        attraction=law.attraction,
     )
     return whole._map(lambda value: value.unflatten(0, (-1, num_segments)))
 
