@@ -67,3 +67,16 @@ def reward_named(name: str) -> Reward:
     if name not in REWARDS:
         raise UserError(f"reward={name!r} is unknown: expected one of {', '.join(REWARDS)}.")
     return REWARDS[name]
+
+
+def pessimistic(reward: Reward, weight: float) -> Reward:
+    """The reward minus ``weight`` times what the shop's members part by.
+
+    Yu et al. 2020, "MOPO: Model-based offline policy optimization", equation 7; needs a simulator
+    that was built with ``doubt=True``.
+    """
+
+    def penalised(outcome: Outcome) -> Tensor:
+        return reward(outcome) - weight * outcome.doubt
+
+    return penalised

@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     CATEGORY = 13  # in which category the search goes on
     LATENT = 14  # which latent class of taste it follows there
     SEGMENT = 15  # what a learned shopper is, where what happened so far leaves it open
+    MEMBER = 16  # which member of an ensemble a shopper meets
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -6,7 +6,7 @@ No draw depends on another lane, on the batch size or on what was drawn before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from recgym import choice, rng, visit
 from recgym.rng import Purpose
 from recgym.types import After, Arrival, Event, Kind, Outcome, Page, Record, Visit, put, where
-from recgym.users.base import Shoppers, follow
+from recgym.users.base import Doubting, Shoppers, follow
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning
 MIN_GAP_S = 1.0
@@ -54,6 +54,7 @@ class Simulator:
         num_slots: K, slots of a page.
         expected_revenue: whether to fill `Outcome.expected_revenue` (else it repeats
             `chosen_revenue`); it needs every item's probability of being bought.
+        doubt: whether to fill `Outcome.doubt` (else it is 0); the shop has to be an ensemble.
         dtype: of every float; in float64 lanes are equal for any number of lanes.
     """
 
@@ -64,13 +65,14 @@ class Simulator:
         encoder: Shoppers | None = None,
         num_slots: int = 10,
         expected_revenue: bool = True,
+        doubt: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.shop = shop
         self.catalog = shop.catalog
         self.encoder = encoder
         self.num_slots = num_slots
-        self.expected_revenue = expected_revenue
+        self.expected_revenue, self.doubt = expected_revenue, doubt
         self.dtype = dtype
         # on the device from the start: a copy from the host would make each step wait
         device = self.catalog.category.device
@@ -131,6 +133,9 @@ class Simulator:
         gap_N = self._gap(user, key_PN[-1])
         after_visit = visit.advance(now, page, event, gap_N)
         outcome = self._outcome(now, page, event, law, supposed, after_N4[:, int(After.BUY)])
+        if self.doubt:
+            assert isinstance(shop, Doubting)
+            outcome = replace(outcome, doubt=shop.doubt(reading, page, event, now))
         return SimState(state.arrival, state.noise, after_visit, user, encoder), outcome
 
     def _encode(self, state: SimState, user: Record, page: Page, event: Event) -> Record | None:
@@ -188,6 +193,7 @@ class Simulator:
             chosen_revenue=chosen_N,
             expected_revenue=expected_N,
             left=event.kind == int(Kind.LEAVE),
+            doubt=torch.zeros_like(value_N),
         )
 
     def _expected_revenue(self, now: Visit, page: Page, law: choice.Law, supposed: Any) -> Tensor:

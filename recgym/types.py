@@ -251,6 +251,7 @@ class Outcome(Record):
     chosen_revenue: Tensor  # [N] float, E[revenue | state, segment, page, choice]
     expected_revenue: Tensor  # [N] float, E[revenue | state, segment, page]
     left: Tensor  # [N] bool, the session ended
+    doubt: Tensor  # [N] float, currency units, 0 in a shop of one mind; see `recgym.users.base`
 
 
 @dataclass(frozen=True)

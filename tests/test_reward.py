@@ -9,7 +9,7 @@ import torch
 from probe_shop import EXPECTED_REVENUE, ProbeShop
 
 from recgym.errors import UserError
-from recgym.reward import REWARDS, reward_named
+from recgym.reward import REWARDS, pessimistic, reward_named
 from recgym.simulator import Simulator
 from recgym.types import Event, Outcome, Page
 
@@ -29,6 +29,7 @@ def outcome_by_hand() -> Outcome:
         chosen_revenue=torch.tensor([3.0, 30.0, 0.0]),
         expected_revenue=torch.tensor([2.0, 4.0, 1.0]),
         left=torch.tensor([False, False, True]),
+        doubt=torch.tensor([2.0, 0.0, 0.0]),
     )
 
 
@@ -70,3 +71,8 @@ def test_an_unknown_reward_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="reward='sales' is unknown: expected one of revenue"):
         reward_named("sales")
     assert all(name in REWARDS for name in ("revenue", "click"))
+
+
+def test_pessimism_takes_a_share_of_the_doubt_from_any_reward() -> None:
+    reward = pessimistic(reward_named("revenue"), 0.5)
+    assert reward(outcome_by_hand()).tolist() == [11.0, 30.0, 0.0]

@@ -11,7 +11,7 @@ The simulator and the likelihood of a fit call the same functions, so that they 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -86,6 +86,15 @@ class Shoppers(Protocol):
 
     def gap(self, state: Any) -> tuple[Tensor, Tensor]:
         """Mean [N] and standard deviation [] of log seconds until the next page."""
+        ...
+
+
+@runtime_checkable
+class Doubting(Protocol):
+    """Shoppers of several minds, who can say how far these part."""
+
+    def doubt(self, reading: Any, page: Page, event: Event, visit: Visit) -> Tensor:
+        """What the answer to a page is uncertain by, [N] in currency units."""
         ...
 
 
