@@ -31,6 +31,7 @@ from recgym.logs.base import Log, open_log
 from recgym.shops import choose_device
 from recgym.stages import open_reader
 from recgym.types import Observation, Policy
+from recgym.users.ensemble import Halves, halves
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.store import load_model
 
@@ -95,6 +96,7 @@ class Run:
     reader: Any
     agent: Any
     offered: dict[str, Any]
+    split: Halves | None  # of an ensemble
 
 
 def open_run(folder: Path, device: torch.device) -> Run:
@@ -115,7 +117,10 @@ def open_run(folder: Path, device: torch.device) -> Run:
         agent.load_state_dict(
             torch.load(folder / "agent.pt", map_location=device, weights_only=True)
         )
-    return Run(settings, summary, model, log, open_reader(settings["log"]), agent, offered)
+    places = sorted((folder / "members").glob("*"), key=lambda place: int(place.name))
+    split = halves([load_model(place, device) for place in places])
+    reader = open_reader(settings["log"])
+    return Run(settings, summary, model, log, reader, agent, offered, split)
 
 
 @command("evaluate")
@@ -132,7 +137,9 @@ def main(cfg: DictConfig) -> None:
     name = run.summary["agent"]
     report, folder = run.summary["user_model"], Path(cfg.run) / "model"
     world, logging = true_side(run.reader, device)
-    shops = shops_of(run.model, folder, report, run.settings, run.offered, world, logging)
+    shops = shops_of(
+        run.model, folder, report, run.settings, run.offered, world, logging, run.split
+    )
     policies = {**honest_policies(run.offered, shops.replayed), name: run.agent}
     if cfg.policy is not None:
         policies[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)

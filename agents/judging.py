@@ -14,6 +14,7 @@ from recgym import progress
 from recgym.confounding import is_confounded
 from recgym.types import Policy
 from recgym.users.assumed import AssumedRange, assumed_range
+from recgym.users.ensemble import Halves
 from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.base import TrueShop
 
@@ -29,6 +30,7 @@ class Shops:
     logging: Policy | None  # that filled the log's pages, where it is known
     assumptions: dict[str, Any] | None  # of the report; None where the log says what was shown
     over: AssumedRange | None  # the assumptions that lifts are then given over
+    split: Halves | None = None  # of an ensemble, to train and to score in
 
     @property
     def replayed(self) -> Policy | None:
@@ -44,12 +46,13 @@ def shops_of(
     offered: dict[str, Any],
     world: TrueShop | None,
     logging: Policy | None,
+    split: Halves | None = None,
 ) -> Shops:
     """The shops of a run, given the report of its fit and its settings as plain data."""
     said, over = report.get("assumptions"), None
     if said:
         over = assumed_range(settings["user_model"]["assumptions"], int(settings["num_slots"]))
-    return Shops(model, folder, offered, world, logging, said, over)
+    return Shops(model, folder, offered, world, logging, said, over, split)
 
 
 def judge(
@@ -62,7 +65,7 @@ def judge(
     seconds: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Values, differences and verdict of the policies, ``agent`` being the one that was trained."""
-    specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"])
+    specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"], shops.split)
     only_true = seeing(shops.world, shops.logging, shops.offered)
     device = shops.model.item_own.device
     total = num_sessions * (len(specs) * len(policies) + len(only_true))

@@ -35,7 +35,7 @@ def policy_table(summary: dict[str, Any]) -> str:
     Where showing is assumed, each lift of the learned shop is followed by its range over the
     assumptions, and a second table gives the worst case and the means by rho.
     """
-    shops = ("learned", "true")
+    shops = list(next(iter(summary["policies"].values())))
     head = ["policy", *(f"{shop}: {title}" for shop in shops for title, _, _ in COLUMNS)]
     if "assumed" in summary:
         head[len(COLUMNS)] += " (worst to best)"
@@ -92,10 +92,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def verdict_lines(summary: dict[str, Any]) -> list[str]:
     """How far the learned shop is right, where the true one is known."""
     agent, found = summary["agent"], summary.get("assumed", {}).get("verdict", {})
+    scored = _scoring_lines(summary)
     if "oracle" not in summary["policies"]:
         return [
+            *scored,
             "the true shop is unknown: all values are the learned shop's own claims, and an A/B "
-            "test alone can confirm them"
+            "test alone can confirm them",
         ]
 
     def said(key: str, form: str) -> str:
@@ -103,6 +105,7 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
         return f"{value} {over_assumptions(found.get(key), form)}".strip()
 
     lines = [
+        *scored,
         f"exploitation gap of {agent}: {said('exploitation_gap', '{:+.1%}')} on incremental "
         f"revenue, {said('exploitation_gap_revenue', '{:+.1%}')} on revenue",
     ]
@@ -113,3 +116,28 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
         )
     tau = said("kendall_tau", "{:.2f}")
     return [*lines, f"Kendall tau, learned against true ranking: {tau}"]
+
+
+def _scoring_lines(summary: dict[str, Any]) -> list[str]:
+    """What the members say that the agent was not trained in."""
+    found = summary.get("cross_scored")
+    if not found:
+        return []
+    agent, best = summary["agent"], found["best"]
+    lift = found["lift"]
+    lines = [
+        f"{agent} claims {_cell(found['claim'], LIFT)} where it was trained; members that it never "
+        f"met give {_cell(lift[agent], LIFT)}, the interval over members and sessions",
+    ]
+    if found["alarm"]:
+        lines.append(
+            f"ALARM: the claim of {agent} does not hold where it was not trained: it is "
+            f"{_cell(found['apart'], LIFT)} too high; trust the scored value, or train with "
+            "pessimism=1"
+        )
+    if not found["reliable"]:
+        lines.append(
+            f"no reliable lift: the best policy, {best}, adds {_cell(lift[best], LIFT)} over the "
+            "members, which is not clearly above 1 % of what empty pages earn"
+        )
+    return lines

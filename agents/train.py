@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,17 @@ from recgym.cli import check_numbers, check_world, command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
-from recgym.reward import reward_named
+from recgym.reward import pessimistic, reward_named
 from recgym.shops import choose_device
-from recgym.stages import check_priced, check_user_model, prepare_log, prepare_model
+from recgym.stages import (
+    check_priced,
+    check_user_model,
+    prepare_log,
+    prepare_members,
+    prepare_model,
+)
+from recgym.users.ensemble import halves
+from recgym.users.store import load_model
 
 SCHEMA_VERSION = 1
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
@@ -73,6 +83,18 @@ def train(
     return num_updates * core.num_envs
 
 
+def check_pessimism(cfg: DictConfig) -> None:
+    """Stop before any work where there is no ensemble to be in doubt."""
+    value, members = cfg.pessimism, cfg.user_model.ensemble.members
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise UserError(f"pessimism={value}: expected a number of at least 0.")
+    if value and not members:
+        raise UserError(
+            f"pessimism={value} needs an ensemble whose members can part: set "
+            "user_model.ensemble.members=4, or pessimism=0."
+        )
+
+
 def save_checkpoint(agent: Agent, path: Path) -> None:
     """Write beside and rename."""
     beside = path.with_name(f".{path.name}.tmp")
@@ -99,12 +121,14 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         )
         for line in fit_lines(report, reused):
             progress.say(line)
+        member_folders = prepare_members(log, reader, model_settings, cache, device, seconds)
+        split = halves([load_model(place, device) for place in member_folders])
         offered = resources(model, log.sessions(), cfg.num_slots, seed)
         agent = make_agent(settings["agent"], offered)
-        spec = shop_specs(model, None, cfg.num_slots)["learned"]
+        spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
         steps = _train(agent, spec, cfg, folder, logger, seconds)
 
-        shops = shops_of(model, model_folder, report, settings, offered, world, logging)
+        shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
         judged = judge(
             shops,
             {**honest_policies(offered, shops.replayed), name: agent},
@@ -125,7 +149,7 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         }
         logger.policies(summary)
         logger.text("verdict", policy_table(summary))
-    keep(folder, cfg, summary, model_folder)
+    keep(folder, cfg, summary, model_folder, member_folders)
     return summary
 
 
@@ -136,9 +160,12 @@ def _train(
         seconds["train"] = 0.0
         return 0
     spec.simulator.expected_revenue = cfg.reward == "expected_revenue"  # it costs a pass
+    reward = reward_named(str(cfg.reward))
+    if cfg.pessimism:
+        reward, spec.simulator.doubt = pessimistic(reward, float(cfg.pessimism)), True
     core = ShopCore(
         spec,
-        str(cfg.reward),
+        reward,
         num_envs=cfg.num_envs,
         max_pages=cfg.max_pages,
         compile=bool(cfg.compile),
@@ -152,14 +179,22 @@ def _train(
             logger=logger,
             checkpoint=folder / "agent.pt",
         )
-    spec.simulator.expected_revenue = True
+    spec.simulator.expected_revenue, spec.simulator.doubt = True, False
     return steps
 
 
-def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any], model_folder: Path) -> None:
+def keep(
+    folder: Path,
+    cfg: DictConfig,
+    summary: dict[str, Any],
+    model_folder: Path,
+    member_folders: Sequence[Path],
+) -> None:
     """Leave a run folder that `agents.evaluate` can open on its own."""
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
+    for number, member in enumerate(member_folders):
+        shutil.copytree(member, folder / "members" / str(number), dirs_exist_ok=True)
     (folder / "table.txt").write_text(policy_table(summary) + "\n")
     write_json(folder / "summary.json", summary)
 
@@ -193,6 +228,7 @@ def main(cfg: DictConfig) -> float | None:
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_settings("agent", settings["agent"])
     check_user_model(settings["user_model"], cfg.num_slots)
+    check_pessimism(cfg)
     summary = run(cfg, folder)
     progress.say("\n" + policy_table(summary) + "\n")
     for line in closing_lines(summary, folder):

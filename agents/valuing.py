@@ -22,6 +22,8 @@ from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import cart_paid
 from recgym.types import Kind, Observation, Outcome, Policy, Sessions, SessionStats, Split
+from recgym.users.base import Shoppers
+from recgym.users.ensemble import Ensemble, Halves
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.sessions import rows_of
 from recgym.worlds.base import TrueShop
@@ -36,6 +38,7 @@ class Played:
 
     stats: SessionStats
     coverage: float  # share of the catalogue shown at least once
+    member: Tensor | None = None  # [B] of an ensemble, whom each shopper met; None for one model
 
 
 def play(
@@ -62,20 +65,30 @@ def play(
         on_step=on_step,
         progress=progress.advance,
     )
-    return Played(stats, float(shown_I[1:].float().mean()))
+    shop = spec.simulator.shop
+    member_B = None
+    if isinstance(shop, Ensemble):
+        member_B = shop.member_of(seed_B, torch.zeros_like(seed_B))
+    return Played(stats, float(shown_I[1:].float().mean()), member_B)
 
 
 def shop_specs(
-    model: LSTMUserModel, world: TrueShop | None, num_slots: int
+    model: LSTMUserModel, world: TrueShop | None, num_slots: int, split: Halves | None = None
 ) -> dict[str, ObservationSpec]:
-    """The learned shop and, where it is known, the true one, both read by the same encoder."""
-    specs = {
-        "learned": ObservationSpec(Simulator(model, encoder=model, num_slots=num_slots), "encoder")
-    }
+    """The shops that policies meet, all read by the same encoder, the fit to all shoppers.
+
+    ``learned``, which agents are trained in; ``scored``, where an ensemble has a half of its own
+    for that; ``true``, where it is known.
+    """
+    shops: dict[str, Shoppers] = {"learned": model}
+    if split is not None:
+        shops = {"learned": split.training, "scored": split.scoring}
     if world is not None:
-        simulator = Simulator(world, encoder=model, num_slots=num_slots)
-        specs["true"] = ObservationSpec(simulator, "encoder")
-    return specs
+        shops["true"] = world
+    return {
+        name: ObservationSpec(Simulator(shop, encoder=model, num_slots=num_slots), "encoder")
+        for name, shop in shops.items()
+    }
 
 
 def resources(

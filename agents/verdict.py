@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.cases import Case
 from agents.ranges import Runs, described, spread
+from agents.scoring import cross_scored
 from agents.valuing import Played
 from recgym import metrics
 
@@ -49,14 +50,14 @@ def summarise(
     over = {"learned": cases}
     shops = {shop: _values(runs, seed, over.get(shop, ())) for shop, runs in played.items()}
     names = list(dict.fromkeys(name for runs in played.values() for name in runs))
-    policies = {
-        name: {shop: shops.get(shop, {}).get(name) for shop in ("learned", "true")}
-        for name in names
-    }
+    order = ["learned", *(["scored"] if "scored" in played else []), "true"]
+    policies = {name: {shop: shops.get(shop, {}).get(name) for shop in order} for name in names}
     differences = {
         shop: _differences(runs, seed, over.get(shop, ())) for shop, runs in played.items()
     }
     summary: dict[str, Any] = {"policies": policies, "differences": differences}
+    if "scored" in played:
+        summary["cross_scored"] = cross_scored(played["learned"], played["scored"], agent, seed)
     if cases:
         summary["assumed"] = described(cases)
     if "true" not in played:
@@ -144,11 +145,13 @@ def _verdict(shops: dict[str, dict[str, Any]], agent: str) -> dict[str, float | 
     logging = mean("true", "logging", "revenue_per_session") if "logging" in shops["true"] else None
     earned = mean("true", agent, "revenue_per_session")
 
-    def gap(metric: str) -> float | None:
+    def gap(metric: str, shop: str = "learned") -> float | None:
         true = mean("true", agent, metric)
-        return mean("learned", agent, metric) / true - 1.0 if true > 0 else None
+        return mean(shop, agent, metric) / true - 1.0 if true > 0 else None
 
+    scored = {"exploitation_gap_scored": gap(INCREMENTAL, "scored")} if "scored" in shops else {}
     return {
+        **scored,
         "kendall_tau": metrics.kendall_tau(claimed, truth),
         "regret": (max(truth) - pick) / max(truth) if max(truth) > 0 else None,
         "exploitation_gap": gap(INCREMENTAL),

@@ -35,6 +35,7 @@ from recgym.users.training import FitSettings, fit
 from recgym.worlds.base import TrueShop
 
 Settings = Mapping[str, Any]
+MEMBER_SEEDS = 1 << 20  # so that no member's seed is another fit's
 CONFOUNDED = (
     "the logging policy saw hidden taste, so that no learned shop can play it: both sides show the "
     "log's pages at random"
@@ -74,6 +75,13 @@ def check_user_model(settings: Settings, num_slots: int) -> None:
     check("user_model.fit", settings["fit"], FitSettings)
     FitSettings(**settings["fit"])
     assumed_range(settings["assumptions"], num_slots)
+    members = settings["ensemble"]["members"]
+    whole = isinstance(members, int) and not isinstance(members, bool)
+    if not whole or members % 2 or members < 0 or members == 2:
+        raise UserError(
+            f"user_model.ensemble.members={members}: expected 0, or an even number of at least 4, "
+            "of which one half trains the agent and the other scores it."
+        )
 
 
 def prepare_model(
@@ -84,21 +92,26 @@ def prepare_model(
     device: torch.device,
     seconds: dict[str, float],
     write: Callable[[str, float, int], Any] | None = None,
+    member: int | None = None,
 ) -> tuple[LSTMUserModel, dict[str, Any], Path, bool]:
     """The user model, its report, its folder, and whether the fit was there already.
 
     Where the log does not say what was shown, the model is the fit under the assumptions of
     ``settings``, and the folder holds the fit itself too (`store.FIT`): other assumptions need no
-    other fit.
+    other fit. A ``member`` of an ensemble is fitted on shoppers drawn anew, and checked no further.
     """
-    decided = {k: v for k, v in settings.items() if k not in ("assumptions", "num_slots")}
+    apart = ("assumptions", "num_slots", "ensemble")
+    decided = {k: v for k, v in settings.items() if k not in apart}
+    if member is not None:
+        decided["member"] = member
     folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
     reused = (folder / "model.json").exists()
-    with progress.stage("fit", 1.0, seconds):
+    with progress.stage("fit" if member is None else f"member {member + 1}", 1.0, seconds):
         if not reused:
-            model, report = _fit(log, settings, device, write)
+            model, report = _fit(log, settings, device, write, member)
             sessions = log.sessions()
-            report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
+            if member is None:
+                report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
             slots = sessions.page.item.shape[1]
             save_model(model, folder, {"report": report, "logged_slots": slots})
         if read_description(folder)["extra"]["logged_slots"] == 0:
@@ -106,6 +119,25 @@ def prepare_model(
         model = load_model(folder, device)
     model.requires_grad_(False)
     return model, read_description(folder)["extra"]["report"], folder, reused
+
+
+def prepare_members(
+    log: Log,
+    reader: ReaderBase,
+    settings: Settings,
+    cache: Path,
+    device: torch.device,
+    seconds: dict[str, float],
+) -> list[Path]:
+    """Folders of the ensemble's members; none where ``settings`` ask for none."""
+    spent: dict[str, float] = {}
+    folders = [
+        prepare_model(log, reader, settings, cache, device, spent, member=member)[2]
+        for member in range(settings["ensemble"]["members"])
+    ]
+    if folders:
+        seconds["ensemble"] = sum(spent.values())
+    return folders
 
 
 def _assume(fit_folder: Path, settings: Settings, device: torch.device) -> Path:
@@ -126,8 +158,11 @@ def _fit(
     settings: Settings,
     device: torch.device,
     write: Callable[[str, float, int], Any] | None,
+    member: int | None,
 ) -> tuple[LSTMUserModel, dict[str, Any]]:
     sessions, seed = log.sessions(), int(settings["seed"])
+    if member is not None:
+        seed = MEMBER_SEEDS * (seed + 1) + member
     train_B = rows_of(sessions, Split.TRAIN)
     torch.manual_seed(seed)
     model: LSTMUserModel = build(
@@ -148,7 +183,17 @@ def _fit(
         done = share
 
     chosen = FitSettings(**settings["fit"])
-    kept = fit(model, sessions, chosen, seed=seed, log=write, progress=report_progress)
+    kept = fit(
+        model,
+        sessions,
+        chosen,
+        seed=seed,
+        bootstrap=member is not None,
+        log=write,
+        progress=report_progress,
+    )
+    if member is not None:
+        return model, {"member": member}
     test_B = rows_of(sessions, Split.TEST, Split.TEST_NEW)
     report: dict[str, Any] = dict(predictive_report(model, sessions, train_B, test_B))
     report["epochs_kept"] = kept["epoch"]

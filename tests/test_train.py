@@ -301,3 +301,46 @@ def test_taobao_cleans_and_fits(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert "user model: fitted" in said and "model:" in said
     row = next(line for line in said.splitlines() if line.startswith("revenue_per_session"))
     assert row.split()[1:] == ["-", "-", "-"]
+
+
+@pytest.mark.slow
+def test_an_ensemble_trains_in_one_half_and_scores_in_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: no agent marks its own work, and a run says it in words, now and when valued again.
+    asked = ["user_model.ensemble.members=4", "pessimism=1", *WORLD, *TRAIN]
+    call(train.main, *asked, *below(tmp_path))
+    run = tmp_path / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    found = summary["cross_scored"]
+    assert set(found["lift"]) == set(summary["policies"]) - {"nothing", "oracle"}
+    assert found["lift"]["dqn"]["low"] <= found["lift"]["dqn"]["mean"]
+    assert summary["policies"]["dqn"]["scored"]["revenue_per_session"]["mean"] > 0
+    assert summary["exploitation_gap_scored"] is not None or (
+        summary["policies"]["dqn"]["true"]["incremental_revenue_per_session"]["mean"] <= 0
+    )
+    said = capsys.readouterr().out
+    assert "members that it never met" in said and "scored: incremental" in said
+    models = [(run / "members" / str(m) / "model.pt").read_bytes() for m in range(4)]
+    assert len(set(models)) == 4  # each of its own shoppers and seed
+    call(evaluate.main, f"run={run}", "sessions=60", "seed=0", f"hydra.run.dir={tmp_path / 'e'}")
+    again = json.loads((run / "evaluation-seed0-sessions60.json").read_text())
+    assert again["cross_scored"] == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("pessimism=1", "pessimism=1 needs an ensemble whose members can part"),
+        ("pessimism=-1", "pessimism=-1: expected a number of at least 0"),
+        ("user_model.ensemble.members=3", "ensemble.members=3: expected 0, or an even number"),
+        ("user_model.ensemble.members=2", "ensemble.members=2: expected 0, or an even number"),
+    ],
+)
+def test_an_ensemble_that_cannot_be_ends_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str, sentence: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(train.main, asked, *WORLD, *TRAIN, *below(tmp_path))
+    assert ended.value.code == 1
+    assert sentence in capsys.readouterr().err

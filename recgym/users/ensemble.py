@@ -81,6 +81,14 @@ class _Called(nn.Module):
         return function(member, *args(member.table))
 
 
+@dataclass(frozen=True)
+class Halves:
+    """One half of the members to train in, the other to score in: no agent marks its own work."""
+
+    training: Ensemble
+    scoring: Ensemble
+
+
 class Ensemble:
     """Shoppers of M user models, behind the same protocol as one.
 
@@ -97,24 +105,21 @@ class Ensemble:
         self.catalog, self.quantity = first.catalog, first.quantity
         self.num_members, self.num_segments = len(members), first.num_segments
         self._called = _Called(first)
-        parameters, buffers = stack_module_state([_Called(m) for m in members])  # type: ignore[no-untyped-call]
+        parameters, buffers = stack_module_state([_Called(m) for m in members])
         # where sessions begin is the same for all, and nothing that a verb reads
         whole = {"model.profile", "model.start_ms"}
         self._tensors = {
             **{name: value.detach() for name, value in parameters.items()},
             **{name: value for name, value in buffers.items() if name not in whole},
         }
-        self._tables = [
-            torch.stack([of(member).detach() for member in members])
-            for of in (
-                lambda m: m.vector_ID,
-                lambda m: m.detail_I5,
-                lambda m: m.table.share,
-                lambda m: m.cell[0],
-                lambda m: m.cell[1],
-            )
-        ]
+        tables = zip(*map(_tables_of, members), strict=True)
+        self._tables = [torch.stack(parts).detach() for parts in tables]
         self.table = _side_by_side([member.table for member in members])
+
+    def member_of(self, seed_N: Tensor, session_N: Tensor) -> Tensor:
+        """Whom the shopper meets in this session, [N] int64 in [0, M)."""
+        key_N = rng.key(seed_N, session_N, 0, Purpose.MEMBER)
+        return (rng.uniform(key_N, dtype=torch.float64) * self.num_members).long()
 
     def _each(self, function: Callable[..., Any], over: tuple[Record, ...], *shared: Any) -> Any:
         """``function(member, *over, *shared)`` of all members at once.
@@ -157,8 +162,7 @@ class Ensemble:
 
     def init_state(self, arrival: Arrival) -> EnsembleState:
         """All members before the first page; (seed, session) decides whom the shopper meets."""
-        key_N = rng.key(arrival.seed, arrival.session, 0, Purpose.MEMBER)
-        member_N = (rng.uniform(key_N, dtype=torch.float64) * self.num_members).long()
+        member_N = self.member_of(arrival.seed, arrival.session)
         return EnsembleState(member_N, self._each(LSTMUserModel.init_state, (), arrival))
 
     def read(self, state: EnsembleState) -> EnsembleReading:
@@ -237,6 +241,12 @@ class Ensemble:
         return doubt_N.masked_fill(event.slot < 0, 0.0)
 
 
+def halves(members: Sequence[LSTMUserModel]) -> Halves | None:
+    """Two ensembles of an even number of members; None where there are none."""
+    middle = len(members) // 2
+    return Halves(Ensemble(members[:middle]), Ensemble(members[middle:])) if members else None
+
+
 def _respond(model: LSTMUserModel, supposed: Supposed, page: Page, visit: Visit) -> Response:
     """`respond`, with a number a lane where a model has one for all."""
     found, count = model.respond(supposed, page, visit), len(page.item)
@@ -263,6 +273,11 @@ def _sales(
     buy_NK = after.buy.sigmoid()
     sold_NK = buy_NK + (1.0 - buy_NK) * after.cart.sigmoid()
     return view_N1 * choice.slot_given_view(law), sold_NK * page.price * model.quantity
+
+
+def _tables_of(model: LSTMUserModel) -> list[Tensor]:
+    """What `prepare` made and a verb reads, in the order of `_Called`."""
+    return [model.vector_ID, model.detail_I5, model.table.share, *model.cell]
 
 
 def _side_by_side(tables: Sequence[ItemTable]) -> ItemTable:

@@ -31,6 +31,18 @@ def batches(
         yield parts[i]
 
 
+def resampled(sessions: Sessions, row_B: Tensor, generator: torch.Generator) -> Tensor:
+    """These sessions, of as many shoppers drawn with replacement; a row may come more than once.
+
+    Shoppers are drawn, not sessions: those of one shopper are alike (Efron and Tibshirani 1993,
+    "An introduction to the bootstrap", section 8.3, on what the independent units are).
+    """
+    _, who_B = sessions.shopper[row_B].unique(return_inverse=True)
+    count = int(who_B.max()) + 1
+    drawn_U = torch.randint(count, (count,), generator=generator)
+    return row_B.repeat_interleave(torch.bincount(drawn_U, minlength=count)[who_B])
+
+
 def rows_of(sessions: Sessions, *splits: Split) -> Tensor:
     """Rows of the sessions in these splits."""
     chosen_B = torch.isin(sessions.split, torch.tensor([int(s) for s in splits]))

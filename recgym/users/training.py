@@ -15,7 +15,8 @@ from recgym.types import After, Kind, Sessions, Split
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.polish import polish
-from recgym.users.sessions import batches, rows_of
+from recgym.users.sessions import batches, resampled, rows_of
+from recgym.users.shrinkage import shrink
 from recgym.users.surprises import Expectation
 
 LEAST_STEPS = 64  # of a batch
@@ -154,11 +155,13 @@ def fit(
     settings: FitSettings,
     *,
     seed: int,
+    bootstrap: bool = False,
     log: Callable[[str, float, int], Any] | None = None,
     progress: Callable[[float], Any] | None = None,
 ) -> dict[str, float]:
     """Fit in place on the training sessions; the best epoch on the validation sessions is kept.
 
+    With ``bootstrap`` the training sessions are those of shoppers drawn anew, by the same seed.
     ``log(tag, value, step)`` receives the curves, ``progress(share)`` how far the fit is. Returns
     the validation figures of the epoch kept.
 
@@ -168,7 +171,7 @@ def fit(
     device = model.item_own.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout draws from the global generator
-        return _fit(model, sessions, settings, seed, log, progress)
+        return _fit(model, sessions, settings, seed, bootstrap, log, progress)
 
 
 def _fit(
@@ -176,12 +179,15 @@ def _fit(
     sessions: Sessions,
     settings: FitSettings,
     seed: int,
+    bootstrap: bool,
     log: Callable[[str, float, int], Any] | None,
     progress: Callable[[float], Any] | None,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     device = model.item_own.device
     train_B, valid_B = rows_of(sessions, Split.TRAIN), rows_of(sessions, Split.VALID)
+    if bootstrap:
+        train_B = resampled(sessions, train_B, generator)
     length_B = sessions.offset[1:] - sessions.offset[:-1]
     cart_S = cart_counts(sessions)
     train_steps = int(length_B[train_B].sum())
@@ -206,7 +212,7 @@ def _fit(
     kept = copy.deepcopy(model.state_dict())
     update, worse = 0, 0
     for epoch in range(settings.epochs):
-        expected_S = _expectations_of_all(model, sessions, cart_S, train_B)
+        expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
         model.train()
         # dropout noise in a logit lifts the mean of a rare event's probability, so without it the
         # rates of buying would come out low: the last epochs fit the model as it will be used
@@ -249,7 +255,11 @@ def _fit(
                 break
     model.load_state_dict(kept)
     model.eval()
+    slopes = shrink(model, sessions, valid_B)
     polish(model, sessions, train_B, generator)
     model.eval()
     figures = mean_nll(model, sessions, valid_B, batch_steps)
+    if log is not None:
+        for name, slope in slopes.items():
+            log(f"fit/slope_{name}", slope, epoch)
     return {**figures, "epoch": best["epoch"]}

@@ -1,0 +1,80 @@
+"""recgym.users.shrinkage: a fit that tells shoppers too far apart is drawn back, and no other."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from probe_shop import learned_shop
+from simulated_log import logging_policy, simulate
+
+from recgym.simulator import Simulator
+from recgym.types import Sessions
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.shrinkage import SHRUNK, shrink
+
+SLOTS = 4
+TRUE = learned_shop(torch.float64)
+with torch.no_grad():
+    TRUE.head("clicked")[0].mul_(3.0)  # who differ enough for some hundreds of sessions to show it
+    TRUE.head("after")[0].mul_(3.0)
+TRUE.eval()
+
+
+@pytest.fixture(scope="module")
+def sessions() -> Sessions:
+    """What the model itself did: its own predictions are right."""
+    simulator = Simulator(
+        TRUE, encoder=TRUE, num_slots=SLOTS, expected_revenue=False, dtype=torch.float64
+    )
+    return simulate(simulator, logging_policy(TRUE, SLOTS), 1500)[0]
+
+
+@torch.no_grad()
+def bolder(name: str, by: float, sessions: Sessions) -> LSTMUserModel:
+    """The model with one head further from its mean over the sessions' states."""
+    model = copy.deepcopy(TRUE)
+    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(len(sessions.split)))
+    mean_W = model.wide(states_before(model, steps, expectations(model, steps))).mean(0)
+    weight, bias = model.head(name)
+    bias.sub_((by - 1.0) * (weight @ mean_W))
+    weight.mul_(by)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ["clicked", "after"])
+def test_a_head_that_is_too_bold_is_drawn_back(name: str, sessions: Sessions) -> None:
+    # Why: predictions twice too far apart have a calibration slope of a half.
+    model = bolder(name, 2.0, sessions)
+    slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
+    assert slopes[name] == pytest.approx(0.5, abs=0.15)
+    torch.testing.assert_close(model.head(name)[0], 2.0 * slopes[name] * TRUE.head(name)[0])
+
+
+def test_predictions_that_are_right_stay_nearly_as_they_are(sessions: Sessions) -> None:
+    model = copy.deepcopy(TRUE)
+    slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
+    assert slopes["clicked"] > 0.85 and slopes["after"] > 0.85
+    assert all(0.0 <= slope <= 1.0 for slope in slopes.values()) and set(slopes) == set(SHRUNK)
+
+
+@torch.no_grad()
+def test_shoppers_are_drawn_together_and_not_moved(sessions: Sessions) -> None:
+    # Why: a slope must not change how much is clicked or bought in all.
+    model, row_B = bolder("after", 2.0, sessions), torch.arange(len(sessions.split))
+    steps = gather_steps(sessions, cart_counts(sessions), row_B)
+    wide = model.wide(states_before(model, steps, expectations(model, steps)))
+    before = wide @ model.head("after")[0].T + model.head("after")[1]
+    slope = shrink(model, sessions, row_B)["after"]
+    after = wide @ model.head("after")[0].T + model.head("after")[1]
+    torch.testing.assert_close(after.mean(0), before.mean(0))
+    torch.testing.assert_close(after.std(0), slope * before.std(0))
+
+
+def test_without_held_out_sessions_nothing_moves(sessions: Sessions) -> None:
+    model = bolder("clicked", 2.0, sessions)
+    before = model.heads.weight.detach().clone()
+    assert set(shrink(model, sessions, torch.zeros(0, dtype=torch.int64)).values()) == {1.0}
+    assert torch.equal(model.heads.weight, before)
