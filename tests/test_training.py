@@ -143,9 +143,10 @@ def test_the_same_seed_gives_the_same_parameters() -> None:
 
 
 def test_early_stopping_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Why: the last epoch of a small log has learned it by heart; what polishing starts from is the
-    # best one.
+    # Why: the last epoch of a small log has learned it by heart; what shrinking and polishing start
+    # from is the best one.
     monkeypatch.setattr(training, "polish", lambda *_: None)
+    monkeypatch.setattr(training, "shrink", lambda *_: {})
     sessions = log_of(150)
     model = untrained(sessions)
     curve: list[float] = []
