@@ -12,19 +12,31 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from agents.evaluate import write_json
-from experiments.believing.cell import KINDS, CellSettings, run_cell
+from experiments.believing.cell import CellSettings, run_cell, values_file
+from experiments.believing.names import KINDS, RIGHT
 from experiments.believing.report import plot, table
-from experiments.believing.values import Values
+from experiments.believing.values import NUM_BLOCKS, Values
 from experiments.believing.verdict import Cell, shop_object, summary, truth_of
 from recgym import progress
-from recgym.cli import command, use_threads
+from recgym.build import check_settings
+from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.shops import choose_device
+from recgym.stages import check_user_model
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+NUMBERS = {  # least values of a budget; sessions are valued in blocks, none of which may be empty
+    "log_sessions": 100,
+    "sessions": NUM_BLOCKS,
+    "effect_sessions": 1,
+    "steps": 1,
+    "oracle_times": 0,
+    "epochs": 1,
+    "members": 0,
+}
 
 
 def cells_of(cfg: DictConfig) -> list[CellSettings]:
@@ -33,9 +45,28 @@ def cells_of(cfg: DictConfig) -> list[CellSettings]:
         known = ", ".join(str(name) for name in cfg.budgets)
         raise UserError(f"budget={cfg.budget}: expected one of {known}.")
     budget = cfg.budgets[cfg.budget]
-    return [
-        _cell(cfg, budget, str(world), int(seed)) for world in cfg.worlds for seed in budget.seeds
-    ]
+    _check(cfg, f"budgets.{cfg.budget}")
+    return [_cell(cfg, budget, world, seed) for world in cfg.worlds for seed in budget.seeds]
+
+
+def _check(cfg: DictConfig, path: str) -> None:
+    """Stop before any work where a setting cannot be used."""
+    least = {f"{path}.{name}": value for name, value in NUMBERS.items()}
+    check_numbers(cfg, {**least, "num_slots": 1, "num_envs": 1})
+    pessimism = cfg.pessimism
+    if isinstance(pessimism, bool) or not isinstance(pessimism, int | float) or pessimism < 0:
+        raise UserError(f"pessimism={pessimism}: expected a number of at least 0.")
+    for key, kind, words in (
+        ("worlds", str, "names, as in [default]"),
+        (f"{path}.seeds", int, "whole numbers of at least 0, as in [0]"),
+    ):
+        values = OmegaConf.select(cfg, key)
+        listed = list(values) if isinstance(values, ListConfig) else []
+        fit = [type(value) is kind and not str(value).startswith("-") for value in listed]
+        if not fit or not all(fit):
+            raise UserError(f"{key}={values}: expected a list of {words}.")
+    settings: Any = OmegaConf.to_container(cfg)
+    check_settings("agent", settings["agent"])
 
 
 def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
@@ -46,9 +77,12 @@ def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
     for kind in KINDS:
         settings.user_models[kind].seed = seed
         settings.user_models[kind].fit.epochs = budget.epochs
+        settings.user_models[kind].ensemble.members = budget.members if kind == RIGHT else 0
         check = settings.user_models[kind].on_policy
         check.sessions = check.true_sessions = min(check.sessions, budget.log_sessions)
     plain: Any = OmegaConf.to_container(settings, resolve=True)
+    for kind in KINDS:
+        check_user_model(plain["user_models"][kind], int(cfg.num_slots))
     return CellSettings(
         world=world,
         seed=seed,
@@ -57,6 +91,7 @@ def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
         agent=plain["agent"],
         num_slots=int(cfg.num_slots),
         steps=int(budget.steps),
+        pessimism=float(cfg.pessimism),
         oracle_times=int(budget.oracle_times),
         num_envs=int(cfg.num_envs),
         sessions=int(budget.sessions),
@@ -74,8 +109,8 @@ def _world(name: str) -> Any:
 
 def load(cell: CellSettings, result: dict[str, Any], folder: Path) -> Cell:
     """A cell that was run, with its values."""
-    kinds = ("true", *KINDS)
-    return Cell(result, {kind: Values.load(folder / f"{cell.key()}-{kind}.npz") for kind in kinds})
+    shops = result["values"]
+    return Cell(result, {shop: Values.load(values_file(folder, cell, shop)) for shop in shops})
 
 
 @command("believable")
@@ -83,9 +118,9 @@ def main(cfg: DictConfig) -> None:
     """Run all cells that are missing, then say what they show."""
     use_threads(cfg.num_threads)
     device, folder, begun = choose_device(cfg.device), Path(cfg.folder), time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
     done: list[Cell] = []
     planned = cells_of(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
     for number, cell in enumerate(planned, 1):
         progress.say(f"cell {number} of {len(planned)}: {cell.world}, seed {cell.seed}")
         done.append(load(cell, run_cell(cell, folder, Path(cfg.cache_dir), device), folder))

@@ -100,7 +100,7 @@ def prepare_model(
     ``settings``, and the folder holds the fit itself too (`store.FIT`): other assumptions need no
     other fit. A ``member`` of an ensemble is fitted on shoppers drawn anew, and checked no further.
     """
-    apart = ("assumptions", "num_slots", "ensemble")
+    apart = {"assumptions", "num_slots", "ensemble", *(["on_policy"] if member is not None else [])}
     decided = {k: v for k, v in settings.items() if k not in apart}
     if member is not None:
         decided["member"] = member

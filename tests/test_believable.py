@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from simulated_log import simulate
-from sklearn.linear_model import LogisticRegression
 from tiny import call
 
-from experiments.believable import cells_of, main
-from experiments.believing.cell import AGENT, IN_TRUTH
+from experiments.believable import main
 from experiments.believing.effects import Effects, errors, naive_elasticity
 from experiments.believing.measures import (
     gap,
@@ -25,9 +22,9 @@ from experiments.believing.measures import (
     spread,
     value_error,
 )
+from experiments.believing.names import AGENT, CEILING, CURED, IN_TRUTH, ORACLE, SCORED, TRAINED
 from experiments.believing.values import Values
 from experiments.believing.verdict import Cell, differences, intervals, measured
-from recgym.errors import UserError
 from recgym.fidelity.opening import open_run as open_scored
 from recgym.logging_policy import EmptyPages
 from recgym.simulator import Simulator
@@ -45,6 +42,7 @@ SMALL = [
     "budgets.quick.effect_sessions=8",
     "budgets.quick.steps=256",
     "budgets.quick.epochs=1",
+    "budgets.quick.members=4",
     "num_envs=32",
     "num_slots=3",
     "num_threads=1",
@@ -92,8 +90,9 @@ def test_pairs_whose_interval_holds_0_are_not_counted() -> None:
 
 def one_cell(bias: float, noise: float, seed: int) -> Cell:
     generator = np.random.default_rng(seed)
-    names = ["nothing", "logging", "greedy", AGENT, IN_TRUTH, *[f"rule-{i:02d}" for i in range(6)]]
-    level = np.array([2.0, 2.2, 2.8, 2.7, 2.8, 2.0, 2.1, 2.2, 2.3, 2.4, 2.5])
+    rules = [f"rule-{i:02d}" for i in range(6)]
+    names = ["nothing", "logging", "greedy", AGENT, IN_TRUTH, ORACLE, *rules]
+    level = np.array([2.0, 2.2, 2.8, 2.7, 2.8, 2.9, 2.0, 2.1, 2.2, 2.3, 2.4, 2.5])
     true_PJ = level[:, None] + noise * generator.standard_normal((len(names), 50))
     claim_PJ = level[:, None] + bias + noise * generator.standard_normal((len(names), 50))
     true = Values(names, true_PJ)
@@ -109,11 +108,63 @@ def test_a_learned_shop_that_is_right_is_found_right() -> None:
     assert found["value_error"] == pytest.approx(0.0, abs=1e-12)
     assert found["exploitation_gap_uncured"] == pytest.approx(0.0)
     assert found["share_of_truth_trained"] == pytest.approx(0.7 / 0.8)
-    assert found["headroom"] == pytest.approx(0.6 / 2.2)
-    assert found["headroom_share"] == pytest.approx(0.5 / 0.6)
+    assert found["headroom"] == pytest.approx(0.7 / 2.2)
+    assert found["headroom_share"] == pytest.approx(0.5 / 0.7)
+    assert found["exploitation_gap"] is None  # no ensemble, no cure
     raw = measured(cell, "lstm", every, raw=True)
     assert raw["value_error"] == pytest.approx(0.3 / 0.5)
     assert raw["exploitation_gap_uncured"] == pytest.approx(3.0 / 2.7 - 1)
+
+
+def changed(cell: Cell, shop: str, **level: float) -> Cell:
+    """The cell with other values of these policies in one shop."""
+    values = cell.values[shop]
+    block_PJ = values.block_PJ.copy()
+    for name, value in level.items():
+        block_PJ[values.names.index(name.replace("_", "-"))] = value
+    return Cell(cell.result, {**cell.values, shop: Values(values.names, block_PJ)})
+
+
+def test_a_shop_picks_by_its_own_value_of_nothing() -> None:
+    # Why: a shop that is wrong by 3 on every raw value still knows that nothing is better than all.
+    cell, every = one_cell(bias=3.0, noise=0.0, seed=0), np.arange(50)
+    low = {f"rule_{i:02d}": 4.9 for i in range(6)}  # below its nothing of 5.0
+    found = [measured(changed(cell, "lstm", **low), "lstm", every, raw) for raw in (False, True)]
+    assert [row["regret"] for row in found] == [1.0, 1.0]
+
+
+def test_the_ceiling_is_not_the_agent_itself() -> None:
+    # Why: an agent that were its own ceiling would always earn all there is.
+    cell, every = one_cell(bias=0.0, noise=0.0, seed=0), np.arange(50)
+    best = changed(cell, "true", dqn=3.2)
+    assert measured(best, "lstm", every, False)["headroom_share"] == pytest.approx(1.0 / 0.7)
+    true = cell.values["true"]
+    longer = Values([*true.names, CEILING], np.vstack([true.block_PJ, np.full((1, 50), 3.7)]))
+    with_ceiling = Cell(cell.result, {**cell.values, "true": longer})
+    found = measured(with_ceiling, "lstm", every, False)
+    assert found["headroom_share"] == pytest.approx(0.5 / 1.5)
+
+
+def test_the_cured_gap_is_that_of_members_that_did_not_train_the_agent() -> None:
+    # Why: by hand: truly +0.5; claimed +0.9 where it was trained and +0.6 where it was not.
+    cell, every = one_cell(bias=0.0, noise=0.0, seed=0), np.arange(50)
+
+    def values(*level: float) -> Values:
+        return Values(["nothing", AGENT, CURED], np.repeat(np.array(level)[:, None], 50, 1))
+
+    true = cell.values["true"]
+    block_PJ = np.vstack([true.block_PJ, np.full((1, 50), 2.5)])
+    shops = {
+        **cell.values,
+        "true": Values([*true.names, CURED], block_PJ),
+        SCORED: values(2.1, 2.9, 2.7),
+        TRAINED: values(2.1, 2.9, 3.0),
+    }
+    found = measured(Cell(cell.result, shops), "lstm", every, raw=False)
+    assert found["exploitation_gap"] == pytest.approx(0.6 / 0.5 - 1)
+    assert found["exploitation_gap_trained"] == pytest.approx(0.9 / 0.5 - 1)
+    assert found["exploitation_gap_scored_uncured"] == pytest.approx(0.8 / 0.7 - 1)
+    assert found["cured_share_of_uncured"] == pytest.approx(0.5 / 0.7)
 
 
 def test_intervals_hold_the_chance_of_the_cells() -> None:
@@ -133,27 +184,42 @@ def test_effects_are_compared_by_the_worse_of_two() -> None:
     assert found["exposure_error"] == pytest.approx(0.2)
 
 
-def test_the_naive_slope_is_that_of_a_logistic_regression() -> None:
-    # Why: the figure that a fit must beat has to be what a log says without controls.
-    shop = TasteShop(num_items=40)
-    sessions, *_ = simulate(Simulator(shop, num_slots=2), EmptyPages(2), 1500)
-    viewed = sessions.event.kind == 2
-    sold = (sessions.event.after[viewed] >= 2).numpy()
-    log_price = sessions.event.price[viewed].double().log().numpy()
-    fitted = LogisticRegression(C=1e9).fit(log_price[:, None], sold)
-    expected = fitted.coef_[0, 0] * (1 - sold.mean())
-    assert naive_elasticity(sessions) == pytest.approx(expected, rel=1e-3)
+def test_the_naive_slope_by_hand() -> None:
+    # Why: the figure that a fit must beat has to be what a log says without controls. Of two
+    # prices it is the difference of the logits of selling over that of the logarithms.
+    sessions, *_ = simulate(Simulator(TasteShop(num_items=40), num_slots=2), EmptyPages(2), 200)
+    event = sessions.event
+    view_n = (event.kind == 2).nonzero().squeeze(-1)[:400]
+    event.kind.fill_(0)
+    event.kind[view_n], event.after[view_n] = 2, 0
+    event.price[view_n] = torch.where(torch.arange(400) < 200, 10.0, 20.0)
+    event.after[view_n[:60]], event.after[view_n[200:220]] = 2, 3  # 30 % of cheap, 10 % of dear
+    slope = (math.log(0.1 / 0.9) - math.log(0.3 / 0.7)) / math.log(2.0)
+    assert naive_elasticity(sessions) == pytest.approx(slope * 0.8, rel=1e-3)
 
 
-def test_an_unknown_budget_or_shop_ends_in_a_sentence(tmp_path: Path) -> None:
-    from omegaconf import OmegaConf
-
-    cfg = OmegaConf.create({"budget": "huge", "budgets": {"full": {}, "quick": {}}})
-    with pytest.raises(UserError, match=re.escape("budget=huge: expected one of full, quick.")):
-        cells_of(cfg)
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("budget=huge", "budget=huge: expected one of full, short, quick"),
+        ("worlds=[atlantis]", "worlds: atlantis is unknown"),
+        ("worlds=default", "worlds=default: expected a list of names"),
+        ("worlds=[]", "worlds=[]: expected a list of names"),
+        ("budgets.quick.seeds=[-1]", "budgets.quick.seeds=[-1]: expected a list of whole numbers"),
+        ("budgets.quick.sessions=199", "budgets.quick.sessions=199: expected a whole number of"),
+        ("budgets.quick.members=3", "ensemble.members=3: expected 0, or an even number"),
+        ("pessimism=much", "pessimism=much: expected a number of at least 0"),
+        ("agent.gamma=2", "agent.gamma=2: expected"),
+        ("user_models.page_blind.model.hidden=x", "hidden=x: expected a whole number"),
+    ],
+)
+def test_what_cannot_be_used_ends_in_a_sentence_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str, sentence: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        call(main, *SMALL, f"folder={tmp_path}", "worlds=[atlantis]")
-    assert ended.value.code == 1
+        call(main, *SMALL, f"folder={tmp_path / 'out'}", f"hydra.run.dir={tmp_path}", asked)
+    assert ended.value.code == 1 and sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -167,6 +233,8 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(tmp_path: Path) -> No
                 "exploitation_gap_uncured", "elasticity_error", "exposure_error", "headroom",
                 "headroom_share", "share_of_truth_trained"):  # fmt: skip
         assert key in shop, key
+    assert shop["exploitation_gap_trained"] != shop["exploitation_gap_uncured"]
+    assert shop["ensemble"]["kendall_tau"] is not None
     blind = shop["wrong_models"]["page_blind"]
     assert blind["kendall_tau"] == 0.0  # a shop whose pages do nothing tells no policies apart
     assert (tmp_path / "out" / "believable.png").stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""One cell: a shop's log, its fits, an agent in each shop, and what all policies are worth."""
+"""One cell: a shop's log, its fits, agents in each shop, and what all policies are worth."""
 
 from __future__ import annotations
 
@@ -16,29 +16,50 @@ from agents.evaluate import write_json
 from agents.fixed import fixed_rules
 from agents.logger import Logger
 from agents.train import train
-from agents.valuing import honest_policies, make_agent, resources, seeing, true_side
+from agents.valuing import (
+    honest_policies,
+    make_agent,
+    resources,
+    seeing,
+    shop_specs,
+    true_side,
+)
 from experiments.believing.effects import effects, errors, naive_elasticity
-from experiments.believing.values import Values, values_of
+from experiments.believing.names import (
+    AGENT,
+    CEILING,
+    CURED,
+    GREEDY,
+    IN_TRUTH,
+    KINDS,
+    LOGGING,
+    NOTHING,
+    RIGHT,
+    SCORED,
+    TRAINED,
+    TRUE,
+    WRONG,
+)
+from experiments.believing.values import Play, values_of
 from recgym import progress
 from recgym.confounding import is_confounded
 from recgym.envs.core import ShopCore
 from recgym.logs.base import Log
-from recgym.simulator import Simulator
+from recgym.record import LAW_VERSION
+from recgym.reward import pessimistic, reward_named
 from recgym.spaces import ObservationSpec
-from recgym.stages import key_of, prepare_log, prepare_model
+from recgym.stages import key_of, prepare_log, prepare_members, prepare_model
 from recgym.types import Policy
-from recgym.users.base import Shoppers
+from recgym.users.ensemble import Halves, halves
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
+from recgym.users.store import load_model
 from recgym.worlds.base import TrueShop
+from recgym.worlds.truth import observable_spec
 
-SCHEMA_VERSION = 1
-KINDS = (
-    "lstm",
-    "page_blind",
-    "item_clicks",
-)  # user models, of which the first is meant to be right
+SCHEMA_VERSION = 2
 SEED_OF_EFFECTS = 7
-AGENT, IN_TRUTH, CEILING = "dqn", "dqn, trained in truth", "ceiling"
+MAX_PAGES = 100
 
 
 @dataclass(frozen=True)
@@ -52,20 +73,26 @@ class CellSettings:
     agent: Mapping[str, Any]
     num_slots: int
     steps: int  # of an agent's training
+    pessimism: float  # of the cured agent: times what the members of its half part over
     oracle_times: int  # as many times the steps for the ceiling; 0 leaves it out
     num_envs: int
     sessions: int  # for each policy and shop
     effect_sessions: int
 
     def key(self) -> str:
-        """A name for the cell's files."""
-        return f"{self.world}-{self.seed}-{key_of({'version': SCHEMA_VERSION, **vars(self)})}"
+        """A name for the cell's files; another law of shops or of models makes another cell."""
+        versions = {"version": SCHEMA_VERSION, "law": LAW_VERSION, "model": MODEL_VERSION}
+        return f"{self.world}-{self.seed}-{key_of({**versions, **vars(self)})}"
 
 
-def specs_of(shop: Shoppers, encoder: LSTMUserModel | None, num_slots: int) -> ObservationSpec:
-    """Observations that a site has: the encoder's where there is one, else the last views."""
-    simulator = Simulator(shop, encoder=encoder, num_slots=num_slots)
-    return ObservationSpec(simulator, "history" if encoder is None else "encoder")
+@dataclass(frozen=True)
+class Fits:
+    """The user models of a cell, and what their reports say."""
+
+    models: dict[str, LSTMUserModel]  # by kind
+    split: Halves | None
+    on_policy: dict[str, Any]
+    folder: Path  # of the one that is meant to be right
 
 
 def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device) -> dict[str, Any]:
@@ -79,33 +106,22 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
     world, logging = true_side(reader, device)
     assert world is not None
     sessions = log.sessions()
-    models: dict[str, LSTMUserModel] = {}
-    reports: dict[str, Any] = {}
-    for kind in KINDS:
-        settings = {**cell.user_models[kind], "num_slots": cell.num_slots}
-        spent: dict[str, float] = {}
-        models[kind], reports[kind], model_folder, _ = prepare_model(
-            log, reader, settings, cache, device, spent
-        )
-        if kind == "lstm":
-            _leave_fit(cell, folder / "fits" / cell.key(), model_folder, log)
-        seconds[f"fit_{kind}"] = spent["fit"]
-    offered = resources(models["lstm"], sessions, cell.num_slots, cell.seed)
-    agents = _agents(cell, models["lstm"], world, offered, folder, seconds)
+    fits = _fits(cell, log, reader, cache, device, seconds)
+    _leave_fit(cell, folder / "fits" / cell.key(), fits.folder, log)
+    offered = resources(fits.models[RIGHT], sessions, cell.num_slots, cell.seed)
+    agents = _agents(cell, fits, world, offered, folder, seconds)
     rules: dict[str, Policy] = {
         **honest_policies(offered),
         **fixed_rules(offered["views_I"], num_slots=cell.num_slots),
     }
     if logging is not None and not is_confounded(logging):
-        rules["logging"] = logging
-    learned = {name: agent for name, agent in agents.items() if name == AGENT}
-    with progress.stage("values", cell.sessions * (2 * len(rules) + 8 + 2 * len(rules)), seconds):
+        rules[LOGGING] = logging
+    plays = _plays(cell, fits, world, rules, agents)
+    plays[TRUE] |= seeing(world, logging, offered)
+    with progress.stage("values", cell.sessions * sum(map(len, plays.values())), seconds):
         values = {
-            "true": _true_values(cell, world, models["lstm"], rules, agents, offered, logging),
-            "lstm": _claims(cell, models["lstm"], {**rules, **learned}),
+            shop: values_of(policies, cell.sessions, cell.seed) for shop, policies in plays.items()
         }
-        for kind in KINDS[1:]:
-            values[kind] = _claims(cell, models[kind], _alike(rules))
     with progress.stage("effects", 1.0, seconds):
         result = {
             "schema_version": SCHEMA_VERSION,
@@ -113,17 +129,44 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
             "seed": cell.seed,
             "sessions": cell.sessions,
             "log_sessions": cell.log["num_sessions"],
-            "effects": _effects(cell, world, models),
+            "effects": _effects(cell, world, fits.models),
             "naive_elasticity": naive_elasticity(sessions),
-            "on_policy": reports["lstm"]["on_policy"],
-            "page_weight": float(models["lstm"].page_weight.detach()),
-            "values": {kind: value.mean() for kind, value in values.items()},
+            "on_policy": fits.on_policy,
+            "page_weight": float(fits.models[RIGHT].page_weight.detach()),
+            "values": {shop: value.mean() for shop, value in values.items()},
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
         }
-    for kind, value in values.items():
-        value.save(folder / f"{cell.key()}-{kind}.npz")
+    for shop, value in values.items():
+        value.save(values_file(folder, cell, shop))
     write_json(target, result)
     return result
+
+
+def values_file(folder: Path, cell: CellSettings, shop: str) -> Path:
+    """Where the values of one shop's policies lie."""
+    return folder / f"{cell.key()}-{shop}.npz"
+
+
+def _fits(
+    cell: CellSettings,
+    log: Log,
+    reader: Any,
+    cache: Path,
+    device: torch.device,
+    seconds: dict[str, float],
+) -> Fits:
+    models, reports, folders = {}, {}, {}
+    for kind in KINDS:
+        settings = {**cell.user_models[kind], "num_slots": cell.num_slots}
+        spent: dict[str, float] = {}
+        models[kind], reports[kind], folders[kind], _ = prepare_model(
+            log, reader, settings, cache, device, spent
+        )
+        seconds[f"fit_{kind}"] = spent["fit"]
+    settings = {**cell.user_models[RIGHT], "num_slots": cell.num_slots}
+    places = prepare_members(log, reader, settings, cache, device, seconds)
+    split = halves([load_model(place, device) for place in places])
+    return Fits(models, split, reports[RIGHT]["on_policy"], folders[RIGHT])
 
 
 def _leave_fit(cell: CellSettings, folder: Path, model_folder: Path, log: Log) -> None:
@@ -136,25 +179,24 @@ def _leave_fit(cell: CellSettings, folder: Path, model_folder: Path, log: Log) -
 
 def _agents(
     cell: CellSettings,
-    model: LSTMUserModel,
+    fits: Fits,
     world: TrueShop,
     offered: dict[str, Any],
     folder: Path,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """The agent trained in the learned shop, the same in the true one, and the ceiling."""
-    places: dict[str, tuple[Shoppers, int]] = {
-        "dqn": (model, 1),
-        "dqn, trained in truth": (world, 1),
-    }
+    """The agent trained in each shop where it can be."""
+    model, slots = fits.models[RIGHT], cell.num_slots
+    in_truth = shop_specs(model, world, slots)[TRUE]
+    places = {AGENT: (shop_specs(model, None, slots)["learned"], 1), IN_TRUTH: (in_truth, 1)}
+    if fits.split:
+        places[CURED] = shop_specs(model, None, slots, fits.split)["learned"], 1
     if cell.oracle_times:
-        places[CEILING] = (world, cell.oracle_times)
+        places[CEILING] = in_truth, cell.oracle_times
     agents = {}
-    for name, (shop, times) in places.items():
-        spec = specs_of(shop, model, cell.num_slots)
-        spec.simulator.expected_revenue = False
-        core = ShopCore(spec, "chosen_revenue", num_envs=cell.num_envs, max_pages=100)
+    for name, (spec, times) in places.items():
         agents[name] = make_agent(cell.agent, offered)
+        core = _core(cell, spec, name == CURED)
         runs = folder / "runs" / f"{cell.key()}-{name.replace(' ', '-').replace(',', '')}"
         with progress.stage(name, cell.steps * times, seconds), Logger(runs) as logger:
             train(
@@ -165,42 +207,63 @@ def _agents(
                 logger=logger,
                 checkpoint=runs / "agent.pt",
             )
+        core.simulator.doubt, core.simulator.expected_revenue = False, True
     return agents
 
 
-def _alike(rules: dict[str, Policy]) -> dict[str, Policy]:
-    """The policies that read no user model."""
-    return {name: rule for name, rule in rules.items() if name != "greedy"}
+def _core(cell: CellSettings, spec: ObservationSpec, cured: bool) -> ShopCore:
+    """What an agent is trained in, paid by the money that its chosen items bring."""
+    reward = reward_named("chosen_revenue")
+    spec.simulator.expected_revenue, spec.simulator.doubt = False, cured
+    if cured:
+        reward = pessimistic(reward, cell.pessimism)
+    return ShopCore(spec, reward, num_envs=cell.num_envs, max_pages=MAX_PAGES)
 
 
-def _claims(cell: CellSettings, model: LSTMUserModel, policies: dict[str, Policy]) -> Values:
-    spec = specs_of(model, model, cell.num_slots)
-    return values_of(
-        {name: (spec, policy) for name, policy in policies.items()}, cell.sessions, cell.seed
-    )
-
-
-def _true_values(
+def _plays(
     cell: CellSettings,
+    fits: Fits,
     world: TrueShop,
-    model: LSTMUserModel,
     rules: dict[str, Policy],
     agents: dict[str, Any],
-    offered: dict[str, Any],
-    logging: Policy | None,
-) -> Values:
-    plain, encoded = (specs_of(world, encoder, cell.num_slots) for encoder in (None, model))
-    policies = {name: (plain, rule) for name, rule in _alike(rules).items()}
-    policies["greedy"] = encoded, rules["greedy"]
-    policies |= {name: (encoded, agent) for name, agent in agents.items()}
-    return values_of({**policies, **seeing(world, logging, offered)}, cell.sessions, cell.seed)
+) -> dict[str, dict[str, Play]]:
+    """Shop, then policy: what it sees there, and itself.
+
+    Only greedy and the agents read the user model, which need not run along for the others.
+    """
+    model, slots = fits.models[RIGHT], cell.num_slots
+    alike = {name: rule for name, rule in rules.items() if name != GREEDY}
+    reading: dict[str, Policy] = {GREEDY: rules[GREEDY], **agents}
+    own = {kind: shop_specs(fits.models[kind], None, slots)["learned"] for kind in KINDS}
+    encoded = shop_specs(model, world, slots, fits.split)
+    plays = {
+        TRUE: {
+            **_through(observable_spec(world, slots), alike),
+            **_through(encoded[TRUE], reading),
+        },
+        RIGHT: _through(own[RIGHT], {**rules, AGENT: agents[AGENT]}),
+        **{kind: _through(own[kind], alike) for kind in WRONG},
+    }
+    if fits.split:
+        cured = {NOTHING: rules[NOTHING], CURED: agents[CURED]}
+        claimed = {name: reading[name] for name in (GREEDY, AGENT, CURED)}
+        plays[TRAINED] = _through(encoded["learned"], cured)
+        plays[SCORED] = {
+            **_through(observable_spec(fits.split.scoring, slots), alike),
+            **_through(encoded["scored"], claimed),
+        }
+    return plays
+
+
+def _through(spec: ObservationSpec, policies: Mapping[str, Policy]) -> dict[str, Play]:
+    return {name: (spec, policy) for name, policy in policies.items()}
 
 
 def _effects(
     cell: CellSettings, world: TrueShop, models: dict[str, LSTMUserModel]
 ) -> dict[str, Any]:
     true = effects(world, cell.num_slots, cell.effect_sessions, SEED_OF_EFFECTS)
-    found: dict[str, Any] = {"true": vars(true)}
+    found: dict[str, Any] = {TRUE: vars(true)}
     for kind, model in models.items():
         ours = effects(model, cell.num_slots, cell.effect_sessions, SEED_OF_EFFECTS)
         found[kind] = {**vars(ours), **errors(ours, true)}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from recgym.types import After, Kind, Sessions
 from recgym.users.base import Shoppers
 from recgym.worlds.truth import RandomPages, elasticity, exposure
-
-STEPS = 25  # of Newton's method
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,14 @@ def effects(shop: Shoppers, num_slots: int, num_sessions: int, seed: int) -> Eff
 def naive_elasticity(sessions: Sessions) -> float:
     """What a log says who does not control for quality: slope of selling on log price over views.
 
-    A logistic regression without items of its own, by Newton's method; at rates of a few percent a
-    logit's slope is nearly an elasticity.
+    A logistic regression without items of its own; at rates of a few percent a logit's slope is
+    nearly an elasticity.
     """
     viewed_S = (sessions.event.kind == int(Kind.VIEW)) & (sessions.event.price > 0)
-    log_price_n = sessions.event.price[viewed_S].double().log()
-    sold_n = (sessions.event.after[viewed_S] >= int(After.CART)).double()
-    design_n2 = torch.stack([torch.ones_like(log_price_n), log_price_n - log_price_n.mean()], -1)
-    slope_2: Tensor = torch.zeros(2, dtype=torch.float64)
-    for _ in range(STEPS):
-        chance_n = torch.sigmoid(design_n2 @ slope_2)
-        weight_n1 = (chance_n * (1.0 - chance_n)).unsqueeze(-1)
-        step_2 = torch.linalg.solve(
-            (design_n2 * weight_n1).T @ design_n2, design_n2.T @ (sold_n - chance_n)
-        )
-        slope_2 = slope_2 + step_2
-    return float(slope_2[1] * (1.0 - sold_n.mean()))
+    log_price_n1 = sessions.event.price[viewed_S].double().log().unsqueeze(-1).numpy()
+    sold_n = (sessions.event.after[viewed_S] >= int(After.CART)).numpy()
+    fitted = LogisticRegression(C=np.inf, tol=1e-8).fit(log_price_n1, sold_n)
+    return float(fitted.coef_[0, 0] * (1.0 - sold_n.mean()))
 
 
 def errors(learned: Effects, true: Effects) -> dict[str, float]:

@@ -10,12 +10,23 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from experiments.believing.names import (
+    AGENT,
+    CURED,
+    GREEDY,
+    NOTHING,
+    RIGHT,
+    SCORED,
+    TRUE,
+    WRONG,
+)
 from experiments.believing.verdict import Cell, rules_of
 
 COLUMNS = {  # of the table: key, title, format, target
     "kendall_tau": ("tau-b", "{:.2f}", ">= 0.85"),
     "regret": ("regret", "{:.0%}", "<= 5 %"),
     "value_error": ("value error", "{:.0%}", "<= 10 %"),
+    "exploitation_gap": ("gap of dqn, cured", "{:+.0%}", "<= 10 %"),
     "exploitation_gap_uncured": ("gap of dqn, no cure", "{:+.0%}", ""),
     "exploitation_gap_greedy": ("gap of greedy", "{:+.0%}", ""),
     "share_of_truth_trained": ("share of truth-trained", "{:.0%}", ">= 90 %"),
@@ -24,6 +35,13 @@ COLUMNS = {  # of the table: key, title, format, target
     "elasticity_error": ("elasticity error", "{:.2f}", "<= 0.2"),
     "elasticity_error_naive": ("naive", "{:.2f}", ""),
     "exposure_error": ("exposure error", "{:.0%}", "<= 10 %"),
+}
+
+
+TITLES = {
+    RIGHT: "lstm",
+    SCORED: "lstm, the scoring half of the ensemble",
+    **{kind: f"{kind}, wrong on purpose" for kind in WRONG},
 }
 
 
@@ -40,15 +58,17 @@ def table(content: dict[str, Any]) -> str:
         label = f"**mean of the well-specified** ({group['cells']} cells)"
         shown = label if name == "well_specified" else f"{name} ({group['cells']})"
         lines.append(f"| {shown} | " + " | ".join(cells) + " |")
-    lines += ["", "| wrong on purpose, well-specified shops | tau-b | regret | value error |"]
+    lines += ["", "| user model, well-specified shops | tau-b | regret | value error |"]
     lines.append("|---|---|---|---|")
     group = content["mean"].get("well_specified")
-    for kind in ("page_blind", "item_clicks") if group else ():
+    for kind in (RIGHT, SCORED, *WRONG) if group else ():
+        if kind != RIGHT and kind not in group:
+            continue
+        of_kind = group if kind == RIGHT else group[kind]
         cells = [
-            _cell(group[kind][key], COLUMNS[key][1])
-            for key in ("kendall_tau", "regret", "value_error")
+            _cell(of_kind[key], COLUMNS[key][1]) for key in ("kendall_tau", "regret", "value_error")
         ]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+        lines.append(f"| {TITLES[kind]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -83,17 +103,19 @@ def plot(cells: list[Cell], path: Path) -> None:
 
 
 def _points(axis: Any, cell: Cell) -> None:
-    true, learned = cell.values["true"].mean(), cell.values["lstm"].mean()
+    true, learned = cell.values[TRUE].mean(), cell.values[RIGHT].mean()
     groups = {
-        "24 fixed policies": (rules_of(cell.values["true"]), "C0", "."),
-        "greedy": (["greedy"], "C1", "^"),
-        "dqn": (["dqn"], "C3", "*"),
+        "24 fixed policies": (rules_of(cell.values[TRUE]), learned, "C0", "."),
+        GREEDY: ([GREEDY], learned, "C1", "^"),
+        AGENT: ([AGENT], learned, "C3", "*"),
     }
+    if SCORED in cell.values:
+        groups["dqn, cured and cross-scored"] = [CURED], cell.values[SCORED].mean(), "C2", "P"
     first = not axis.collections
-    for label, (names, colour, marker) in groups.items():
+    for label, (names, claims, colour, marker) in groups.items():
         axis.scatter(
-            [true[name] - true["nothing"] for name in names],
-            [learned[name] - learned["nothing"] for name in names],
+            [true[name] - true[NOTHING] for name in names],
+            [claims[name] - claims[NOTHING] for name in names],
             color=colour,
             marker=marker,
             label=label if first else None,

@@ -18,6 +18,9 @@ SEED_BASE = 1 << 56  # of these shoppers, apart from those of logs, training and
 NUM_BLOCKS = 200
 
 
+Play = tuple[ObservationSpec, Policy]  # what a policy sees, and itself
+
+
 @dataclass(frozen=True)
 class Values:
     """Mean revenue a session of each policy in each block, currency units."""
@@ -42,9 +45,7 @@ class Values:
             return cls([str(name) for name in stored["names"]], stored["block"])
 
 
-def values_of(
-    policies: dict[str, tuple[ObservationSpec, Policy]], num_sessions: int, seed: int
-) -> Values:
+def values_of(policies: dict[str, Play], num_sessions: int, seed: int) -> Values:
     """Play each policy over its own observations, all on the same shoppers."""
     seed_B = SEED_BASE + (seed << 32) + torch.arange(num_sessions)
     edges = np.linspace(0, num_sessions, NUM_BLOCKS + 1).astype(int)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.believing.cell import AGENT, CEILING, IN_TRUTH, KINDS
 from experiments.believing.measures import (
     Bools,
     Floats,
@@ -20,6 +19,21 @@ from experiments.believing.measures import (
     share_of,
     spread,
     value_error,
+)
+from experiments.believing.names import (
+    AGENT,
+    CEILING,
+    CURED,
+    GREEDY,
+    IN_TRUTH,
+    LOGGING,
+    NOTHING,
+    ORACLE,
+    RIGHT,
+    SCORED,
+    TRAINED,
+    TRUE,
+    WRONG,
 )
 from experiments.believing.values import Values
 
@@ -37,7 +51,7 @@ class Cell:
     @cached_property
     def counted(self) -> Bools:
         """Pairs of fixed policies that truly differ, by all sessions, [P, P]."""
-        return pairs_that_differ(*differences(self.values["true"], rules_of(self.values["true"])))
+        return pairs_that_differ(*differences(self.values[TRUE], rules_of(self.values[TRUE])))
 
 
 def rules_of(values: Values) -> list[str]:
@@ -46,44 +60,60 @@ def rules_of(values: Values) -> list[str]:
 
 
 def measured(cell: Cell, kind: str, block_J: Any, raw: bool) -> dict[str, float | None]:
-    """All measures of one user model on these blocks; on incremental revenue, or on ``raw``."""
-    true, claims = (_values(cell.values[name], block_J, raw) for name in ("true", kind))
-    names = rules_of(cell.values["true"])
-    true_P, claim_P = (np.array([x[name] for name in names]) for x in (true, claims))
-    # on raw revenue the claims are shifted by what nothing is truly worth: errors of level count
-    shift = _values(cell.values["true"], block_J, True)["nothing"] if raw else 0.0
-    true_P, claim_P = true_P - shift, claim_P - shift
-    counted_PP = cell.counted
+    """All measures of one learned shop on these blocks; errors of increments, or of ``raw`` values.
+
+    A shop ranks and picks by what it claims above its own value of nothing, whichever is asked.
+    """
+    true, claims = (_values(cell.values[name], block_J) for name in (TRUE, kind))
+    names = rules_of(cell.values[TRUE])
+    true_P, claim_P = (np.array([x[name] - x[NOTHING] for name in names]) for x in (true, claims))
+    # a raw claim is also off by what the shop has wrong of nothing
+    level = claims[NOTHING] - true[NOTHING] if raw else 0.0
     found: dict[str, float | None] = {
-        "kendall_tau": kendall_tau(claim_P, true_P, counted_PP),
+        "kendall_tau": kendall_tau(claim_P, true_P, cell.counted),
         "regret": regret(claim_P, true_P),
-        "value_error": value_error(claim_P, true_P),
+        "value_error": value_error(claim_P + level, true_P),
         "spread": spread(true_P),
-        "pairs_counted": float(counted_PP.sum()),
+        "pairs_counted": float(cell.counted.sum()),
     }
-    if kind != "lstm":
-        return found
-    ceiling = max(true[name] for name in (AGENT, IN_TRUTH, CEILING, "greedy") if name in true)
-    logging = true.get("logging", 0.0)
+    return {**found, **_of_the_agents(cell, true, claims, block_J, raw)} if kind == RIGHT else found
+
+
+def _of_the_agents(
+    cell: Cell, true: dict[str, float], claims: dict[str, float], block_J: Any, raw: bool
+) -> dict[str, float | None]:
+    """What agents claim and earn: `AGENT` where it was trained, `CURED` where it was not."""
+
+    def gap_of(name: str, said: dict[str, float]) -> float | None:
+        base = (0.0, 0.0) if raw else (said[NOTHING], true[NOTHING])
+        return gap(said[name] - base[0], true[name] - base[1])
+
+    cured: dict[str, float | None] = {"exploitation_gap": None, "exploitation_gap_trained": None}
+    if SCORED in cell.values:
+        scored, trained = (_values(cell.values[name], block_J) for name in (SCORED, TRAINED))
+        cured = {
+            "exploitation_gap": gap_of(CURED, scored),
+            "exploitation_gap_trained": gap_of(CURED, trained),
+            "exploitation_gap_scored_uncured": gap_of(AGENT, scored),
+            "cured_share_of_uncured": share_of(
+                true[CURED] - true[NOTHING], true[AGENT] - true[NOTHING]
+            ),
+        }
+    nothing, logging = true[NOTHING], true[LOGGING]
+    ceiling = true[CEILING] if CEILING in true else true[ORACLE]
     return {
-        **found,
-        "exploitation_gap": None,  # with the cure, which is not built yet
-        "exploitation_gap_uncured": gap(claims[AGENT], true[AGENT]),
-        "exploitation_gap_greedy": gap(claims["greedy"], true["greedy"]),
-        "share_of_truth_trained": share_of(true[AGENT] - shift, true[IN_TRUTH] - shift),
-        "headroom": share_of(ceiling - logging, _level(cell, block_J)["logging"]),
+        **cured,
+        "exploitation_gap_uncured": gap_of(AGENT, claims),
+        "exploitation_gap_greedy": gap_of(GREEDY, claims),
+        "share_of_truth_trained": share_of(true[AGENT] - nothing, true[IN_TRUTH] - nothing),
+        "headroom": share_of(ceiling - logging, logging),
         "headroom_share": share_of(true[AGENT] - logging, ceiling - logging),
     }
 
 
-def _values(values: Values, block_J: Any, raw: bool) -> dict[str, float]:
-    mean_P = values.block_PJ[:, block_J].mean(1)
-    base = 0.0 if raw else mean_P[values.names.index("nothing")]
-    return dict(zip(values.names, (mean_P - base).tolist(), strict=True))
-
-
-def _level(cell: Cell, block_J: Any) -> dict[str, float]:
-    return _values(cell.values["true"], block_J, True)
+def _values(values: Values, block_J: Any) -> dict[str, float]:
+    """Revenue a session of each policy on these blocks."""
+    return dict(zip(values.names, values.block_PJ[:, block_J].mean(1).tolist(), strict=True))
 
 
 def differences(values: Values, names: list[str]) -> tuple[Floats, Floats]:
@@ -97,27 +127,27 @@ def differences(values: Values, names: list[str]) -> tuple[Floats, Floats]:
 
 def shop_object(cell: Cell) -> dict[str, Any]:
     """One shop and seed, as believable.json has it."""
-    every = np.arange(cell.values["true"].block_PJ.shape[1])
+    every = np.arange(cell.values[TRUE].block_PJ.shape[1])
     effects = cell.result["effects"]
-    kinds = [kind for kind in cell.values if kind != "true"]
     return {
         "world": cell.result["world"],
         "seed": cell.result["seed"],
-        **measured(cell, "lstm", every, raw=False),
-        "elasticity_error": effects["lstm"]["elasticity_error"],
+        **measured(cell, RIGHT, every, raw=False),
+        "elasticity_error": effects[RIGHT]["elasticity_error"],
         "elasticity_error_naive": abs(
-            cell.result["naive_elasticity"] - effects["true"]["elasticity"]
+            cell.result["naive_elasticity"] - effects[TRUE]["elasticity"]
         ),
-        "exposure_error": effects["lstm"]["exposure_error"],
-        "raw_revenue": measured(cell, "lstm", every, raw=True),
+        "exposure_error": effects[RIGHT]["exposure_error"],
+        "raw_revenue": measured(cell, RIGHT, every, raw=True),
         "wrong_models": {
             kind: {
                 **measured(cell, kind, every, raw=False),
                 "exposure_error": effects[kind]["exposure_error"],
             }
-            for kind in kinds
-            if kind != "lstm"
+            for kind in WRONG
+            if kind in cell.values
         },
+        "ensemble": measured(cell, SCORED, every, raw=False) if SCORED in cell.values else None,
         "sessions": cell.result["sessions"],
         "page_weight": cell.result["page_weight"],
         "values": cell.result["values"],
@@ -131,7 +161,9 @@ def truth_of(cell: Cell) -> dict[str, Any]:
     names = ("value_error", "kendall_tau", "regret", "exposure_error", "elasticity_error")
     return {
         **{name: shop[name] for name in names},
-        "exploitation_gap": shop["exploitation_gap_uncured"],
+        "exploitation_gap": shop["exploitation_gap_uncured"]
+        if shop["exploitation_gap"] is None
+        else shop["exploitation_gap"],
     }
 
 
@@ -143,7 +175,7 @@ def intervals(
     A cell is one choice of log, fit and agent seed, so that its chance is part of the interval.
     """
     generator = np.random.default_rng(seed)
-    count = cells[0].values["true"].block_PJ.shape[1]
+    count = cells[0].values[TRUE].block_PJ.shape[1]
     found = [
         [
             measure(cells[c], generator.integers(count, size=count))
@@ -178,11 +210,18 @@ def summary(cells: list[Cell]) -> dict[str, Any]:
 
 
 def _group(cells: list[Cell]) -> dict[str, Any]:
-    found: dict[str, Any] = {"cells": len(cells), **_of_kind(cells, "lstm")}
+    found: dict[str, Any] = {"cells": len(cells), **_of_kind(cells, RIGHT)}
     objects = [shop_object(cell) for cell in cells]
     for name in BY_CELL:
         found[name] = {"mean": float(np.mean([shop[name] for shop in objects]))}
-    return {**found, **{kind: _of_kind(cells, kind) for kind in KINDS[1:]}}
+    return {
+        **found,
+        **{
+            kind: _of_kind(cells, kind)
+            for kind in (*WRONG, SCORED)
+            if all(kind in cell.values for cell in cells)
+        },
+    }
 
 
 def _of_kind(cells: list[Cell], kind: str) -> dict[str, dict[str, float | None]]:
