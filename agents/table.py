@@ -112,7 +112,7 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
     if summary["headroom"] is not None:
         lines.append(
             f"headroom (oracle over logging policy): {summary['headroom']:+.1%}; "
-            f"{agent} earns {summary['headroom_share']:.0%} of it"
+            f"{agent} earns {said('headroom_share', '{:.0%}')} of it"
         )
     tau = said("kendall_tau", "{:.2f}")
     return [*lines, f"Kendall tau, learned against true ranking: {tau}"]

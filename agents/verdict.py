@@ -22,6 +22,7 @@ REPORTED = (
     "average_order_value",
     "cart_rate",
 )
+ROUNDING = 1e-5  # of revenue: what sums of float32 leave of a difference that is none
 REVENUE, INCREMENTAL = "revenue_per_session", "incremental_revenue_per_session"
 
 
@@ -138,15 +139,17 @@ def _verdict(shops: dict[str, dict[str, Any]], agent: str) -> dict[str, float | 
         return float(shops[shop][name][metric]["mean"])
 
     names = [name for name in shops["learned"] if name in shops["true"]]
+    least = ROUNDING * mean("true", "nothing", "revenue_per_session")
     claimed = [mean("learned", name, INCREMENTAL) for name in names]
-    truth = [mean("true", name, INCREMENTAL) for name in names]
+    truth = [_but_rounding(mean("true", name, INCREMENTAL), least) for name in names]
     pick = truth[claimed.index(max(claimed))]
     oracle = mean("true", "oracle", "revenue_per_session")
     logging = mean("true", "logging", "revenue_per_session") if "logging" in shops["true"] else None
     earned = mean("true", agent, "revenue_per_session")
+    room = _but_rounding(oracle - logging, least) if logging else 0.0
 
     def gap(metric: str, shop: str = "learned") -> float | None:
-        true = mean("true", agent, metric)
+        true = _but_rounding(mean("true", agent, metric), least)
         return mean(shop, agent, metric) / true - 1.0 if true > 0 else None
 
     scored = {"exploitation_gap_scored": gap(INCREMENTAL, "scored")} if "scored" in shops else {}
@@ -156,6 +159,11 @@ def _verdict(shops: dict[str, dict[str, Any]], agent: str) -> dict[str, float | 
         "regret": (max(truth) - pick) / max(truth) if max(truth) > 0 else None,
         "exploitation_gap": gap(INCREMENTAL),
         "exploitation_gap_revenue": gap("revenue_per_session"),
-        "headroom": oracle / logging - 1.0 if logging else None,
-        "headroom_share": (earned - logging) / (oracle - logging) if logging else None,
+        "headroom": room / logging if logging else None,
+        "headroom_share": (earned - logging) / room if logging and room else None,
     }
+
+
+def _but_rounding(difference: float, least: float) -> float:
+    """A difference of two sums; 0 where nothing but their rounding is left."""
+    return difference if abs(difference) > least else 0.0

@@ -77,9 +77,12 @@ def test_stats_are_the_sums_computed_by_hand(tmp_path: Path) -> None:
     assert torch.equal(stats.expected_revenue, stats.revenue)
 
 
-def shown_log(tmp_path: Path, positions: bool = True) -> Log:
-    """One session of four pages, one that only looks, and two more to split."""
-    slot = (lambda k: k) if positions else (lambda k: None)
+def shown_log(tmp_path: Path, positions: str = "given") -> Log:
+    """One session of four pages, one that only looks, and two more to split.
+
+    Positions of events are ``given``, or their column is ``empty`` or ``absent``.
+    """
+    slot = (lambda k: k) if positions == "given" else (lambda k: None)
     events = [
         event("a", "s", 1, "view", "A", 10, page=1, position=slot(0)),
         event("a", "s", 2, "cart", "A", 10, page=1),
@@ -96,7 +99,8 @@ def shown_log(tmp_path: Path, positions: bool = True) -> Log:
         row["time"] *= 1000
     folder = tmp_path / "shop"
     folder.mkdir()
-    write_parquet(folder / "events.parquet", events, EVENT)
+    columns = {c: kind for c, kind in EVENT.items() if c != "position" or positions != "absent"}
+    write_parquet(folder / "events.parquet", events, columns)
     write_parquet(folder / "impressions.parquet", rows, SHOWN)
     items = [{"item": i, "category": c} for i, c in zip("DCBA", "xyxy", strict=True)]
     write_parquet(folder / "items.parquet", items, {"item": "VARCHAR", "category": "VARCHAR"})
@@ -135,7 +139,19 @@ def test_a_session_that_only_looked_is_a_session(tmp_path: Path) -> None:
 
 def test_without_positions_the_slot_is_where_the_item_lies(tmp_path: Path) -> None:
     """Why: many logs name the page but not the slot."""
-    assert shown_log(tmp_path, positions=False).sessions().event.slot[:3].tolist() == [0, 1, -1]
+    log = shown_log(tmp_path, positions="absent")
+    assert log.sessions().event.slot[:3].tolist() == [0, 1, -1]
+    assert "clicks on pages" not in log.meta["missing"]
+
+
+def test_positions_that_are_recorded_and_never_given_say_that_nothing_was_clicked(
+    tmp_path: Path,
+) -> None:
+    """Why: an item found alone that happens to lie on the page is no click, in a shop whose
+    shoppers ignore pages: read as clicks, a fit finds lifts where there are none."""
+    log = shown_log(tmp_path, positions="empty")
+    assert log.sessions().event.slot.tolist() == [-1] * len(log.sessions().event.slot)
+    assert "log.columns.position=null" in log.meta["missing"]["clicks on pages"]
 
 
 def test_profiles_keep_their_numbers(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ NO_PROPENSITY = (
     "propensities",
     "how likely each item was to be shown is unknown: off-policy estimates have to model it",
 )
+NO_CLICKS = (
+    "clicks on pages",
+    "positions are recorded and no view has one: every view counts as found alone; set "
+    "log.columns.position=null if the log does not say what was clicked",
+)
 NO_PRICES = ("prices", "money is undefined: every price counts as 1, revenue counts pieces sold")
 NO_PRICE_CHANGES = ("price changes within an item", "the price elasticity is not identified")
 NO_PURCHASES = ("purchases", "conversion and revenue are 0 and cannot be fitted")
@@ -79,6 +84,9 @@ def _missing(
         found.append(NO_IMPRESSIONS)
     elif "propensity" not in impressions or not _any(db, "impressions", "propensity"):
         found.append(NO_PROPENSITY)
+    said = "position" in columns_of(db, "events")
+    if impressions and said and not _any(db, "events", "position"):
+        found.append(NO_CLICKS)
     if not money.range:
         found.append(NO_PRICES)
     elif not money.vary:

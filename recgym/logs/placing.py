@@ -193,12 +193,18 @@ def _copy(db: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:
 
 
 def _optional(db: duckdb.DuckDBPyConnection) -> str:
-    """Optional event columns that hold anything at all."""
+    """Optional event columns that hold anything at all.
+
+    A position column that holds nothing says, of pages that were shown, that none was ever clicked.
+    """
     columns = {
         "price": "price", "quantity": "quantity", "page": "page",
         "position": "CAST(position AS BIGINT) AS position", "sponsored": "sponsored",
     }  # fmt: skip
-    return "".join(f"{sql}, " for column, sql in columns.items() if filled(db, column))
+    kept = {column for column in columns if filled(db, column)}
+    if columns_of(db, "impressions_good"):
+        kept |= {"position"} & set(columns_of(db, "events_in"))
+    return "".join(f"{sql}, " for column, sql in columns.items() if column in kept)
 
 
 def _items(db: duckdb.DuckDBPyConnection) -> str:
