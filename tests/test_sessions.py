@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recgym.simulator import Simulator
 from recgym.types import Split
-from recgym.users.sessions import batches, rows_of
+from recgym.users.sessions import batches, resampled, rows_of
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -45,3 +45,21 @@ def test_rows_are_those_of_the_splits() -> None:
     assert rows_of(sessions, Split.TRAIN).tolist() == [0, 3]
     assert rows_of(sessions, Split.VALID, Split.TEST_NEW).tolist() == [2, 4]
     assert rows_of(dataclasses.replace(sessions, split=split_B * 0), Split.TEST).tolist() == []
+
+
+def test_shoppers_are_drawn_anew_with_all_their_sessions() -> None:
+    # Why: sessions of one shopper are alike; to draw sessions would find them too certain.
+    simulator = Simulator(ProbeShop(), num_slots=2)
+    sessions, *_ = simulate(simulator, logging_policy(simulator.shop, 2), 600)
+    sessions = dataclasses.replace(sessions, shopper=torch.arange(600) // 3)
+    row_B = torch.arange(30, 600)
+    drawn_B = resampled(sessions, row_B, torch.Generator().manual_seed(0))
+    times_B = torch.bincount(drawn_B, minlength=600)
+    assert not times_B[:30].any()
+    of_shopper = times_B[30:].view(190, 3)
+    assert bool((of_shopper == of_shopper[:, :1]).all())
+    assert int(of_shopper[:, 0].sum()) == 190  # as many shoppers as there are
+    # each is left out with a chance of about 1 / e
+    assert (of_shopper[:, 0] == 0).double().mean() == pytest.approx(0.37, abs=0.08)
+    again_B = resampled(sessions, row_B, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn_B, again_B)

@@ -22,6 +22,7 @@ from recgym.stages import (
     logging_policy,
     mean_quantity,
     prepare_log,
+    prepare_members,
     prepare_model,
 )
 from recgym.users.assumed import assumed_shop
@@ -175,3 +176,23 @@ def test_a_log_without_prices_has_nothing_to_earn(tmp_path: Path) -> None:
     log, _, _ = prepare_log({**settings, "path": path}, tmp_path / "cache", {})
     with pytest.raises(UserError, match=r"l\.csv holds no prices.*python -m recgym\.fit"):
         check_priced(log, "dqn")
+
+
+def test_members_are_fits_of_their_own_and_made_once(
+    log: tuple[Log, ReaderBase], cache: Path
+) -> None:
+    # Why: members that were alike could part over nothing, and each one costs a fit.
+    settings = {**MODEL, "ensemble": {"members": 4}}
+    seconds: dict[str, float] = {}
+    folders = prepare_members(*log, settings, cache, CPU, seconds)
+    assert len(set(folders)) == 4 and set(seconds) == {"ensemble"}
+    models = [load_model(folder) for folder in folders]
+    assert len({float(model.item_own.detach().sum()) for model in models}) == 4
+    # what the members are not checked by does not make them anew, and there may be more of them
+    other = {**settings, "on_policy": {"seed": 9, "sessions": 2}, "ensemble": {"members": 6}}
+    written = [(folder / "model.pt").stat().st_mtime_ns for folder in folders]
+    assert prepare_members(*log, other, cache, CPU, {})[:4] == folders
+    assert [(folder / "model.pt").stat().st_mtime_ns for folder in folders] == written
+    assert prepare_members(*log, MODEL, cache, CPU, seconds) == []
+    starts = {float(model.start_ms.double().sum()) for model in models}
+    assert len(starts) == 1  # sessions begin alike in all of them
