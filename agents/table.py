@@ -132,8 +132,7 @@ def _scoring_lines(summary: dict[str, Any]) -> list[str]:
     if found["alarm"]:
         lines.append(
             f"ALARM: the claim of {agent} does not hold where it was not trained: it is "
-            f"{_cell(found['apart'], LIFT)} too high; trust the scored value, or train with "
-            "pessimism=1"
+            f"{_cell(found['apart'], LIFT)} too high; trust the scored value"
         )
     if not found["reliable"]:
         lines.append(
