@@ -178,6 +178,16 @@ def test_intervals_hold_the_chance_of_the_cells() -> None:
     assert 0.0 < alike["low"] <= alike["mean"] * 2 and alike["high"] < 0.05
 
 
+def test_cells_with_and_without_an_ensemble_have_one_mean() -> None:
+    cell = one_cell(bias=0.0, noise=0.01, seed=0)
+    scored = Values([*cell.values["lstm"].names, CURED], np.full((13, 50), 2.0))
+    true = Values(scored.names, np.vstack([cell.values["true"].block_PJ, np.full((1, 50), 2.5)]))
+    shops = {**cell.values, "true": true, SCORED: scored, TRAINED: scored}
+    both = [cell, Cell(cell.result, shops)]
+    found = intervals(both, lambda c, j: measured(c, "lstm", j, raw=False))
+    assert found["exploitation_gap"]["mean"] == pytest.approx(-1.0)  # of the one that has it
+
+
 def test_effects_are_compared_by_the_worse_of_two() -> None:
     found = errors(Effects(-2.0, 0.011, 0.0040), Effects(-2.5, 0.010, 0.0050))
     assert found["elasticity_error"] == pytest.approx(0.5)

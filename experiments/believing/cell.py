@@ -125,6 +125,7 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
     with progress.stage("effects", 1.0, seconds):
         result = {
             "schema_version": SCHEMA_VERSION,
+            "model_version": MODEL_VERSION,
             "world": cell.world,
             "seed": cell.seed,
             "sessions": cell.sessions,

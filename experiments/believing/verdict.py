@@ -79,6 +79,14 @@ def measured(cell: Cell, kind: str, block_J: Any, raw: bool) -> dict[str, float 
     return {**found, **_of_the_agents(cell, true, claims, block_J, raw)} if kind == RIGHT else found
 
 
+OF_THE_CURE = (  # undefined in a cell without an ensemble
+    "exploitation_gap",
+    "exploitation_gap_trained",
+    "exploitation_gap_scored_uncured",
+    "cured_share_of_uncured",
+)
+
+
 def _of_the_agents(
     cell: Cell, true: dict[str, float], claims: dict[str, float], block_J: Any, raw: bool
 ) -> dict[str, float | None]:
@@ -88,7 +96,7 @@ def _of_the_agents(
         base = (0.0, 0.0) if raw else (said[NOTHING], true[NOTHING])
         return gap(said[name] - base[0], true[name] - base[1])
 
-    cured: dict[str, float | None] = {"exploitation_gap": None, "exploitation_gap_trained": None}
+    cured: dict[str, float | None] = dict.fromkeys(OF_THE_CURE)
     if SCORED in cell.values:
         scored, trained = (_values(cell.values[name], block_J) for name in (SCORED, TRAINED))
         cured = {
@@ -132,6 +140,7 @@ def shop_object(cell: Cell) -> dict[str, Any]:
     return {
         "world": cell.result["world"],
         "seed": cell.result["seed"],
+        "model_version": cell.result.get("model_version"),
         **measured(cell, RIGHT, every, raw=False),
         "elasticity_error": effects[RIGHT]["elasticity_error"],
         "elasticity_error_naive": abs(
