@@ -36,6 +36,7 @@ from recgym.reward import pessimistic, reward_named
 from recgym.shops import choose_device
 from recgym.stages import (
     check_priced,
+    check_shown,
     check_user_model,
     prepare_log,
     prepare_members,
@@ -110,6 +111,7 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     check_priced(log, name)
+    check_shown(log, settings["user_model"]["ensemble"]["members"])
     world, logging = true_side(reader, device)
     elasticity = true_elasticity(world, logging, cfg.num_slots) if world and logging else None
     say_log(log, reader, reused, elasticity)

@@ -251,6 +251,19 @@ def _check_on_policy(
     return {**report, "confounded": CONFOUNDED} if seen else report
 
 
+def check_shown(log: Log, members: int) -> None:
+    """Stop where an ensemble would part over what is assumed of pages, and not over what is fitted.
+
+    A lift that rests on assumptions is given with its range over them, which its members lack.
+    """
+    if members and log.sessions().page.item.shape[1] == 0:
+        raise UserError(
+            f"user_model.ensemble.members={members} needs a log that says what was shown, and "
+            f"{log.meta.get('source', log.folder)} does not: its lifts are ranged over assumptions "
+            "instead; set user_model.ensemble.members=0."
+        )
+
+
 def check_priced(log: Log, agent: str) -> None:
     """Policies are ranked by money: stop where the log holds none."""
     if not log.catalog().priced:

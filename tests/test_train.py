@@ -344,3 +344,14 @@ def test_an_ensemble_that_cannot_be_ends_in_a_sentence(
         call(train.main, asked, *WORLD, *TRAIN, *below(tmp_path))
     assert ended.value.code == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_an_ensemble_of_a_log_without_impressions_ends_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: no lift is printed without its range over assumptions, and members have none.
+    asked = ["log.impressions=false", "user_model.ensemble.members=4"]
+    with pytest.raises(SystemExit) as ended:
+        call(train.main, *asked, *WORLD, *TRAIN, *below(tmp_path))
+    assert ended.value.code == 1
+    assert "members=4 needs a log that says what was shown" in capsys.readouterr().err
