@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from recgym import progress
 from recgym.cli import check_world, command, use_threads
+from recgym.errors import UserError
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
 from recgym.stages import check_user_model, prepare_log, prepare_model
@@ -33,6 +34,12 @@ def main(cfg: DictConfig) -> None:
     check_world(cfg)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_user_model(settings["user_model"], settings["num_slots"])
+    members = settings["user_model"]["ensemble"]["members"]
+    if members:
+        raise UserError(
+            f"user_model.ensemble.members={members} has no effect on a fit alone: leave it out, or "
+            "use python -m agents.train, which trains in one half of them and scores in the other."
+        )
     seconds: dict[str, float] = {}
     cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)
     log, reader, reused = prepare_log(settings["log"], cache, seconds)

@@ -78,3 +78,14 @@ def test_without_held_out_sessions_nothing_moves(sessions: Sessions) -> None:
     before = model.heads.weight.detach().clone()
     assert set(shrink(model, sessions, torch.zeros(0, dtype=torch.int64)).values()) == {1.0}
     assert torch.equal(model.heads.weight, before)
+
+
+def test_a_search_that_runs_away_moves_nothing(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Why: a slope that is no number would spoil a fit that took minutes.
+    model, place = copy.deepcopy(TRUE), "recgym.users.shrinkage._descend"
+    before = model.heads.weight.detach().clone()
+    monkeypatch.setattr(place, lambda *found: found[-1].fill_(torch.nan))
+    assert set(shrink(model, sessions, torch.arange(50)).values()) == {1.0}
+    assert torch.equal(model.heads.weight, before)

@@ -355,3 +355,11 @@ def test_an_ensemble_of_a_log_without_impressions_ends_in_a_sentence(
         call(train.main, *asked, *WORLD, *TRAIN, *below(tmp_path))
     assert ended.value.code == 1
     assert "members=4 needs a log that says what was shown" in capsys.readouterr().err
+
+
+def test_a_fit_alone_takes_no_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Why: a setting without effect is a promise that is not kept.
+    with pytest.raises(SystemExit) as ended:
+        call(fit.main, "user_model.ensemble.members=4", *WORLD, *FIT, *below(tmp_path))
+    assert ended.value.code == 1
+    assert "members=4 has no effect on a fit alone" in capsys.readouterr().err

@@ -47,6 +47,8 @@ def shrink(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> dict[str,
     which_S = which_S.repeat_interleave(torch.tensor(sizes, device=mean_S.device))
     slope_H = torch.ones(len(SHRUNK), device=mean_S.device, dtype=mean_S.dtype)
     _descend(model, parts, mean_S, which_S, slope_H)
+    if not bool(slope_H.isfinite().all()):  # a search that ran away says nothing of the fit
+        return dict.fromkeys(SHRUNK, 1.0)
     slope_H.clamp_(0.0, 1.0)  # a fit is not made bolder by a few sessions
     with torch.no_grad():
         slope_S = _slopes(slope_H, which_S)
