@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import plain
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,6 +85,8 @@ def test_the_likelihood_is_the_sum_of_the_verbs(logged: tuple[Sessions, Recorder
     sessions, _, _ = logged
     steps = gather_steps(sessions, *steps_of(sessions))
     value = log_prob(MODEL, steps)
+    expected_n = plain.log_prob(MODEL, steps, expectations(MODEL, steps))
+    torch.testing.assert_close(value.total(), expected_n, rtol=0, atol=1e-9)
     total_S = torch.zeros(len(steps.step), dtype=F64)
     total_S[steps.step] = value.total()
     for b in range(40):
