@@ -90,6 +90,24 @@ def probabilities(found: Organic) -> Tensor:
     return found.category.exp()[:, found.table.category] * (found.latent @ found.table.share.T)
 
 
+def mean_of_classes(table: ItemTable, value_IX: Tensor) -> Tensor:
+    """Mean of the items' values in each category, as each class sees it, [C, Z, X]."""
+    parts = [
+        value_IX.new_zeros(table.num_categories, value_IX.shape[1]).index_add(
+            0, table.category, share_I.unsqueeze(-1) * value_IX
+        )
+        for share_I in table.share.unbind(-1)
+    ]
+    return torch.stack(parts, 1)
+
+
+def mean(found: Organic, mean_CZX: Tensor) -> Tensor:
+    """Mean over what is found alone, [N, X], of values whose `mean_of_classes` is given."""
+    of_class_NZX = (found.category.exp() @ mean_CZX.flatten(1)).unflatten(-1, mean_CZX.shape[1:])
+    mean_NX: Tensor = (found.latent.unsqueeze(-1) * of_class_NZX).sum(1)
+    return mean_NX
+
+
 def draw(found: Organic, u_category_N: Tensor, u_latent_N: Tensor, u_item_N: Tensor) -> Tensor:
     """An item found alone, [N] int64: category, latent class and item by inverting their sums."""
     table = found.table

@@ -1,4 +1,4 @@
-"""The learned shop's formulas as they are written: dense, a level and a segment at a time.
+"""The learned shop's formulas as they are written: dense, a level, segment and node at a time.
 
 They are the reference that the shipped step must equal, event for event, and the shipped
 likelihood, step for step; and the yardstick of their speed: both are measured in one run, so that a
@@ -23,6 +23,39 @@ from recgym.users.surprises import Expectation
 
 LEAVE, CHECKOUT, VIEW = 0, 1, 2
 LOG_ROOT_TWO_PI = 0.9189385332046727
+NODES = (-1.0, 1.0)  # standard deviations of the taste that a page speaks to, alike likely
+TINY = 1e-6  # a variance, added where a root is divided by
+
+
+@dataclass
+class Known:
+    """What the heads read of N shoppers, and how sure the belief about their own taste is."""
+
+    h: Tensor
+    context: Tensor
+    tally: Tensor
+    mean: Tensor  # [N, V] of the belief
+    viewed: Tensor  # [N, R D]
+    precision: Tensor  # [N, V, V] of the belief
+
+    def wide(self) -> Tensor:
+        """All of it side by side but the precision."""
+        squashed = self.tally.sign() * (1 + self.tally.abs()).log()
+        return torch.cat([self.h, self.context, squashed, self.mean, self.viewed], -1)
+
+    def read(self, model: LSTMUserModel, name: str) -> Tensor:
+        """One of the heads, of which search alone heeds what was viewed."""
+        mean, viewed = self.mean, self.viewed
+        if name not in ("category", "latent"):
+            viewed = torch.zeros_like(viewed)
+        if name in ("clicked", "worth"):
+            mean = torch.zeros_like(mean)
+        weight, bias = model.head(name)
+        seen = Known(self.h, self.context, self.tally, mean, viewed, self.precision)
+        # own taste moves these two by its loads
+        loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
+        moved = self.mean @ loads[name] if name in loads else 0.0
+        return seen.wide() @ weight.T + bias + moved
 
 
 @dataclass
@@ -31,34 +64,35 @@ class PlainState:
 
     arrival: Arrival
     visit: Visit
-    h: Tensor
     c: Tensor
-    context: Tensor
-    tally: Tensor
+    known: Known
     evidence: Tensor  # [N, G] log-likelihood of all that happened, in each segment
+
+    @property
+    def h(self) -> Tensor:
+        """The LSTM's output."""
+        return self.known.h
 
 
 def begin(model: LSTMUserModel, seed_N: Tensor, num_slots: int) -> PlainState:
     """Session 0 of these shoppers."""
     arrival = model.arrive(seed_N, torch.zeros_like(seed_N))
-    h, c, context = beginning(model, arrival)
-    begun = visit.begin(arrival.start_ms, num_slots, h.dtype)
-    tally, evidence = h.new_zeros(len(h), 7), h.new_zeros(len(h), model.num_segments)
-    return PlainState(arrival, begun, h, c, context, tally, evidence)
+    c, known = beginning(model, arrival)
+    begun = visit.begin(arrival.start_ms, num_slots, c.dtype)
+    return PlainState(arrival, begun, c, known, c.new_zeros(len(c), model.num_segments))
 
 
-def beginning(model: LSTMUserModel, arrival: Arrival) -> tuple[Tensor, Tensor, Tensor]:
-    """The LSTM's h and c before the first page, and what is known of the shopper by then."""
+def beginning(model: LSTMUserModel, arrival: Arrival) -> tuple[Tensor, Known]:
+    """The LSTM's c before the first page, and what is known of the shopper by then."""
     profile_NP = (arrival.profile.to(model.profile) - model.profile_centre) / model.profile_spread
     hour_N = visit.hour_of_day(arrival.start_ms, profile_NP.dtype)
     context = torch.cat([profile_NP, torch.stack([hour_N.sin(), hour_N.cos()], -1)], -1)
     h, c = torch.tanh(model.begin(context)).chunk(2, -1)
-    return h, c, context
-
-
-def widened(h: Tensor, context: Tensor, tally: Tensor) -> Tensor:
-    """What the heads read."""
-    return torch.cat([h, context, tally.sign() * tally.abs().log1p()], -1)
+    count, tastes, means = len(h), len(model.tastes.click), len(model.memory)
+    viewed = h.new_zeros(count, means * model.item_own.shape[1])
+    precision = torch.eye(tastes, dtype=h.dtype).repeat(count, 1, 1)  # of N(0, 1) each
+    mean = h.new_zeros(count, tastes)
+    return c, Known(h, context, h.new_zeros(count, 7), mean, viewed, precision)
 
 
 def inverse(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
@@ -69,13 +103,13 @@ def inverse(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
 
 @dataclass
 class Shoppers:
-    """How shoppers of one segment each, of their own, answer a page."""
+    """How shoppers of one segment and node each, of their own, answer a page."""
 
     model: LSTMUserModel
     level: Tensor  # [N, 7]
-    after_query: Tensor  # [N, 3 D]
-    slope: Tensor  # [N, 3]
-    usual: Tensor  # [N, 3]
+    worth_query: Tensor  # [N, D]
+    slope: Tensor  # [N, 2] of clicks, of sales
+    usual: Tensor  # [N, 2]
     upper: Tensor  # [N, 3] probability of leave, checkout, view
     twin: Tensor  # [N, K]
     added: Tensor  # [N, K]
@@ -87,7 +121,7 @@ class Shoppers:
         return (self.added + self.twin * (1 - self.kept)) / self.mass.unsqueeze(-1)
 
     def deterred(self, which: int, item_N: Tensor, price_N: Tensor) -> Tensor:
-        """What a price takes from the logit of clicking, buying or carting."""
+        """What a price takes from the logit of clicking (0) or of a sale (1)."""
         usual_I = self.model.item_log_price
         move = price_N.clamp(min=1e-6).log() - usual_I[item_N]
         level = usual_I[item_N] - self.model.mean_log_price
@@ -95,13 +129,14 @@ class Shoppers:
 
     def after(self, item_N: Tensor, price_N: Tensor, slot_N: Tensor) -> Tensor:
         """P(nothing, favourite, cart, buy | these items are viewed), [N, 4]."""
-        chance, own_I5 = [], self.model.item_bias * self.model.seen
-        for which, query_ND in enumerate(self.after_query.chunk(3, -1)):
-            logit_N = (vectors(self.model)[item_N] * query_ND).sum(-1)
-            logit_N = logit_N + own_I5[item_N, 2 + which] + self.level[:, 1 + which]
+        chance, own_I6 = [], self.model.item_bias * self.model.seen
+        # one worth, on which buying, carting and favouring depend by scales of their own
+        worth_N = (vectors(self.model)[item_N] * self.worth_query).sum(-1) + own_I6[item_N, 2]
+        for which, scale in enumerate(self.model.worth_scale):
+            logit_N = scale * worth_N + own_I6[item_N, 3 + which] + self.level[:, 1 + which]
             logit_N = logit_N + self.level[:, 4 + which] * (slot_N >= 0)
             if which < 2:
-                logit_N = logit_N - self.deterred(1 + which, item_N, price_N)
+                logit_N = logit_N - self.deterred(1, item_N, price_N)
             chance.append(logit_N.sigmoid())
         buy_N, cart_N, favourite_N = chance
         rest_N = (1 - buy_N) * (1 - cart_N)
@@ -129,19 +164,14 @@ class Alone:
     item: Tensor  # [N, I]
 
 
-def found_alone(model: LSTMUserModel, wide: Tensor) -> Alone:
+def found_alone(model: LSTMUserModel, known: Known) -> Alone:
     """The whole catalogue, category by category and class by class."""
-    catalog = model.catalog
-
-    def head(name: str) -> Tensor:
-        weight, bias = model.head(name)
-        return wide @ weight.T + bias
-
-    category_NC = head("category") @ model.of_category.weight.T + model.category_bias
+    catalog, category_NC = model.catalog, known.read(model, "category")
+    category_NC = category_NC @ model.of_category.weight.T + model.category_bias
     for c in range(catalog.num_categories):
         if not bool((catalog.category == c).any()):
             category_NC[:, c] = -torch.inf
-    category_NC, latent_NZ = category_NC.softmax(-1), head("latent").softmax(-1)
+    category_NC, latent_NZ = category_NC.softmax(-1), known.read(model, "latent").softmax(-1)
     own_I1 = (model.item_bias * model.seen)[:, :1]
     logit_IZ = vectors(model) @ model.class_taste.T + own_I1
     share_IZ = torch.zeros_like(logit_IZ)
@@ -165,37 +195,70 @@ def cart_size(now: Visit, dtype: torch.dtype) -> Tensor:
     return (now.cart_item >= 0).sum(-1).to(dtype)
 
 
+def as_read(model: LSTMUserModel) -> Tensor:
+    """Each item as the LSTM reads it: its vector and its usual log price, [I, D + 1]."""
+    usual_I1 = (model.item_log_price - model.mean_log_price).unsqueeze(-1)
+    return torch.cat([vectors(model), usual_I1], -1)
+
+
+def liked(model: LSTMUserModel, query_ND: Tensor, page: Page, now: Visit) -> Tensor:
+    """Log-mass of each slot to a shopper of this query before level and price, [N, K]."""
+    own_I6, slots = model.item_bias * model.seen, []
+    for k in range(page.item.shape[1]):
+        item_N = page.item[:, k].clamp(min=0)
+        like_N = (vectors(model)[item_N] * query_ND).sum(-1) + own_I6[item_N, 1]
+        tired_N = (now.recent_item == page.item[:, k : k + 1]).sum(-1)
+        slots.append(like_N + model.position[k] - model.fatigue * tired_N)
+    return torch.stack(slots, -1)
+
+
+def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit, node_N: Tensor) -> Tensor:
+    """What own taste, as far as it is unknown, adds to the slots' log-masses at a node, [N, K]."""
+    load_IV = vectors(model) @ model.tastes.click.T
+    covariance_NVV = torch.linalg.inv(known.precision)
+    # the direction in which the page's mean item lies, by what a shopper of any segment likes
+    weight_NK = liked(model, known.read(model, "clicked"), page, now).exp() * (page.item >= 0)
+    mean_NV = torch.zeros_like(known.mean)
+    for k in range(page.item.shape[1]):
+        share_N = weight_NK[:, k] / weight_NK.sum(-1).clamp(min=TINY**4)
+        mean_NV = mean_NV + share_N.unsqueeze(-1) * load_IV[page.item[:, k].clamp(min=0)]
+    variance_N = torch.einsum("nv,nvw,nw->n", mean_NV, covariance_NVV, mean_NV)
+    added = []
+    for k in range(page.item.shape[1]):
+        load_NV = load_IV[page.item[:, k].clamp(min=0)]
+        along_N = torch.einsum("nv,nvw,nw->n", load_NV, covariance_NVV, mean_NV)
+        along_N = along_N / (variance_N + TINY).sqrt()
+        whole_N = torch.einsum("nv,nvw,nw->n", load_NV, covariance_NVV, load_NV)
+        # of the direction the node, of the rest the mean of a log-normal
+        added.append(along_N * node_N + (whole_N - along_N**2).clamp(min=0) / 2)
+    return torch.stack(added, -1)
+
+
 def shoppers(
     model: LSTMUserModel,
-    wide: Tensor,
+    known: Known,
     found_NI: Tensor,
     segment_N: Tensor,
+    node_N: Tensor,
     page: Page,
     now: Visit,
 ) -> Shoppers:
-    """Shoppers with these states who find these items alone, each of the segment given."""
-    dtype, vector_ID, own_I5 = wide.dtype, vectors(model), model.item_bias * model.seen
+    """Shoppers of whom this is known, who find these items alone, of these segments and nodes."""
 
     def head(name: str) -> Tensor:
-        weight, bias = model.head(name)
-        return wide @ weight.T + bias + model.offset(name)[segment_N]
+        return known.read(model, name) + model.offset(name)[segment_N]
 
     # slots
     item_NK, shown_NK = page.item.clamp(min=0), page.item >= 0
     none = torch.zeros(())
     them = Shoppers(
-        model, head("level"), head("after"), torch.nn.functional.softplus(head("slope")),
+        model, head("level"), head("worth"), torch.nn.functional.softplus(head("slope")),
         head("usual_slope"), none, found_NI.gather(-1, item_NK), none, none, none,
     )  # fmt: skip
-    clicked_ND = head("clicked")
-    slots = []
-    for k in range(item_NK.shape[1]):
-        item_N = item_NK[:, k]
-        like_N = (vector_ID[item_N] * clicked_ND).sum(-1) + own_I5[item_N, 1]
-        tired_N = (now.recent_item == page.item[:, k : k + 1]).sum(-1)
-        slot_N = them.level[:, 0] + like_N - them.deterred(0, item_N, page.price[:, k])
-        slots.append(slot_N + model.position[k] - model.fatigue * tired_N)
-    slot_NK = torch.stack(slots, -1)
+    slot_NK = liked(model, head("clicked"), page, now) + them.level[:, :1]
+    slot_NK = slot_NK + spoken_to(model, known, page, now, node_N)
+    lost = [them.deterred(0, item_NK[:, k], page.price[:, k]) for k in range(item_NK.shape[1])]
+    slot_NK = slot_NK - torch.stack(lost, -1)
 
     # the nest of each slot with its twin
     d, twin_NK = model.dissimilarity, them.twin
@@ -205,9 +268,9 @@ def shoppers(
     them.mass = 1 + them.added.sum(-1)
 
     # upper level
-    filled_N = cart_size(now, dtype)
-    cart_N2 = torch.stack([filled_N.clamp(max=1), (1 + filled_N).log()], -1)
-    leave_N, checkout_N = (head("upper") + cart_N2 @ model.of_cart.weight.T).exp().unbind(-1)
+    filled_N = cart_size(now, slot_NK.dtype)
+    cart_N3 = torch.stack([filled_N.clamp(max=1), (1 + filled_N).log(), filled_N / 4], -1)
+    leave_N, checkout_N = (head("upper") + cart_N3 @ model.of_cart.weight.T).exp().unbind(-1)
     leave_N = torch.where(now.page_number == 0, 0.0, leave_N)
     checkout_N = torch.where(filled_N == 0, 0.0, checkout_N)
     upper_N3 = torch.stack([leave_N, checkout_N, them.mass**model.page_weight], -1)
@@ -225,79 +288,133 @@ def surprises(expected: Expectation, event: Event) -> Tensor:
     return torch.cat([followed_N3 * viewed_N.unsqueeze(-1), rest_N4], -1)
 
 
-def inputs(
-    model: LSTMUserModel, expected: Expectation, page: Page, event: Event, now: Visit
-) -> Tensor:
-    """What the LSTM reads of one step, [N, X]."""
-    vector_ID, viewed_N = vectors(model), (event.kind == VIEW).to(expected.leave.dtype)
-    hit_NK = torch.nn.functional.one_hot(event.slot + 1, page.item.shape[1] + 1)[:, 1:]
-    surprise_NK = (hit_NK - expected.slot) * viewed_N.unsqueeze(-1)
-    dear_N = event.price.clamp(min=1e-6).log() - model.mean_log_price
-    scalar_N4 = torch.stack(
+def inputs(model: LSTMUserModel, expected: Expectation, event: Event, now: Visit) -> Tensor:
+    """What the LSTM reads of one step, [N, X]: surprises, and how much time and cart there was."""
+    viewed_N = (event.kind == VIEW).to(expected.leave.dtype)
+    item_NX = as_read(model)[event.item.clamp(min=0)]
+    alone_N = viewed_N * (event.slot < 0)
+    sold_N = (event.after >= 2).to(viewed_N.dtype) - expected.after[:, 2] - expected.after[:, 3]
+    scalar_N3 = torch.stack(
         [
-            dear_N * viewed_N,
-            (1 + event.quantity).log(),
+            (1 + event.quantity).log() * model.scale_3[0],
             (1 + now.gap).log() * model.scale_3[1],
-            (1 + cart_size(now, viewed_N.dtype)).log(),
+            (1 + cart_size(now, viewed_N.dtype)).log() * model.scale_3[2],
         ],
         -1,
     )
-    viewed_ND = vector_ID[event.item.clamp(min=0)] * viewed_N.unsqueeze(-1)
-    shown_ND = (surprise_NK.unsqueeze(-1) * vector_ID[page.item.clamp(min=0)]).sum(1)
-    return torch.cat([viewed_ND, shown_ND, surprises(expected, event), scalar_N4], -1)
+    found_NX = (item_NX - expected.found) * alone_N.unsqueeze(-1)
+    sold_NX = item_NX * (sold_N * viewed_N).unsqueeze(-1)
+    return torch.cat([found_NX, sold_NX, surprises(expected, event), scalar_N3], -1)
+
+
+def faded(model: LSTMUserModel, viewed: Tensor, event: Event) -> Tensor:
+    """The fading means of what was viewed, each with a memory of its own, [N, R D]."""
+    seen_ND, moved = vectors(model)[event.item.clamp(min=0)], []
+    for memory, mean_ND in zip(model.memory, viewed.chunk(len(model.memory), -1), strict=True):
+        kept = 1 / (1 + (-memory).exp())
+        moved.append(kept * mean_ND + (1 - kept) * seen_ND)
+    return torch.where((event.kind == VIEW).unsqueeze(-1), torch.cat(moved, -1), viewed)
+
+
+def believed(
+    model: LSTMUserModel, known: Known, expected: Expectation, page: Page, event: Event
+) -> tuple[Tensor, Tensor]:
+    """Mean and precision of the belief about own taste after an event, by one step of a filter."""
+    in_click, in_sale = 2 / (1 + (-model.tastes.efficiency).exp())
+    click_IV, sale_IV = vectors(model) @ model.tastes.click.T, vectors(model) @ model.tastes.sale.T
+    viewed_N1 = (event.kind == VIEW).to(known.mean.dtype).unsqueeze(-1)
+
+    # which slot it was, if any: score and information of a multinomial logit
+    score_NV, mean_NV = torch.zeros_like(known.mean), torch.zeros_like(known.mean)
+    square_NVV = torch.zeros_like(known.precision)
+    for k in range(page.item.shape[1]):
+        load_NV, chance_N1 = click_IV[page.item[:, k].clamp(min=0)], expected.slot[:, k : k + 1]
+        clicked_N1 = (event.slot == k).unsqueeze(-1).to(chance_N1.dtype)
+        score_NV = score_NV + (clicked_N1 - chance_N1) * load_NV
+        mean_NV = mean_NV + chance_N1 * load_NV
+        square_NVV = square_NVV + chance_N1.unsqueeze(-1) * outer(load_NV)
+    score_NV, square_NVV = in_click * score_NV, in_click * (square_NVV - outer(mean_NV))
+
+    # whether it sold: those of a logit
+    sold_NV = sale_IV[event.item.clamp(min=0)]
+    chance_N1 = expected.after[:, 2:3] + expected.after[:, 3:4]
+    happened_N1 = (event.after >= 2).unsqueeze(-1).to(chance_N1.dtype)
+    score_NV = score_NV + in_sale * (happened_N1 - chance_N1) * sold_NV
+    weight_N11 = (in_sale * chance_N1 * (1 - chance_N1)).unsqueeze(-1)
+    square_NVV = square_NVV + weight_N11 * outer(sold_NV)
+
+    precision = known.precision + viewed_N1.unsqueeze(-1) * square_NVV
+    step_NV = (torch.linalg.inv(precision) @ (viewed_N1 * score_NV).unsqueeze(-1)).squeeze(-1)
+    return known.mean + step_NV, precision
+
+
+def outer(value_NV: Tensor) -> Tensor:
+    """Products of all pairs, [N, V, V]."""
+    return value_NV.unsqueeze(-1) * value_NV.unsqueeze(-2)
 
 
 def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Tensor:
     """Log-likelihood of each step, [n] in nats, given what was expected of it."""
-    # the LSTM along the sessions, the first ones of which reach each step
-    h, c, context = beginning(model, steps.arrival)
-    tally, evidence = h.new_zeros(len(h), 7), h.new_zeros(len(h), model.num_segments)
+    # the LSTM and the belief along the sessions, the first ones of which reach each step
+    c, known = beginning(model, steps.arrival)
+    evidence = c.new_zeros(len(c), model.num_segments)
     tally_n7 = surprises(expected, steps.event)
-    input_nX = inputs(model, expected, steps.page, steps.event, steps.visit)
-    wide, first = [], 0
-    for active in steps.active:
-        h, c, context, tally = (value[:active] for value in (h, c, context, tally))
-        wide.append(widened(h, context, tally))
-        rows = slice(first, first + active)
-        h, c = torch.lstm_cell(input_nX[rows], (h, c), *model.lstm.all_weights[0])
-        tally, first = tally + tally_n7[rows], first + active
-    wide_nW = torch.cat(wide)
-
-    # what each segment makes of each step
-    found_nI, event, count = found_alone(model, wide_nW).item, steps.event, len(wide_nW)
-    lane_n, some_n, viewed_n = torch.arange(count), event.item.clamp(min=0), event.kind == VIEW
-    chosen, followed = [], []
-    for g in range(model.num_segments):
-        segment_n = torch.full((count,), g)
-        of_g = shoppers(model, wide_nW, found_nI, segment_n, steps.page, steps.visit)
-        after_n = of_g.after(some_n, event.price, event.slot)[lane_n, event.after]
-        chosen.append(of_g.chosen(found_nI, steps.page, event))
-        followed.append(torch.where(viewed_n, after_n, 1.0))
-    both_nG = torch.stack(chosen, -1) * torch.stack(followed, -1)
-
-    # the segment: what the state says of it, times the likelihood of all before
+    input_nX = inputs(model, expected, steps.event, steps.visit)
     before, first = [], 0
     for active in steps.active:
-        before.append(evidence[:active])
+        known, c = Known(*(value[:active] for value in fields(known))), c[:active]
+        before.append(known)
+        rows = slice(first, first + active)
+        event = steps.event.lanes(rows)
+        mean, precision = believed(
+            model, known, expected.lanes(rows), steps.page.lanes(rows), event
+        )  # fmt: skip
+        h, c = torch.lstm_cell(input_nX[rows], (known.h, c), *model.lstm.all_weights[0])
+        viewed, tally = faded(model, known.viewed, event), known.tally + tally_n7[rows]
+        known, first = Known(h, known.context, tally, mean, viewed, precision), first + active
+    known = Known(*(torch.cat(values) for values in zip(*map(fields, before), strict=True)))
+
+    # what each segment makes of each step, the mean over the nodes
+    found_nI, event, count = found_alone(model, known).item, steps.event, len(known.h)
+    lane_n, some_n, viewed_n = torch.arange(count), event.item.clamp(min=0), event.kind == VIEW
+    of_segments = []
+    for g in range(model.num_segments):
+        segment_n, both_n = torch.full((count,), g), torch.zeros(count, dtype=c.dtype)
+        for node in NODES:
+            node_n = torch.full((count,), node, dtype=c.dtype)
+            of_g = shoppers(model, known, found_nI, segment_n, node_n, steps.page, steps.visit)
+            after_n = of_g.after(some_n, event.price, event.slot)[lane_n, event.after]
+            followed_n = torch.where(viewed_n, after_n, 1.0)
+            both_n = both_n + of_g.chosen(found_nI, steps.page, event) * followed_n / len(NODES)
+        of_segments.append(both_n)
+    both_nG = torch.stack(of_segments, -1)
+
+    # the segment: what the state says of it, times the likelihood of all before
+    passed, first = [], 0
+    for active in steps.active:
+        passed.append(evidence[:active])
         evidence = evidence[:active] + both_nG[first : first + active].log()
         first += active
-    weight, bias = model.head("gate")
-    share_nG = (wide_nW @ weight.T + bias + torch.cat(before)).softmax(-1)
+    share_nG = (known.read(model, "gate") + torch.cat(passed)).softmax(-1)
 
     # the time since the step before
     timed_n = (steps.number > 0) & (event.kind != LEAVE)
     std = model.gap_log_std.exp()
-    z_n = (event.gap.clamp(min=1.0).log() - model.gap_mean(wide_nW).squeeze(-1)) / std
+    z_n = (event.gap.clamp(min=1.0).log() - model.gap_mean(known.wide()).squeeze(-1)) / std
     gap_n = -0.5 * z_n.square() - std.log() - LOG_ROOT_TWO_PI
     return (share_nG * both_nG).sum(-1).log() + torch.where(timed_n, gap_n, 0.0)
+
+
+def fields(known: Known) -> list[Tensor]:
+    """All that is known, in order."""
+    return list(vars(known).values())
 
 
 def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainState, Event]:
     """What the shoppers do with a page, and their state after it."""
     now, who, catalog = state.visit, state.arrival, model.catalog
-    dtype, count = state.h.dtype, len(state.h)
+    known, dtype, count = state.known, state.h.dtype, len(state.h)
     lane_N, item_NK = torch.arange(count), page.item.clamp(min=0)
-    wide = widened(state.h, state.context, state.tally)
 
     def noise(purpose: Purpose) -> Tensor:
         return rng.key(who.seed, who.session, now.page_number, purpose)
@@ -305,17 +422,21 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     def uniform(purpose: Purpose) -> Tensor:
         return rng.uniform(noise(purpose), dtype=dtype)
 
-    alone = found_alone(model, wide)
+    alone = found_alone(model, known)
     found_NI = alone.item
 
-    # the segment: what the state says of it, times the likelihood of all that happened
-    weight, bias = model.head("gate")
-    share_NG = (wide @ weight.T + bias).exp() * (
-        state.evidence - state.evidence.amax(-1, keepdim=True)
-    ).exp()
+    # the segment: what the state says of it, times the likelihood of all before; and the node
+    share_NG = (
+        known.read(model, "gate").exp()
+        * (state.evidence - state.evidence.amax(-1, keepdim=True)).exp()
+    )
     share_NG = share_NG / share_NG.sum(-1, keepdim=True)
-    segment_N = inverse(share_NG, uniform(Purpose.SEGMENT))
-    them = shoppers(model, wide, found_NI, segment_N, page, now)
+    lanes = [(g, node) for g in range(model.num_segments) for node in NODES]
+    share_NM = torch.stack([share_NG[:, g] / len(NODES) for g, _ in lanes], -1)
+    chosen_N = inverse(share_NM, uniform(Purpose.SEGMENT))
+    segment_N = torch.tensor([g for g, _ in lanes])[chosen_N]
+    node_N = torch.tensor([node for _, node in lanes], dtype=dtype)[chosen_N]
+    them = shoppers(model, known, found_NI, segment_N, node_N, page, now)
 
     # leave, pay or view
     kind_N = VIEW - inverse(them.upper.flip(-1), uniform(Purpose.UPPER))
@@ -355,27 +476,32 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     follow_N4, chosen_N1 = torch.zeros(count, 4, dtype=dtype), torch.zeros(count, 1, dtype=dtype)
     evidence_NG = state.evidence.clone()
     for g in range(model.num_segments):
-        of_g = shoppers(model, wide, found_NI, torch.full((count,), g), page, now)
-        share_N1, would_N4 = share_NG[:, g : g + 1], of_g.after(some_N, price_N, slot_N)
-        leave_N = leave_N + share_N1[:, 0] * of_g.upper[:, LEAVE]
-        slot_NK = slot_NK + share_N1 * of_g.upper[:, VIEW:] * of_g.slot_chance()
-        view_N1 = view_N1 + share_N1 * of_g.upper[:, VIEW:]
-        chosen_now_N = of_g.chosen(found_NI, page, event)
-        follow_N4 = follow_N4 + share_N1 * chosen_now_N.unsqueeze(-1) * would_N4
-        chosen_N1 = chosen_N1 + share_N1 * chosen_now_N.unsqueeze(-1)
-        followed_N = torch.where(viewed_N, would_N4[lane_N, after_N], 1.0)
-        evidence_NG[:, g] += (chosen_now_N * followed_N).log()
+        of_segment_N = torch.zeros(count, dtype=dtype)
+        for node in NODES:
+            node_N, segment_N = torch.full((count,), node, dtype=dtype), torch.full((count,), g)
+            of_g = shoppers(model, known, found_NI, segment_N, node_N, page, now)
+            share_N1 = share_NG[:, g : g + 1] / len(NODES)
+            would_N4 = of_g.after(some_N, price_N, slot_N)
+            leave_N = leave_N + share_N1[:, 0] * of_g.upper[:, LEAVE]
+            slot_NK = slot_NK + share_N1 * of_g.upper[:, VIEW:] * of_g.slot_chance()
+            view_N1 = view_N1 + share_N1 * of_g.upper[:, VIEW:]
+            chosen_now_N = of_g.chosen(found_NI, page, event)
+            follow_N4 = follow_N4 + share_N1 * chosen_now_N.unsqueeze(-1) * would_N4
+            chosen_N1 = chosen_N1 + share_N1 * chosen_now_N.unsqueeze(-1)
+            followed_N = torch.where(viewed_N, would_N4[lane_N, after_N], 1.0)
+            of_segment_N = of_segment_N + chosen_now_N * followed_N / len(NODES)
+        evidence_NG[:, g] += of_segment_N.log()
     slot_NK, follow_N4 = slot_NK / view_N1, follow_N4 / chosen_N1
 
-    # surprises, and one step of the LSTM
-    expected = Expectation(leave_N, slot_NK, follow_N4)
-    tally_N7 = surprises(expected, event)
-    inputs_NX = inputs(model, expected, page, event, now)
+    # surprises, one step of the LSTM and one of the belief
+    expected = Expectation(leave_N, slot_NK, follow_N4, found_NI @ as_read(model))
+    inputs_NX = inputs(model, expected, event, now)
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.lstm.all_weights[0])
-    tally = state.tally + tally_N7
+    mean, precision = believed(model, known, expected, page, event)
+    tally, viewed = known.tally + surprises(expected, event), faded(model, known.viewed, event)
+    known = Known(h, known.context, tally, mean, viewed, precision)
 
-    wide = widened(h, state.context, tally)
     z_N = rng.normal(noise(Purpose.GAP), dtype=dtype)
-    gap_N = (model.gap_mean(wide).squeeze(-1) + model.gap_log_std.exp() * z_N).exp()
+    gap_N = (model.gap_mean(known.wide()).squeeze(-1) + model.gap_log_std.exp() * z_N).exp()
     after = visit.advance(now, page, event, gap_N.clamp(1.0, 1799.0))
-    return PlainState(who, after, h, c, state.context, tally, evidence_NG), event
+    return PlainState(who, after, c, known, evidence_NG), event

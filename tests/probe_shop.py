@@ -24,6 +24,7 @@ from recgym.types import (
 )
 from recgym.users.base import AfterLogits, Known
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.tastes import NUM_TASTES, Belief
 from recgym.worlds.taste import TasteShop
 
 FOUND = (0.4, 0.3, 0.2, 0.1)  # probability of finding each item alone
@@ -138,6 +139,15 @@ CLICK = 0.1592064  # (0.1236068 + 0.1 * (1 - 0.4472136)) / 1.1236068
 # sum of P(view) * 10 / (10 + price) * price: (0.4 * 5 + 0.3 * 20/3 + 0.2 * 7.5
 #   + 0.0447214 * 8 + 0.1788854 * 8) / 1.1236068, currency units
 EXPECTED_REVENUE = 6.4870152
+
+
+def some_belief(count: int, generator: torch.Generator) -> Belief:
+    """Of tastes, as different as any: precisions of at least 1 in every direction."""
+    size = (count, NUM_TASTES)
+    mean_NV = torch.randn(size, generator=generator, dtype=torch.float64)
+    learned_NVW = torch.randn(*size, 3, generator=generator, dtype=torch.float64)
+    eye_VV = torch.eye(NUM_TASTES, dtype=torch.float64)
+    return Belief(mean_NV, eye_VV + learned_NVW @ learned_NVW.mT)
 
 
 def learned_shop(dtype: torch.dtype = torch.float32) -> LSTMUserModel:

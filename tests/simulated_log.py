@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,9 @@ from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Event, Kind, Observation, Outcome, Page, Policy, Record, Sessions, Split
 from recgym.users.base import Shoppers
+from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.surprises import Expectation
 
 
 class Recorder:
@@ -34,12 +39,12 @@ class Recorder:
 
 def join(records: list[Record], order_S: Tensor) -> Record:
     """The lanes of many records as one, in this order."""
-    return type(records[0])(
-        **{
-            name: torch.cat([getattr(record, name) for record in records])[order_S]
-            for name in vars(records[0])
-        }
-    )
+    joined: dict[str, Any] = {}
+    for name in vars(records[0]):
+        values = [getattr(record, name) for record in records]
+        within = isinstance(values[0], Record)
+        joined[name] = join(values, order_S) if within else torch.cat(values)[order_S]
+    return type(records[0])(**joined)
 
 
 def simulate(
@@ -89,6 +94,30 @@ def logging_policy(shop: Shoppers, num_slots: int) -> LoggingPolicy:
         torch.ones(shop.catalog.num_items, dtype=shop.catalog.price.dtype),
         num_slots=num_slots,
     )
+
+
+@torch.no_grad()
+def foreseen(
+    model: LSTMUserModel, policy: Policy, num_slots: int, num_sessions: int = 4000
+) -> tuple[Steps, Expectation]:
+    """Steps of the model's own shoppers, and what it expected of each."""
+    dtype = model.item_own.dtype
+    simulator = Simulator(model, num_slots=num_slots, expected_revenue=False, dtype=dtype)
+    sessions, _, _ = simulate(simulator, policy, num_sessions)
+    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(num_sessions))
+    return steps, expectations(model, steps)
+
+
+def with_room(steps: Steps) -> Tensor:
+    """Steps that do not begin with a full cart, which takes no more than the law knows of, [n]."""
+    return (steps.visit.cart_item < 0).any(-1)
+
+
+def assert_zero_on_average(surprise_nX: Tensor) -> None:
+    """Within four standard errors; rows are steps, whose surprises do not correlate."""
+    error_X = surprise_nX.std(0) / len(surprise_nX) ** 0.5
+    z_X = surprise_nX.mean(0) / error_X.clamp(min=1e-12)
+    assert bool((z_X.abs() <= 4).all()), z_X.tolist()
 
 
 def without_pages(sessions: Sessions) -> Sessions:

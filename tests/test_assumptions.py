@@ -14,10 +14,10 @@ from torch import Tensor
 from recgym import organic, visit
 from recgym.errors import UserError
 from recgym.rollout import rollout
-from recgym.simulator import Simulator
+from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Event, Observation, Page, SessionStats
-from recgym.users.assumptions import assume_pages
+from recgym.types import Event, Observation, Outcome, Page, SessionStats
+from recgym.users.assumptions import PAGES, SESSIONS, assume_pages
 from recgym.users.lstm import LSTMState, LSTMUserModel
 from recgym.users.surprises import squashed
 
@@ -77,7 +77,8 @@ def linear_part(model: LSTMUserModel, state: LSTMState, found_NI: Tensor) -> Ten
     personal_NI = found_NI - shared_I
     personal_NI = personal_NI - personal_NI.mean(-1, keepdim=True)
     vector_ID = model.vector_ID - model.vector_ID.mean(0)
-    wide_NW = torch.cat([state.h, state.context, squashed(state.tally)], -1)
+    known = [state.h, state.context, squashed(state.tally), state.belief.mean, state.viewed]
+    wide_NW = torch.cat(known, -1)
     wide_NW = wide_NW - wide_NW.mean(0)
     like_ND = torch.linalg.lstsq(vector_ID, personal_NI.T).solution.T
     like_ND = wide_NW @ torch.linalg.lstsq(wide_NW, like_ND, driver="gelsd").solution
@@ -88,20 +89,22 @@ def linear_part(model: LSTMUserModel, state: LSTMState, found_NI: Tensor) -> Ten
 
 @torch.no_grad()
 def popular(model: LSTMUserModel) -> Tensor:
-    """The items most viewed when nothing is shown, counted in a roll-out."""
+    """The items likeliest to be found by those whom the assumption was made on, shown nothing.
+
+    In a count of other shoppers' views two items that are nearly as popular would change places.
+    """
     simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
-    seed_B = torch.arange(4000)
-    views_I = torch.zeros(model.catalog.num_items)
-    rollout(
-        ObservationSpec(simulator, "history"),
-        Constant(torch.full((SLOTS,), -1)),
-        seed_B,
-        torch.zeros_like(seed_B),
-        on_step=lambda index, state, seen, outcome: views_I.add_(
-            torch.bincount(outcome.event.item[outcome.event.item >= 0], minlength=len(views_I))
-        ),
-    )
-    return views_I.topk(SLOTS).indices
+    seed_B = torch.arange(SESSIONS)
+    found_I = torch.zeros(model.catalog.num_items, dtype=F64)
+
+    def add(index: Tensor, state: SimState, seen: Observation, outcome: Outcome) -> None:
+        met_NI = organic.probabilities(model.read(state.user).found)  # type: ignore[arg-type]
+        found_I.add_(met_NI[state.visit.page_number < PAGES].sum(0))
+
+    nothing = Constant(torch.full((SLOTS,), -1))
+    spec = ObservationSpec(simulator, "history")
+    rollout(spec, nothing, seed_B, torch.zeros_like(seed_B), on_step=add)
+    return found_I.topk(SLOTS).indices
 
 
 @pytest.mark.parametrize(("rho", "page_share"), [(0.3, 0.2), (0.0, 0.05), (1.0, 0.6)])
@@ -145,7 +148,7 @@ def test_how_long_shoppers_stay_does_not_depend_on_the_page_itself() -> None:
     both = []
     for user in (after_full.user, state_empty):
         share_NG, supposed = model.segments(model.read(user.lanes(alike_N)))  # type: ignore[arg-type]
-        lane_M = torch.arange(share_NG.numel()) // model.num_segments
+        lane_M = torch.arange(share_NG.numel()) // share_NG.shape[1]
         both.append((share_NG, model.respond(supposed, none.lanes(lane_M), later.lanes(lane_M))))
     (first_NG, first), (second_NG, second) = both
     torch.testing.assert_close(first_NG, second_NG, rtol=0, atol=1e-9)
@@ -224,8 +227,8 @@ def test_no_segment_is_told_by_what_the_log_could_not_fit() -> None:
         first, second = model.read(ends[0]).share, model.read(other).share
         torch.testing.assert_close(first, second, rtol=0, atol=1e-9)
     # and on the page itself all segments click alike
-    _, supposed = model.segments(reading)
-    lane_M = torch.arange(n * model.num_segments) // model.num_segments
+    share_NM, supposed = model.segments(reading)
+    lane_M = torch.arange(share_NM.numel()) // share_NM.shape[1]
     response = model.respond(supposed, full.lanes(lane_M), later.lanes(lane_M))
     slot_NGK = response.slot.unflatten(0, (n, -1))
     same_NGK = slot_NGK[:, :1].expand_as(slot_NGK)
@@ -249,15 +252,18 @@ def test_the_same_seed_assumes_the_same() -> None:
 def test_only_the_response_to_showing_changes() -> None:
     # Why: what the log does tell must stay as it was fitted.
     model, before = assumed(0.3), learned_shop(F64)
-    click = model.heads.in_features - 7 + 3
+    # the heads read the fading means last, before them the eight tastes and the seven tallies
+    click = model.heads.in_features - 2 * model.item_own.shape[1] - 8 - 7 + 3
     keep = torch.arange(model.heads.in_features) != click
-    for name in ("category", "latent", "after", "upper"):
+    for name in ("category", "latent", "worth", "upper"):
         (weight, bias), (old_weight, old_bias) = model.head(name), before.head(name)
         assert torch.equal(weight[:, keep], old_weight[:, keep]) and torch.equal(bias, old_bias)
-    for which in (0, 2, 3, 4):  # found, buy, cart, favourite
+    for which in (0, 2, 3, 4, 5):  # found, worth, buy, cart, favourite
         assert torch.equal(model.item_bias[:, which], before.item_bias[:, which])
     assert torch.equal(model.item_own, before.item_own)
     assert torch.equal(model.class_taste, before.class_taste)
+    assert torch.equal(model.tastes.sale, before.tastes.sale)
+    assert not model.tastes.click.any()  # no page has told any taste for what is shown
 
 
 def test_the_report_says_what_was_assumed() -> None:

@@ -17,6 +17,7 @@ from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Arrival, Catalog, Observation, Outcome
 from recgym.users.lstm import LSTMState
+from recgym.users.tastes import Belief
 
 ITEMS, SIZE, SLOTS = 20, 6, 3
 
@@ -31,7 +32,8 @@ class ModelState(LSTMState):
     @classmethod
     def of(cls, views_N: Tensor) -> ModelState:
         none_N0 = views_N.unsqueeze(-1)[:, :0]
-        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0)
+        belief = Belief(none_N0, none_N0.unsqueeze(-1))
+        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0, belief, none_N0)
 
 
 class ProbeModel(ProbeShop):

@@ -10,8 +10,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe_shop import learned_shop
-from simulated_log import Recorder, join, logging_policy, simulate
+from probe_shop import learned_shop, some_belief
+from simulated_log import (
+    Recorder,
+    assert_zero_on_average,
+    foreseen,
+    join,
+    logging_policy,
+    simulate,
+    with_room,
+)
 from torch import Tensor
 
 from recgym import choice, organic, visit
@@ -74,9 +82,12 @@ def test_unrolling_gives_the_states_of_walking(logged: tuple[Sessions, Recorder,
     steps = gather_steps(sessions, *steps_of(sessions))
     walked = [moment.state for moment in walk(MODEL, steps)]
     unrolled = states_before(MODEL, steps, expectations(MODEL, steps))
-    for name in ("h", "context", "tally", "evidence"):
+    for name in ("h", "context", "tally", "viewed", "evidence"):
         expected = torch.cat([getattr(state, name) for state in walked])
         torch.testing.assert_close(getattr(unrolled, name), expected, rtol=0, atol=1e-10)
+    for name in ("mean", "precision"):
+        expected = torch.cat([getattr(state.belief, name) for state in walked])
+        torch.testing.assert_close(getattr(unrolled.belief, name), expected, rtol=0, atol=1e-10)
 
 
 @torch.no_grad()
@@ -139,9 +150,15 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     assert isinstance(encoder, LSTMState)
     steps = gather_steps(sessions, *steps_of(sessions))
     state = states_before(MODEL, steps, expectations(MODEL, steps))
-    torch.testing.assert_close(state.h, encoder.h[steps.step], rtol=0, atol=1e-10)
-    torch.testing.assert_close(state.tally, encoder.tally[steps.step], rtol=0, atol=1e-10)
-    torch.testing.assert_close(state.evidence, encoder.evidence[steps.step], rtol=0, atol=1e-10)
+    met = encoder.lanes(steps.step)
+    for ours, theirs in (
+        *((getattr(state, name), getattr(met, name)) for name in ("h", "tally", "evidence")),
+        (state.viewed, met.viewed),
+        (state.belief.mean, met.belief.mean),
+        (state.belief.precision, met.belief.precision),
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    assert float(met.belief.mean.abs().max()) > 0.1  # something was learned of tastes
     assert int((sessions.event.slot >= 0).sum()) > 50 and bool((cart_counts(sessions) > 0).any())
 
 
@@ -154,6 +171,8 @@ def states(model: LSTMUserModel, n: int) -> LSTMState:
         torch.randn(like.c.shape, generator=g, dtype=F64),
         like.context,
         torch.randn(like.tally.shape, generator=g, dtype=F64),
+        torch.randn(like.viewed.shape, generator=g, dtype=F64),
+        some_belief(n, g),
         torch.randn(like.evidence.shape, generator=g, dtype=F64),
     )
 
@@ -236,21 +255,50 @@ def test_appeal_is_the_mass_of_a_page_of_one_item(name: str) -> None:
         torch.testing.assert_close(slot_N1[:, 0], appeal_NI[:, item], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("policy", [Constant(), Constant(0, 1, 2, 3)], ids=["empty", "full"])
+def searching() -> LSTMUserModel:
+    """The model of shoppers who click less, so that half of what they view is found alone."""
+    model = learned_shop(F64)
+    with torch.no_grad():
+        model.head("level")[1][0] -= 2.0
+    return model.eval()
+
+
+POLICIES = pytest.mark.parametrize(
+    "policy", [Constant(), Constant(0, 1, 2, 3)], ids=["empty", "full"]
+)
+# the four items most found alone: what is found besides is something else the more often
+TAKING_OVER = Constant(39, 14, 36, 26)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [Constant(), Constant(0, 1, 2, 3), TAKING_OVER],
+    ids=["empty", "full", "taking over"],
+)
+@torch.no_grad()
+def test_what_the_lstm_reads_of_items_is_zero_on_average_under_any_policy(policy: Policy) -> None:
+    # Why: else a site that fills its pages with one kind of item would by itself make every
+    # shopper look as if they searched for another, or bought more than they do.
+    model = searching()
+    steps, expected = foreseen(model, policy, SLOTS)
+    tally_nF = tallies(expected, steps.event)
+    found_nX, sold_nX, *_ = model.inputs(expected, tally_nF, steps.event, steps.visit)
+    assert bool(found_nX.any(0).all()) and bool(sold_nX.any(0).all())
+    room_n = with_room(steps)
+    assert_zero_on_average(sold_nX[room_n])
+    assert_zero_on_average(found_nX[room_n])
+
+
+@POLICIES
 @torch.no_grad()
 def test_surprises_are_zero_on_average_under_any_policy(policy: Policy) -> None:
     # Why: else a better page would by itself make every shopper look keener.
-    simulator = Simulator(MODEL, num_slots=SLOTS, expected_revenue=False, dtype=F64)
-    sessions, _, _ = simulate(simulator, policy, 4000)
-    steps = gather_steps(sessions, *steps_of(sessions))
-    expected = expectations(MODEL, steps)
+    steps, expected = foreseen(MODEL, policy, SLOTS)
     surprise_n4 = tallies(expected, steps.event)[:, :4]  # favourite, cart, buy, click
     slot_n = torch.nn.functional.one_hot(steps.event.slot + 1, SLOTS + 1)[:, 1]
     viewed_n = (steps.event.kind == Kind.VIEW).double()
     first_n1 = (viewed_n * (slot_n - expected.slot[:, 0])).unsqueeze(-1)
-    surprise_n5 = torch.cat([surprise_n4, first_n1], -1)
-    error_5 = surprise_n5.std(0) / len(surprise_n5) ** 0.5
-    assert bool((surprise_n5.mean(0).abs() <= 4 * error_5).all())
+    assert_zero_on_average(torch.cat([surprise_n4, first_n1], -1)[with_room(steps)])
     clicked = isinstance(policy, Constant) and bool((policy.item_K >= 0).any())
     assert bool((steps.event.slot >= 0).any()) == clicked
 

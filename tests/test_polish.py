@@ -96,7 +96,10 @@ def parameters(model: LSTMUserModel, found: Collected, before: LSTMUserModel) ->
         "level": (model.offset("level") - before.offset("level"))[:, 1:4],
     }
     for name in ("upper", "gate"):
-        free[f"{name}_weight"], free[f"{name}_bias"] = model.head(name)
+        weight, free[f"{name}_bias"] = model.head(name)
+        free[f"{name}_weight"] = weight[
+            :, : model.marks().start
+        ]  # they do not read what was viewed
     return {name: value.detach() for name, value in free.items()}
 
 
@@ -156,10 +159,10 @@ def test_only_what_is_named_is_moved(logged: Sessions) -> None:
     # Why: the rest was fitted with dropout and priors that polishing does not know.
     model, before = learned_shop(F64), learned_shop(F64)
     polished(model, logged)
-    for name in ("category", "latent", "clicked", "after", "level", "slope", "usual_slope"):
+    for name in ("category", "latent", "clicked", "worth", "level", "slope", "usual_slope"):
         for ours, old in zip(model.head(name), before.head(name), strict=True):
             assert torch.equal(ours, old)
-    for name in ("clicked", "after", "slope", "usual_slope"):
+    for name in ("clicked", "worth", "slope", "usual_slope"):
         assert torch.equal(model.offset(name), before.offset(name))
     kept = torch.tensor([0, 4, 5, 6])
     assert torch.equal(model.offset("level")[:, kept], before.offset("level")[:, kept])

@@ -34,8 +34,9 @@ from recgym.users.report import (
 )
 from recgym.users.training import mean_nll
 
-MODEL = learned_shop()
-F32, ZERO = torch.float32, torch.zeros(1, dtype=torch.int64)
+F32, F64 = torch.float32, torch.float64
+MODEL = learned_shop(F64)  # in single precision pairs that nearly tie would change places
+ZERO = torch.zeros(1, dtype=torch.int64)
 
 
 def sessions_of(*viewed: str) -> Sessions:
@@ -151,7 +152,7 @@ def test_an_item_viewed_is_a_mean_over_those_who_view() -> None:
 
 @pytest.fixture(scope="module")
 def sessions() -> Sessions:
-    simulator = Simulator(MODEL, num_slots=3, expected_revenue=False)
+    simulator = Simulator(MODEL, num_slots=3, expected_revenue=False, dtype=F64)
     return simulate(simulator, logging_policy(MODEL, 3), 120)[0]
 
 
@@ -173,8 +174,9 @@ def walked(sessions: Sessions, row_B: Tensor) -> dict[int, tuple[float, int, flo
         for n in range(len(now.step)):
             if event.kind[n] != Kind.VIEW:
                 continue
-            mass, viewed = torch.zeros(MODEL.catalog.num_items), torch.zeros(())
-            follow, chosen = torch.zeros(4), torch.zeros(())
+            mass = torch.zeros(MODEL.catalog.num_items, dtype=F64)
+            viewed, chosen = torch.zeros((), dtype=F64), torch.zeros((), dtype=F64)
+            follow = torch.zeros(4, dtype=F64)
             for share_n, chance, chosen_n, after_n4 in parts:
                 mass += share_n[n] * chance.organic[n]
                 for k, item in enumerate(now.page.item[n].tolist()):

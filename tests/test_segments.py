@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from probe_shop import FOUND, found_alone, learned_shop
+from probe_shop import FOUND, found_alone, learned_shop, some_belief
 from simulated_log import logging_policy, simulate
 from torch import Tensor
 
@@ -159,6 +159,7 @@ def test_the_share_after_an_event_is_bayes_rule_by_hand() -> None:
     model.segment_offset.zero_()
     model.of_cart.weight.zero_()
     model.offset("upper")[:, 0] = torch.tensor([3.0, 1 / 3], dtype=F64).log()
+    model.eval()
     zero = torch.zeros(1, dtype=torch.int64)
     state, now = model.init_state(model.arrive(zero, zero)), visit.begin(zero, 0, F64)
     none = torch.zeros(1, 0, dtype=F64)
@@ -177,7 +178,7 @@ def test_the_share_after_an_event_is_bayes_rule_by_hand() -> None:
         assert found == pytest.approx(hoped, abs=1e-12)
     # and then 3/4 of a tenth and 1/4 of the rest leave
     found = model.prospect(model.read(state), page, view, now)
-    leave = expect(model.read(state).share, found).leave
+    leave = model.expect(model.read(state), found).leave
     assert leave.item() == pytest.approx(0.1 * 0.75 + 0.9 * 0.25, abs=1e-12)
 
 
@@ -195,10 +196,13 @@ def test_an_expectation_mixes_by_who_would_act() -> None:
         logits=torch.zeros(1, 2, 3),
         attraction=torch.zeros(1, 2),
     )
-    mixed = expect(torch.tensor([[0.8, 0.2]]).log(), found)
+    mixed = expect(torch.tensor([[0.8, 0.2]]).log(), found, torch.tensor([[7.0, -1.0]]))
     torch.testing.assert_close(mixed.leave, torch.tensor([0.4]))
     torch.testing.assert_close(mixed.slot, torch.tensor([[0.4, 0.1]]))
     torch.testing.assert_close(mixed.after, torch.tensor([[0.7, 0.0, 0.0, 0.3]]))
+    # what is found alone is the same in all segments; carted or bought is 0.0 + 0.3
+    assert mixed.found.tolist() == [[7.0, -1.0]]
+    torch.testing.assert_close(mixed.sold(), torch.tensor([0.3]))
 
 
 def log_of(model: LSTMUserModel, count: int) -> Sessions:
@@ -248,10 +252,11 @@ def test_the_gradient_is_that_of_finite_differences(logged: Sessions) -> None:
     pairs = [
         (model.segment_offset.grad, model.segment_offset.detach()),
         (of_gate[0][model_gate][: model.num_segments], model.head("gate")[0].detach()),
+        *((loads.grad, loads.detach()) for loads in (model.tastes.click, model.tastes.sale)),
     ]
     generator, tiny = torch.Generator().manual_seed(0), 1e-5
     for grad, value in pairs:
-        assert bool(torch.isfinite(grad).all())
+        assert grad is not None and bool(torch.isfinite(grad).all())
         for row, column in zip(
             torch.randint(len(value), (8,), generator=generator).tolist(),
             torch.randint(value.shape[1], (8,), generator=generator).tolist(),
@@ -273,30 +278,37 @@ def some_reading(model: LSTMUserModel, count: int) -> Reading:
     generator = torch.Generator().manual_seed(2)
     drawn = {
         name: torch.randn(getattr(like, name).shape, generator=generator, dtype=F64)
-        for name in ("h", "c", "tally", "evidence")
+        for name in ("h", "c", "tally", "viewed", "evidence")
     }
-    return model.read(LSTMState(context=like.context, **drawn))
+    belief = some_belief(count, generator)
+    return model.read(LSTMState(context=like.context, belief=belief, **drawn))
 
 
 def test_by_segment_gives_the_lanes_of_segments() -> None:
-    # Why: greedy and the report go segment by segment, the likelihood all at once.
+    # Why: greedy and the report go segment by segment, the likelihood all at once. Four segments
+    # at two nodes of taste each are eight lanes, segment by segment.
     model = learned_shop(F64)
     reading = some_reading(model, 5)
     share_NG, supposed = model.segments(reading)
     torch.testing.assert_close(share_NG.sum(-1), torch.ones(5, dtype=F64))
     parts = list(by_segment(model, reading))
-    assert len(parts) == model.num_segments == 8
+    assert len(parts) == 2 * model.num_segments == 8
+    assert supposed.node[:8].tolist() == 4 * [-1.0, 1.0]
+    torch.testing.assert_close(share_NG[:, ::2], model.read(reading.state).share.exp() / 2)
+    assert torch.equal(share_NG[:, ::2], share_NG[:, 1::2])
     for g, (share_N1, of_g) in enumerate(parts):
         assert torch.equal(share_N1[:, 0], share_NG[:, g])
         for n in range(5):
             lane = supposed.lanes(torch.tensor([n * 8 + g]))
-            assert torch.equal(lane.after, of_g.after[n : n + 1])
+            assert torch.equal(lane.worth, of_g.worth[n : n + 1])
+            assert torch.equal(lane.node, of_g.node[n : n + 1])
             assert torch.equal(lane.levels.level, of_g.levels.level[n : n + 1])
             assert torch.equal(lane.found.category, of_g.found.category[n : n + 1])
         # the segment drawn by a uniform inside its part of the sum of shares is this one
         inside_N = share_NG.cumsum(-1)[:, g] - share_NG[:, g] / 2
         drawn = model.suppose(reading, inside_N)
-        torch.testing.assert_close(drawn.after, of_g.after, rtol=0, atol=1e-12)
+        assert torch.equal(drawn.node, of_g.node)
+        torch.testing.assert_close(drawn.worth, of_g.worth, rtol=0, atol=1e-12)
         torch.testing.assert_close(drawn.levels.upper, of_g.levels.upper, rtol=0, atol=1e-12)
 
 

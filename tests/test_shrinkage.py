@@ -8,18 +8,19 @@ import pytest
 import torch
 from probe_shop import learned_shop
 from simulated_log import logging_policy, simulate
+from torch import Tensor
 
 from recgym.simulator import Simulator
 from recgym.types import Sessions
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.lstm import LSTMState, LSTMUserModel
 from recgym.users.shrinkage import SHRUNK, shrink
 
 SLOTS = 4
 TRUE = learned_shop(torch.float64)
 with torch.no_grad():
     TRUE.head("clicked")[0].mul_(3.0)  # who differ enough for some hundreds of sessions to show it
-    TRUE.head("after")[0].mul_(3.0)
+    TRUE.head("worth")[0].mul_(3.0)
 TRUE.eval()
 
 
@@ -33,18 +34,24 @@ def sessions() -> Sessions:
 
 
 @torch.no_grad()
+def states(model: LSTMUserModel, sessions: Sessions) -> LSTMState:
+    """Before each step of these sessions."""
+    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(len(sessions.split)))
+    return states_before(model, steps, expectations(model, steps))
+
+
+@torch.no_grad()
 def bolder(name: str, by: float, sessions: Sessions) -> LSTMUserModel:
     """The model with one head further from its mean over the sessions' states."""
     model = copy.deepcopy(TRUE)
-    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(len(sessions.split)))
-    mean_W = model.wide(states_before(model, steps, expectations(model, steps))).mean(0)
+    mean_W = model.wide(states(model, sessions)).mean(0)
     weight, bias = model.head(name)
-    bias.sub_((by - 1.0) * (weight @ mean_W))
+    bias.sub_((by - 1.0) * (model.weight_HW[model.rows(name)] @ mean_W))
     weight.mul_(by)
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["clicked", "after"])
+@pytest.mark.parametrize("name", ["clicked", "worth"])
 def test_a_head_that_is_too_bold_is_drawn_back(name: str, sessions: Sessions) -> None:
     # Why: predictions twice too far apart have a calibration slope of a half.
     model = bolder(name, 2.0, sessions)
@@ -56,28 +63,47 @@ def test_a_head_that_is_too_bold_is_drawn_back(name: str, sessions: Sessions) ->
 def test_predictions_that_are_right_stay_nearly_as_they_are(sessions: Sessions) -> None:
     model = copy.deepcopy(TRUE)
     slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
-    assert slopes["clicked"] > 0.85 and slopes["after"] > 0.85
+    assert slopes["clicked"] > 0.85 and slopes["worth"] > 0.85
     assert all(0.0 <= slope <= 1.0 for slope in slopes.values()) and set(slopes) == set(SHRUNK)
 
 
 @torch.no_grad()
 def test_shoppers_are_drawn_together_and_not_moved(sessions: Sessions) -> None:
     # Why: a slope must not change how much is clicked or bought in all.
-    model, row_B = bolder("after", 2.0, sessions), torch.arange(len(sessions.split))
-    steps = gather_steps(sessions, cart_counts(sessions), row_B)
-    wide = model.wide(states_before(model, steps, expectations(model, steps)))
-    before = wide @ model.head("after")[0].T + model.head("after")[1]
-    slope = shrink(model, sessions, row_B)["after"]
-    after = wide @ model.head("after")[0].T + model.head("after")[1]
+    model, row_B = bolder("worth", 2.0, sessions), torch.arange(len(sessions.split))
+    state = states(model, sessions)
+    before = worth(model, state)
+    slope = shrink(model, sessions, row_B)["worth"]
+    model.eval()
+    after = worth(model, state)
     torch.testing.assert_close(after.mean(0), before.mean(0))
     torch.testing.assert_close(after.std(0), slope * before.std(0))
 
 
+def worth(model: LSTMUserModel, state: LSTMState) -> Tensor:
+    """Queries of what is bought, before the part of the segment, [n, D]."""
+    size = model.item_own.shape[1]
+    return model.read(state).shared[:, size : 2 * size]
+
+
+@pytest.mark.parametrize(("name", "other"), [("clicked", "worth"), ("worth", "clicked")])
+def test_the_loads_of_the_belief_are_drawn_back_with_their_head(
+    name: str, other: str, sessions: Sessions
+) -> None:
+    # Why: a belief moves the same predictions as the head does, and would stay as bold as it was.
+    model = bolder(name, 2.0, sessions)
+    slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
+    assert slopes[name] < 0.8 and slopes[name] != slopes[other]
+    torch.testing.assert_close(model.tastes.click, slopes["clicked"] * TRUE.tastes.click)
+    torch.testing.assert_close(model.tastes.sale, slopes["worth"] * TRUE.tastes.sale)
+    assert torch.equal(model.tastes.efficiency, TRUE.tastes.efficiency)
+
+
 def test_without_held_out_sessions_nothing_moves(sessions: Sessions) -> None:
     model = bolder("clicked", 2.0, sessions)
-    before = model.heads.weight.detach().clone()
+    before, loads = model.heads.weight.detach().clone(), model.tastes.click.detach().clone()
     assert set(shrink(model, sessions, torch.zeros(0, dtype=torch.int64)).values()) == {1.0}
-    assert torch.equal(model.heads.weight, before)
+    assert torch.equal(model.heads.weight, before) and torch.equal(model.tastes.click, loads)
 
 
 def test_a_search_that_runs_away_moves_nothing(

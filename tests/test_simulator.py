@@ -224,8 +224,8 @@ def test_gaps_stay_inside_a_session() -> None:
 
 
 def side_by_side(dtype: torch.dtype, lanes: int, pages: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Events [lanes, pages, 4] of the shipped and of the plain step, and how far the LSTM's outputs
-    and the shares of the segments are apart at most.
+    """Events [lanes, pages, 4] of the shipped and of the plain step, and how far all that the heads
+    read, the belief's precision and the shares of the segments are apart at most.
     """
     model = learned_shop(dtype)
     simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=dtype)
@@ -243,8 +243,15 @@ def side_by_side(dtype: torch.dtype, lanes: int, pages: int) -> tuple[Tensor, Te
             for words_of, said in ((ours, outcome.event), (theirs, event)):
                 words_of.append(torch.stack([said.kind, said.item, said.slot, said.after], -1))
             assert isinstance(state.user, LSTMState)
-            ours_NW = torch.cat([state.user.h, state.user.evidence.softmax(-1)], -1)
-            theirs_NW = torch.cat([plain_state.h, plain_state.evidence.softmax(-1)], -1)
+            user, known = state.user, plain_state.known
+            ours_NW = torch.cat([user.h, user.tally, user.viewed, user.belief.mean], -1)
+            theirs_NW = torch.cat([known.h, known.tally, known.viewed, known.mean], -1)
+            ours_NW = torch.cat(
+                [ours_NW, user.belief.precision.flatten(1), user.evidence.softmax(-1)], -1
+            )
+            theirs_NW = torch.cat(
+                [theirs_NW, known.precision.flatten(1), plain_state.evidence.softmax(-1)], -1
+            )
             apart.append((ours_NW - theirs_NW).abs().amax(-1))
     return torch.stack(ours, 1), torch.stack(theirs, 1), torch.stack(apart, 1)
 

@@ -40,6 +40,7 @@ from experiments.believing.names import (
     TRUE,
     WRONG,
 )
+from experiments.believing.second import foreseen
 from experiments.believing.values import Play, values_of
 from recgym import progress
 from recgym.confounding import is_confounded
@@ -57,9 +58,10 @@ from recgym.users.store import load_model
 from recgym.worlds.base import TrueShop
 from recgym.worlds.truth import observable_spec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SEED_OF_EFFECTS = 7
 MAX_PAGES = 100
+SECOND_SESSIONS = 10_000  # of another logging policy, which the fits foresee step by step
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,9 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
             "log_sessions": cell.log["num_sessions"],
             "effects": _effects(cell, world, fits.models),
             "naive_elasticity": naive_elasticity(sessions),
+            "second_policy": foreseen(
+                fits.models, world, cell.num_slots, min(cell.sessions, SECOND_SESSIONS)
+            ),
             "on_policy": fits.on_policy,
             "page_weight": float(fits.models[RIGHT].page_weight.detach()),
             "values": {shop: value.mean() for shop, value in values.items()},

@@ -147,6 +147,7 @@ def shop_object(cell: Cell) -> dict[str, Any]:
             cell.result["naive_elasticity"] - effects[TRUE]["elasticity"]
         ),
         "exposure_error": effects[RIGHT]["exposure_error"],
+        "second_policy": cell.result["second_policy"],
         "raw_revenue": measured(cell, RIGHT, every, raw=True),
         "wrong_models": {
             kind: {

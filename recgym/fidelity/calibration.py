@@ -19,9 +19,9 @@ from recgym.fidelity.score import Sides, sample
 from recgym.fidelity.trace import Bools, Floats, Ints, Trace
 from recgym.fidelity.verdicts import TOO_FEW, UNDEFINED, Row, judged
 from recgym.types import After, Kind
+from recgym.users import tastes
 from recgym.users.likelihood import cart_counts, gather_steps, walk
 from recgym.users.lstm import LSTMUserModel
-from recgym.users.segments import expect
 from recgym.users.sessions import batches
 from recgym.users.training import WALKED_STEPS
 
@@ -86,9 +86,9 @@ def predict(model: LSTMUserModel, trace: Trace) -> dict[str, Floats]:
     cart_S, length_B = cart_counts(sessions), torch.from_numpy(np.diff(trace.offset))
     for part in batches(length_B, WALKED_STEPS, None):
         for moment in walk(model, gather_steps(sessions, cart_S, part).to(device)):
-            expected = expect(moment.reading.share, moment.found)
-            share_nG, after_n4 = moment.reading.share.exp(), expected.after
-            view_n = (share_nG * moment.found.view).sum(-1)
+            expected = model.expect(moment.reading, moment.found)
+            share_nM = tastes.at_nodes(moment.reading.share).exp()
+            view_n, after_n4 = (share_nM * moment.found.view).sum(-1), expected.after
             clicked_n = expected.slot.sum(-1) * view_n
             step = moment.steps.step.cpu().numpy()
             for name, chance_n in (

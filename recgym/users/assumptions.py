@@ -19,6 +19,7 @@ from recgym.simulator import Simulator
 from recgym.types import Kind
 from recgym.users.lstm import MAX_SLOTS, LSTMState, LSTMUserModel
 from recgym.users.surprises import NUM_TALLIES
+from recgym.users.tastes import NUM_TASTES
 from recgym.users.training import MAX_LOGITS
 
 POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
@@ -117,12 +118,11 @@ def _forget_pages(model: LSTMUserModel) -> None:
 
     Else a shopper who is shown something would leave or buy differently by mere chance.
     """
-    size = model.item_own.shape[1]
     weight_GX = model.lstm.get_parameter("weight_ih_l0")
-    weight_GX[:, size : 2 * size] = 0.0
-    weight_GX[:, 2 * size + CLICK_TALLY] = 0.0
+    weight_GX[:, 2 * model.input_IX.shape[1] + CLICK_TALLY] = 0.0
     for head in (model.heads, model.gap_mean):
-        head.weight[:, head.in_features - NUM_TALLIES + CLICK_TALLY] = 0.0
+        head.weight[:, model.marks().start - NUM_TASTES - NUM_TALLIES + CLICK_TALLY] = 0.0
+    model.tastes.click.zero_()
 
 
 def _set_constants(model: LSTMUserModel) -> None:
@@ -211,12 +211,15 @@ def _mix(model: LSTMUserModel, taste: _Taste, rho: float, generator: torch.Gener
     )  # fmt: skip
     bias_D = pair[:size] - shown_DW @ centre_W
     (clicked_DW, clicked_D), (level_7W, level_7) = model.head("clicked"), model.head("level")
+    reads_HW = model.get_buffer("reads")  # as search does, what was viewed among them
+    reads_HW[model.rows("clicked")] = 1.0
+    reads_HW[model.rows("level").start] = 1.0
     clicked_DW.copy_(shown_DW)
     clicked_D.copy_(bias_D)
     model.item_bias[:, 1] = centred(pair[size:])
-    model.prepare()
     level_7W[0] = -centre_D @ shown_DW
     level_7[0] -= centre_D @ bias_D
+    model.prepare()
 
 
 def _covariance(value_nD: Tensor) -> Tensor:

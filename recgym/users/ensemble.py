@@ -37,7 +37,10 @@ from recgym.types import (
 )
 from recgym.users.base import AfterLogits
 from recgym.users.lstm import LSTMState, LSTMUserModel, Reading, Supposed
+from recgym.users.tastes import Loads
 
+LOADS = tuple(field.name for field in dataclasses.fields(Loads))
+OF_ITEMS = ("vector_ID", "detail_I5", "input_IX", "mean_CZX", "weight_HW")  # made by `prepare`
 FALLBACK = "There is a performance drop because we have not yet implemented the batching rule"
 
 
@@ -74,10 +77,15 @@ class _Called(nn.Module):
 
     def forward(self, function: Callable[..., Any], tables: Sequence[Tensor], args: Any) -> Any:
         """``function(member, *args)``; ``args(table)`` gives what hangs on the member's table."""
-        vectors, details, share, weight, bias = tables
         member = copy.copy(self.model)  # of parameters that stand in, and with tables of its own
-        member.vector_ID, member.detail_I5, member.cell = vectors, details, (weight, bias)
-        member.table = dataclasses.replace(self.model.table, share=share)
+        share, weight, bias, *others = tables
+        member.table, member.cell = (
+            dataclasses.replace(self.model.table, share=share),
+            (weight, bias),
+        )
+        member.loads = Loads(*others[: len(LOADS)])
+        for name, value in zip(OF_ITEMS, others[len(LOADS) :], strict=True):
+            setattr(member, name, value)
         return function(member, *args(member.table))
 
 
@@ -177,7 +185,7 @@ class Ensemble:
     def segments(self, reading: EnsembleReading) -> tuple[Tensor, EnsembleSupposed]:
         """The segments of the member that a shopper meets."""
         share_NMG, each = self._each(LSTMUserModel.segments, (reading.each,))
-        member_M = reading.member.repeat_interleave(self.num_segments)
+        member_M = reading.member.repeat_interleave(share_NMG.shape[-1])
         return self._own(share_NMG, reading.member), EnsembleSupposed(member_M, each)
 
     def respond(self, supposed: EnsembleSupposed, page: Page, visit: Visit) -> Response:
@@ -277,7 +285,8 @@ def _sales(
 
 def _tables_of(model: LSTMUserModel) -> list[Tensor]:
     """What `prepare` made and a verb reads, in the order of `_Called`."""
-    return [model.vector_ID, model.detail_I5, model.table.share, *model.cell]
+    loads = (getattr(model.loads, name) for name in LOADS)
+    return [model.table.share, *model.cell, *loads, *(getattr(model, name) for name in OF_ITEMS)]
 
 
 def _side_by_side(tables: Sequence[ItemTable]) -> ItemTable:

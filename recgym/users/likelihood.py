@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
+from recgym.users import tastes
 from recgym.users.lstm import LSTMState, LSTMUserModel, Reading
-from recgym.users.segments import Prospect, along_sessions, expect
+from recgym.users.segments import Prospect, along_sessions
 from recgym.users.surprises import Expectation, tallies
+from recgym.users.tastes import Belief, Lesson
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
 
 
@@ -129,11 +131,12 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
 @torch.no_grad()
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
-    parts = [expect(moment.reading.share, moment.found) for moment in walk(model, steps)]
+    parts = [model.expect(moment.reading, moment.found) for moment in walk(model, steps)]
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
         after=torch.cat([part.after for part in parts]),
+        found=torch.cat([part.found for part in parts]),
     )
 
 
@@ -149,16 +152,26 @@ class Run(NamedTuple):
 def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
     """The model along the sessions, in one run of the LSTM: the same as `walk`."""
     step_nF = tallies(expected, steps.event)
-    inputs_nX = torch.cat(model.inputs(expected, step_nF, steps.page, steps.event, steps.visit), -1)
+    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
+    inputs_nX = torch.cat(model.inputs(expected, step_nF, found_nX, steps.event, steps.visit), -1)
     begin = model.init_state(steps.arrival)
     h_nH = model.unroll(begin, inputs_nX, steps.active)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
     tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
-    state = LSTMState(h_nH, h_nH, begin.context[row_n], tally_nF, begin.evidence[row_n])
+    lesson = tastes.lesson(model.loads, expected, found_nX, steps.page, steps.event)
+    state = LSTMState(
+        h_nH,
+        h_nH,
+        begin.context[row_n],
+        tally_nF,
+        _viewed(model, begin.viewed, steps),
+        beliefs(begin.belief, lesson, steps, row_n),
+        begin.evidence[row_n],
+    )
     reading = model.read(state)
     found = model.prospect(reading, steps.page, steps.event, steps.visit)
     # what all segments make alike of a step would cost a long session's sum its digits
-    step_nG = found.evidence().log_softmax(-1)
+    step_nG = tastes.over_nodes(found.evidence()).log_softmax(-1)
     evidence_TBG = along_sessions(begin.evidence, step_nG, steps.active)
     evidence_nG = evidence_TBG[steps.number, row_n]
     return Run(
@@ -168,6 +181,31 @@ def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
         found=found,
         session=row_n,
     )
+
+
+def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belief:
+    """Before each step, [n], from sums along the sessions: `tastes.learn`, step by step."""
+    moved = begin.precision.flatten(1), lesson.information.flatten(1)
+    total_TBX = along_sessions(*moved, steps.active)
+    square = begin.precision.shape[1:]
+    after_nVV = total_TBX[steps.number + 1, row_n].unflatten(-1, square)
+    step_nV, _ = torch.linalg.solve_ex(after_nVV, lesson.score)
+    mean_TBV = along_sessions(begin.mean, step_nV, steps.active)
+    return Belief(
+        mean=mean_TBV[steps.number, row_n],
+        precision=total_TBX[steps.number, row_n].unflatten(-1, square),
+    )
+
+
+def _viewed(model: LSTMUserModel, viewed: Tensor, steps: Steps) -> Tensor:
+    """The fading means before each step, [n, R D]."""
+    before, first = [], 0
+    for active in steps.active:
+        viewed = viewed[:active]
+        before.append(viewed)
+        viewed = model.fade(viewed, steps.event.lanes(slice(first, first + active)))
+        first += active
+    return torch.cat(before)
 
 
 def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:
@@ -184,8 +222,8 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = 
     if expected is None:
         expected = expectations(model, steps)
     done = run(model, steps, expected)
-    chosen_nG = done.share + done.found.kind + done.found.item
-    choice_n = chosen_nG.logsumexp(-1)
+    chosen_nM = tastes.at_nodes(done.share) + done.found.kind + done.found.item
+    choice_n = chosen_nM.logsumexp(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (steps.event.kind != Kind.LEAVE)
     mean_n, std = model.gap(done.state)
@@ -194,6 +232,6 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = 
     gap_n = normal.log_prob(steps.event.gap.clamp(min=1.0).log())
     return LogProb(
         choice=choice_n,
-        after=(chosen_nG + done.found.after).logsumexp(-1) - choice_n,
+        after=(chosen_nM + done.found.after).logsumexp(-1) - choice_n,
         gap=torch.where(timed_n, gap_n, torch.zeros_like(gap_n)),
     )

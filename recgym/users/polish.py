@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from recgym.types import Kind, Sessions
+from recgym.users import tastes
 from recgym.users.base import AfterLogits, after_log_probs
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, run
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.sessions import batches
+from recgym.users.tastes import NODES
 
 MOST_STEPS = 300_000  # of the sample that the maximum is sought on: enough for some 500 numbers
 BATCH_STEPS = 32_768
@@ -31,11 +33,11 @@ NEVER = -1e4  # logit of what cannot happen; an infinite one has no gradient
 class Collected(NamedTuple):
     """What n steps of B sessions say, session after session, the rest of the model fixed."""
 
-    wide: Tensor  # [n, W] the state, as the heads read it
-    cart: Tensor  # [n, 2] as `of_cart` reads it
-    attraction: Tensor  # [n, G] of the page
-    item: Tensor  # [n, G] log-likelihood of the item and its slot, given a view; else 0
-    logits: Tensor  # [n, G, 3] of buy, cart, favourite of the event's item
+    wide: Tensor  # [n, W] the state, as the heads of leaving and of the segments read it
+    cart: Tensor  # [n, 3] as `of_cart` reads it
+    attraction: Tensor  # [n, G S] of the page
+    item: Tensor  # [n, G S] log-likelihood of the item and its slot, given a view; else 0
+    logits: Tensor  # [n, G S, 3] of buy, cart, favourite of the event's item
     kind: Tensor  # [n] int64
     after: Tensor  # [n] int64
     first: Tensor  # [n] int64, row of the session's first step
@@ -55,7 +57,7 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collecte
         row_n = torch.arange(len(order_n), device=order_n.device) + count
         parts.append(
             Collected(
-                model.wide(done.state)[order_n],
+                model.wide(done.state)[order_n, : model.marks().start],
                 model.cart_features(steps.visit)[order_n],
                 done.found.attraction[order_n],
                 done.found.item[order_n],
@@ -82,6 +84,7 @@ def polish(
     centre_W, spread_W = found.wide.mean(0), found.wide.std(0, correction=0).clamp(min=1e-3)
     found = found._replace(wide=(found.wide - centre_W) / spread_W)
     heads = {name: model.head(name) for name in ("upper", "gate")}
+    width = len(centre_W)
     free = {
         "cart": model.of_cart.weight.detach().clone(),
         "page_weight": model.page_weight.detach().clone(),
@@ -89,14 +92,15 @@ def polish(
         "level": torch.zeros_like(model.offset("level")[:, :3]),
     }
     for name, (weight, bias) in heads.items():
-        free[f"{name}_weight"] = weight.detach() * spread_W
-        free[f"{name}_bias"] = bias.detach() + weight.detach() @ centre_W
+        read = weight.detach()[:, :width]  # what was viewed is 0 to them
+        free[f"{name}_weight"] = read * spread_W
+        free[f"{name}_bias"] = bias.detach() + read @ centre_W
     if not _maximise(free, found):
         return
     with torch.no_grad():
         for name, (weight, bias) in heads.items():
-            weight.copy_(free[f"{name}_weight"] / spread_W)
-            bias.copy_(free[f"{name}_bias"] - weight @ centre_W)
+            weight[:, :width] = free[f"{name}_weight"] / spread_W
+            bias.copy_(free[f"{name}_bias"] - weight[:, :width] @ centre_W)
         model.of_cart.weight.copy_(free["cart"])
         model.page_weight.copy_(free["page_weight"])
         model.offset("upper").copy_(free["offset"])
@@ -148,26 +152,31 @@ def log_likelihood(free: dict[str, Tensor], found: Collected) -> Tensor:
     upper_n2 = found.wide @ free["upper_weight"].T + free["upper_bias"]
     upper_n2 = upper_n2 + found.cart @ free["cart"].T
     on_first_n = found.first == torch.arange(len(found.first), device=found.first.device)
-    leave_nG = upper_n2[:, :1] + free["offset"][:, 0]
-    checkout_nG = upper_n2[:, 1:] + free["offset"][:, 1]
-    upper_nG3 = torch.stack(
+    offset_M2, level_M3 = (
+        free[name].repeat_interleave(len(NODES), 0) for name in ("offset", "level")
+    )
+    leave_nM = upper_n2[:, :1] + offset_M2[:, 0]
+    checkout_nM = upper_n2[:, 1:] + offset_M2[:, 1]
+    upper_nM3 = torch.stack(
         [
-            leave_nG.masked_fill(on_first_n.unsqueeze(-1), NEVER),
-            checkout_nG.masked_fill((found.cart[:, 0] == 0).unsqueeze(-1), NEVER),
+            leave_nM.masked_fill(on_first_n.unsqueeze(-1), NEVER),
+            checkout_nM.masked_fill((found.cart[:, 0] == 0).unsqueeze(-1), NEVER),
             free["page_weight"] * found.attraction,
         ],
         -1,
     ).log_softmax(-1)
-    index_nG1 = found.kind.view(-1, 1, 1).expand(-1, leave_nG.shape[1], 1)
-    evidence_nG = upper_nG3.gather(-1, index_nG1).squeeze(-1) + found.item
-    after_nG4 = after_log_probs(AfterLogits(*(found.logits + free["level"]).unbind(-1)))
-    index_nG1 = found.after.view(-1, 1, 1).expand_as(index_nG1)
-    after_nG = after_nG4.gather(-1, index_nG1).squeeze(-1)
+    index_nM1 = found.kind.view(-1, 1, 1).expand(-1, leave_nM.shape[1], 1)
+    evidence_nM = upper_nM3.gather(-1, index_nM1).squeeze(-1) + found.item
+    after_nM4 = after_log_probs(AfterLogits(*(found.logits + level_M3).unbind(-1)))
+    index_nM1 = found.after.view(-1, 1, 1).expand_as(index_nM1)
+    after_nM = after_nM4.gather(-1, index_nM1).squeeze(-1)
     viewed_n1 = (found.kind == int(Kind.VIEW)).unsqueeze(-1)
-    evidence_nG = evidence_nG + torch.where(viewed_n1, after_nG, 0.0)
+    evidence_nM = evidence_nM + torch.where(viewed_n1, after_nM, 0.0)
+    evidence_nG = tastes.over_nodes(evidence_nM)
     # sums over whole logs lose the digits of a step in float32
     before_nG = evidence_nG.double().cumsum(0) - evidence_nG
     before_nG = (before_nG - before_nG[found.first]).to(evidence_nG.dtype)
     gate_nG = found.wide @ free["gate_weight"].T + free["gate_bias"]
     share_nG = (before_nG + gate_nG).log_softmax(-1)
-    return (share_nG + evidence_nG).logsumexp(-1).sum()
+    total: Tensor = (share_nG + evidence_nG).logsumexp(-1).sum()
+    return total

@@ -25,7 +25,10 @@ from recgym.users.surprises import Expectation
 
 @dataclass(frozen=True)
 class Prospect(Record):
-    """What each segment makes of a page and of the event that followed, in nats."""
+    """What each segment makes of a page and of the event that followed, in nats.
+
+    G counts whatever is still open about a shopper: segments, or those at each node of taste.
+    """
 
     kind: Tensor  # [N, G] log-likelihood of the event's kind
     item: Tensor  # [N, G] of its item and slot, given a view; else 0
@@ -61,8 +64,11 @@ def prospect(law: choice.Law, logits: AfterLogits, event: Event, num_segments: i
     return whole._map(lambda value: value.unflatten(0, (-1, num_segments)))
 
 
-def expect(log_share_NG: Tensor, found: Prospect) -> Expectation:
-    """What is expected of the page over all segments; constants to the gradient."""
+def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor) -> Expectation:
+    """What is expected of the page over all segments; constants to the gradient.
+
+    ``mean_NX`` is `Expectation.found`, the same in all segments.
+    """
     found = found._map(Tensor.detach)
     share_NG = log_share_NG.detach().softmax(-1)
     viewing_NG = share_NG * found.view
@@ -72,6 +78,7 @@ def expect(log_share_NG: Tensor, found: Prospect) -> Expectation:
         leave=(share_NG * found.leave).sum(-1),
         slot=(viewing_NG.unsqueeze(-1) * found.slot).sum(1),
         after=(chosen_NG.unsqueeze(-1) * found.follow).sum(1),
+        found=mean_NX.detach(),
     )
 
 

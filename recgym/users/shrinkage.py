@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from recgym.types import Sessions
+from recgym.users import tastes
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
 from recgym.users.lstm import LSTMUserModel, Reading
 from recgym.users.sessions import batches
 
-SHRUNK = ("clicked", "after", "level", "slope", "usual_slope")  # heads, each by a slope of its own
+SHRUNK = ("clicked", "worth", "level", "slope", "usual_slope")  # heads, each by a slope of its own
 BATCH_STEPS = 16_384
 MOST_STEPS = 100_000  # some held-out slopes need no more
 ITERATIONS = 10
@@ -52,12 +53,15 @@ def shrink(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> dict[str,
     slope_H.clamp_(0.0, 1.0)  # a fit is not made bolder by a few sessions
     with torch.no_grad():
         slope_S = _slopes(slope_H, which_S)
+        loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
         first = 0
         for name, size in zip(model.of_segment, sizes, strict=True):
             weight, bias = model.head(name)
             columns = slice(first, first + size)
             slope_s, first = slope_S[columns], first + size
             weight.mul_(slope_s.unsqueeze(-1))
+            if name in loads:
+                loads[name].mul_(slope_s)  # one slope for all of a head, and a row a taste
             bias.mul_(slope_s).add_((1.0 - slope_s) * mean_S[columns])
     return dict(zip(SHRUNK, slope_H.tolist(), strict=True))
 
@@ -101,7 +105,8 @@ def _descend(
             shared = mean_S + _slopes(slope_H, which_S) * (reading.shared - mean_S)
             drawn = dataclasses.replace(reading, shared=shared)
             found = model.prospect(drawn, steps.page, steps.event, steps.visit)
-            loss = -(reading.share + found.evidence()).logsumexp(-1).sum() / count
+            evidence_nG = tastes.over_nodes(found.evidence())
+            loss = -(reading.share + evidence_nG).logsumexp(-1).sum() / count
             loss.backward()
             total += float(loss.detach())
         return total

@@ -19,6 +19,11 @@ class Expectation(Record):
     leave: Tensor  # [N] probability of leaving
     slot: Tensor  # [N, K] probability of each slot, given a view
     after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
+    found: Tensor  # [N, X] mean over what would be found alone of the items' inputs to the LSTM
+
+    def sold(self) -> Tensor:
+        """Probability that what was viewed is carted or bought, [N]."""
+        return self.after[:, int(After.CART) :].sum(-1)
 
 
 def tallies(expected: Expectation, event: Event) -> Tensor:

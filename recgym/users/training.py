@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError, at_least_1
-from recgym.types import After, Kind, Sessions, Split
+from recgym.types import After, Event, Kind, Sessions, Split
+from recgym.users import tastes
+from recgym.users.centring import centre
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.polish import polish
@@ -140,13 +142,28 @@ def _expectations_of_all(
     device, dtype = model.item_own.device, model.item_own.dtype
     slot_SK = torch.zeros(num_steps, num_slots, device=device, dtype=dtype)
     leave_S, after_S4 = slot_SK.new_zeros(num_steps), slot_SK.new_zeros(num_steps, len(After))
+    found_SX = slot_SK.new_zeros(num_steps, model.input_IX.shape[1])
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     for part in batches(length_B, WALKED_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
         expected = expectations(model, steps)
         leave_S[steps.step], slot_SK[steps.step] = expected.leave, expected.slot
-        after_S4[steps.step] = expected.after
-    return Expectation(leave_S, slot_SK, after_S4)
+        after_S4[steps.step], found_SX[steps.step] = expected.after, expected.found
+    return Expectation(leave_S, slot_SK, after_S4, found_SX)
+
+
+def _measure_finds(model: LSTMUserModel, event: Event, expected: Expectation) -> None:
+    """How far what is found alone lies from what would have been, over these steps."""
+    surprise_nX = tastes.found_surprise(expected, model.input_IX, event)
+    model.tastes.measure(surprise_nX[(event.kind == Kind.VIEW) & (event.slot < 0)])
+
+
+def _steps_of(sessions: Sessions, row_B: Tensor) -> Tensor:
+    """Rows of the log's steps that belong to these sessions."""
+    chosen_B = torch.zeros(len(sessions.split), dtype=torch.bool)
+    chosen_B[row_B] = True
+    length_B = sessions.offset[1:] - sessions.offset[:-1]
+    return torch.repeat_interleave(chosen_B, length_B).nonzero().squeeze(-1)
 
 
 def fit(
@@ -193,9 +210,12 @@ def _fit(
     train_steps = int(length_B[train_B].sum())
     batch_steps = min(settings.batch_steps, train_steps // settings.least_updates)
     batch_steps = max(LEAST_STEPS, batch_steps)
+    step_n = _steps_of(sessions, train_B).to(device)
+    event_n = sessions.event.to(device).lanes(step_n)
     start_from_counts(model, sessions, train_B)
     # effects that are small by what they are, and not for want of data, do not decay
-    spared = {id(model.item_bias), id(model.segment_offset)}
+    loads = (model.tastes.click, model.tastes.sale, model.tastes.found)
+    spared = {id(value) for value in (model.item_bias, model.segment_offset, *loads)}
     matrices = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
     others = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]
     optimiser = torch.optim.AdamW(
@@ -213,6 +233,7 @@ def _fit(
     update, worse = 0, 0
     for epoch in range(settings.epochs):
         expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
+        _measure_finds(model, event_n, expected_S.lanes(step_n))
         model.train()
         # dropout noise in a logit lifts the mean of a rare event's probability, so without it the
         # rates of buying would come out low: the last epochs fit the model as it will be used
@@ -257,6 +278,8 @@ def _fit(
     model.eval()
     slopes = shrink(model, sessions, valid_B)
     polish(model, sessions, train_B, generator)
+    expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
+    centre(model, event_n, expected_S.lanes(step_n))
     model.eval()
     figures = mean_nll(model, sessions, valid_B, batch_steps)
     if log is not None:

@@ -1,0 +1,211 @@
+"""What is believed of a shopper's own taste: a Gaussian, moved by Bayes' rule page by page.
+
+Beside what profile and segment say, each shopper has a taste z ~ N(0, 1) of a few dimensions, which
+moves the mass of what is shown and the logits of selling it. What is found alone speaks of it too:
+a surprise there counts as an observation of z, as strong as its load. After each event the
+belief N(m, P) moves by the score of what happened and the information in it, an extended Kalman
+filter for multinomial logits (Fahrmeir 1992, "Posterior mode estimation by extended Kalman
+filtering for multivariate dynamic generalized linear models", equations 3.4 and 3.5):
+
+    P' = (1 / P + J)^-1,  m' = m + P' g
+
+What a click says and how much is left unsaid are thus one thing. An LSTM alone learns the first
+from the pages of the log and knows nothing of the second: a site that fills its pages with what
+the shopper seems to like would learn from each click there as from a click on a mixed page, and
+all of a page's slots would please or fail alone, where one taste pleases or fails them together.
+
+Information adds up, so a fit has the beliefs of all steps at once from sums along the sessions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recgym.types import After, Event, Kind, Page, Record, Shared
+from recgym.users.surprises import Expectation
+
+NUM_TASTES = 8  # V, dimensions of taste
+# Of a page's common taste in standard deviations, each of weight 1/2: the Gauss-Hermite rule of
+# order 2, exact for polynomials of degree 3
+NODES = (-1.0, 1.0)
+TINY = 1e-6  # a variance: the square root of 0 has no gradient
+CLICK_LOAD, SALE_LOAD = 0.5, 0.2  # standard deviations of the loads that a fit begins with
+
+
+@dataclass(frozen=True)
+class Belief(Record):
+    """Of a shopper's own taste, given all that happened."""
+
+    mean: Tensor  # [N, V]
+    precision: Tensor  # [N, V, V] inverse of the covariance
+
+
+@dataclass(frozen=True)
+class Loads(Shared):
+    """How much each taste moves each item."""
+
+    click_IV: Tensor  # the log-mass of its slot
+    sale_IV: Tensor  # the logits of buying, carting and favouring it, before their scales
+    found_XV: Tensor  # of each of an item's inputs to the LSTM on its being found alone, [X, V]
+    found_VV: Tensor  # information in an item found alone: mean square of its score
+    # how much of the score and the information in a click, a sale and a find counts, [3]: the
+    # chances that they are taken from are means over shoppers, which overstate it
+    efficiency: Tensor
+
+
+@dataclass(frozen=True)
+class Lesson(Record):
+    """What an event says of the taste."""
+
+    score: Tensor  # [N, V] gradient of its log-likelihood
+    information: Tensor  # [N, V, V] expected negative second derivative
+
+
+@dataclass(frozen=True)
+class CommonTaste(Record):
+    """How the slots' log-masses vary with what the site does not know of the shopper.
+
+    Along the direction of taste that the page as a whole speaks to (its items' mean load, by mass)
+    all slots move together; of the rest, each slot's own, only the mean of its mass is kept.
+    """
+
+    along: Tensor  # [N, K] of each slot for one standard deviation of that direction
+    rest: Tensor  # [N, K] variance that is left
+
+    def at(self, node_NX: Tensor) -> Tensor:
+        """What it adds to the log-masses at X points, in standard deviations, [N, K, X]."""
+        return 0.5 * self.rest.unsqueeze(-1) + self.along.unsqueeze(-1) * node_NX.unsqueeze(1)
+
+
+class Tastes(nn.Module):
+    """How tastes move what is clicked and what is sold.
+
+    Args:
+        embedding: D, of an item's vector.
+    """
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        self.click = nn.Parameter(CLICK_LOAD * torch.randn(NUM_TASTES, embedding))
+        self.sale = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, embedding))
+        self.found = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, embedding + 1))
+        self.efficiency = nn.Parameter(torch.zeros(3))  # before twice a sigmoid
+        # covariance of what was found alone less what would have been, see `measure`
+        self.register_buffer("surprise_XX", torch.eye(embedding + 1))
+
+    def loads(self, vector_ID: Tensor) -> Loads:
+        """Of all items."""
+        return Loads(
+            click_IV=vector_ID @ self.click.T,
+            sale_IV=vector_ID @ self.sale.T,
+            found_XV=self.found.T,
+            found_VV=self.found @ self.get_buffer("surprise_XX") @ self.found.T,
+            efficiency=2.0 * self.efficiency.sigmoid(),
+        )
+
+    @torch.no_grad()
+    def measure(self, surprise_nX: Tensor) -> None:
+        """Take the spread of finds from these surprises (the outer product of gradients)."""
+        if len(surprise_nX):
+            self.get_buffer("surprise_XX").copy_(surprise_nX.T @ surprise_nX / len(surprise_nX))
+
+
+def at_nodes(log_share_NG: Tensor) -> Tensor:
+    """Log-probability of each segment at each node, segment by segment, [N, G · S]."""
+    whole_NGS = log_share_NG.unsqueeze(-1).expand(-1, -1, len(NODES))
+    return whole_NGS.flatten(1) - math.log(len(NODES))
+
+
+def over_nodes(evidence_NM: Tensor) -> Tensor:
+    """Log of the mean likelihood over the nodes of each segment, [N, G]."""
+    whole_NGS = evidence_NM.unflatten(-1, (-1, len(NODES)))
+    over_NG: Tensor = whole_NGS.logsumexp(-1) - math.log(len(NODES))
+    return over_NG
+
+
+def begin(like: Tensor) -> Belief:
+    """Before the first page of N shoppers; ``like`` is [N, ...]."""
+    eye_VV = torch.eye(NUM_TASTES, device=like.device, dtype=like.dtype)
+    return Belief(like.new_zeros(len(like), NUM_TASTES), eye_VV.expand(len(like), -1, -1))
+
+
+def found_surprise(expected: Expectation, input_IX: Tensor, event: Event) -> Tensor:
+    """An item found alone less the mean of what would be found, [N, X]; 0 for other events."""
+    found_N = (event.kind == int(Kind.VIEW)) & (event.slot < 0)
+    item_NX = F.embedding(event.item.clamp(min=0), input_IX)
+    return (item_NX - expected.found) * found_N.to(item_NX.dtype).unsqueeze(-1)
+
+
+def lesson(
+    loads: Loads, expected: Expectation, found_NX: Tensor, page: Page, event: Event
+) -> Lesson:
+    """Of a view: where it came from, and whether it sold; other events teach nothing.
+
+    ``found_NX`` is the event's `found_surprise`.
+    """
+    dtype = expected.leave.dtype
+    viewed_N1 = (event.kind == int(Kind.VIEW)).to(dtype).unsqueeze(-1)
+    click, sale, find = loads.efficiency.unbind()
+    found_N11 = viewed_N1.unsqueeze(-1) * (event.slot < 0).to(dtype).view(-1, 1, 1)
+    slot_K = torch.arange(page.item.shape[1], device=event.slot.device)
+    clicked_NK = (event.slot.unsqueeze(-1) == slot_K).to(dtype)
+    load_NKV = F.embedding(page.item.clamp(min=0), loads.click_IV)
+    chance_NK1 = (expected.slot * viewed_N1).unsqueeze(-1)
+    surprise_NK1 = (clicked_NK - expected.slot).unsqueeze(-1)
+    mean_NV1 = (chance_NK1 * load_NKV).sum(1).unsqueeze(-1)
+    spread_NVV = load_NKV.mT @ (chance_NK1 * load_NKV) - mean_NV1 @ mean_NV1.mT
+
+    item_NV = F.embedding(event.item.clamp(min=0), loads.sale_IV)
+    chance_N1 = expected.sold().unsqueeze(-1)
+    sold_N1 = (event.after >= int(After.CART)).to(dtype).unsqueeze(-1)
+    score_NV = click * (surprise_NK1 * load_NKV).sum(1) + sale * (sold_N1 - chance_N1) * item_NV
+    score_NV = score_NV * viewed_N1 + find * found_NX @ loads.found_XV
+    weight_N11 = (sale * viewed_N1 * chance_N1 * (1.0 - chance_N1)).unsqueeze(-1)
+    item_NV1 = item_NV.unsqueeze(-1)
+    information_NVV = click * spread_NVV + weight_N11 * item_NV1 @ item_NV1.mT
+    return Lesson(score_NV, information_NVV + find * found_N11 * loads.found_VV)
+
+
+def common(loads: Loads, covariance_NVV: Tensor, item_NK: Tensor, mass_NK: Tensor) -> CommonTaste:
+    """The taste that a page of items speaks to; ``mass_NK`` is -inf for an empty slot."""
+    load_NKV = F.embedding(item_NK, loads.click_IV)
+    # an empty page has no mass at all, and softmax needs some
+    share_NK = mass_NK.clamp(min=torch.finfo(mass_NK.dtype).min).softmax(-1)
+    mean_NV1 = (share_NK.unsqueeze(-1) * load_NKV).sum(1).unsqueeze(-1)
+    spread_NV1 = covariance_NVV @ mean_NV1
+    variance_N11 = (mean_NV1 * spread_NV1).sum(1, keepdim=True)
+    along_NK = (load_NKV @ (spread_NV1 / (variance_N11 + TINY).sqrt())).squeeze(-1)
+    rest_NK = variance(loads.click_IV, covariance_NVV, item_NK) - along_NK.square()
+    return CommonTaste(along_NK, rest_NK.clamp(min=0.0))
+
+
+def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) -> Tensor:
+    """Of what taste adds to each of these items (None: all), [N, J]; ``load_IV`` of all items."""
+    if item_NJ is None:
+        square_IX = (load_IV.unsqueeze(-1) * load_IV.unsqueeze(-2)).flatten(1)
+        return covariance_NVV.flatten(1) @ square_IX.T
+    load_NJV = F.embedding(item_NJ, load_IV)
+    return ((load_NJV @ covariance_NVV) * load_NJV).sum(-1)
+
+
+def averaged(logit: Tensor, variance: Tensor) -> Tensor:
+    """Logit of the mean chance over a logit spread by ``variance``, to its second order.
+
+    E[s(x + e)] = s + v s'' / 2 with s'' = s (1 - s)(1 - 2 s), of which s (1 - s) is the slope of
+    the chance on the logit. Without it those would buy least of whom least is known.
+    """
+    return logit - 0.5 * variance * (0.5 * logit).tanh()
+
+
+def learn(belief: Belief, lesson: Lesson) -> Belief:
+    """The belief after an event."""
+    precision_NVV = belief.precision + lesson.information
+    # unchecked: it is never below the identity, and a GPU is not waited for
+    step_NV, _ = torch.linalg.solve_ex(precision_NVV, lesson.score)
+    return dataclasses.replace(belief, mean=belief.mean + step_NV, precision=precision_NVV)

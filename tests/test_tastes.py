@@ -1,0 +1,289 @@
+"""recgym.users.tastes: what a view says of a shopper's taste, and how sure that is, by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from probe_shop import learned_shop, some_belief
+from simulated_log import assert_zero_on_average, foreseen, logging_policy, simulate, with_room
+from torch import Tensor
+
+from recgym.simulator import Simulator
+from recgym.types import After, Event, Kind, Observation, Page, Policy
+from recgym.users import tastes
+from recgym.users.likelihood import (
+    beliefs,
+    cart_counts,
+    expectations,
+    gather_steps,
+    states_before,
+)
+from recgym.users.surprises import Expectation
+from recgym.users.tastes import NUM_TASTES, Belief, Lesson, Loads
+
+F64 = torch.float64
+SLOTS = 4
+SOLD = 0.2  # probability that what is viewed is carted or bought: 0.15 + 0.05
+
+
+def along_first(*value: float) -> Tensor:
+    """Loads of items on the first taste, and none on the others, [I, V]."""
+    load_IV = torch.zeros(len(value), NUM_TASTES, dtype=F64)
+    load_IV[:, 0] = torch.tensor(value, dtype=F64)
+    return load_IV
+
+
+def loads_of(click_IV: Tensor, sale_IV: Tensor, efficiency: tuple[float, float]) -> Loads:
+    return Loads(click_IV, sale_IV, torch.tensor(efficiency, dtype=F64))
+
+
+# three items, of which only the first says anything when it sells
+LOADS = loads_of(along_first(1.0, -1.0, 1.0), along_first(2.0, 0.0, 0.0), (1.0, 1.0))
+
+
+def expected_of(*slot: float) -> Expectation:
+    """What is expected of one page whose slots have these chances."""
+    return Expectation(
+        leave=torch.zeros(1, dtype=F64),
+        slot=torch.tensor([slot], dtype=F64),
+        after=torch.tensor([[0.7, 0.1, 0.15, 0.05]], dtype=F64),
+        found=torch.zeros(1, 1, dtype=F64),
+    )
+
+
+def page_of(*item: int) -> Page:
+    return Page(torch.tensor([item]), torch.ones(1, len(item), dtype=F64))
+
+
+def event_of(item: int, slot: int, after: After = After.NOTHING, kind: Kind = Kind.VIEW) -> Event:
+    kind_1, item_1, slot_1, after_1 = torch.tensor([[int(kind)], [item], [slot], [int(after)]])
+    one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
+    return Event(kind_1, item_1, slot_1, after_1, one, zero, zero)
+
+
+def nothing_known() -> Belief:
+    return tastes.begin(torch.zeros(1, 1, dtype=F64))
+
+
+def assert_first(belief: Belief, mean: float, precision: float) -> None:
+    """Of the first taste this, and of the others still nothing."""
+    mean_1V, precision_1VV = torch.zeros(1, NUM_TASTES, dtype=F64), torch.eye(NUM_TASTES, dtype=F64)
+    mean_1V[0, 0], precision_1VV[0, 0] = mean, precision
+    torch.testing.assert_close(belief.mean, mean_1V, rtol=0, atol=1e-12)
+    torch.testing.assert_close(belief.precision[0], precision_1VV, rtol=0, atol=1e-12)
+
+
+def test_a_belief_after_two_clicks_by_hand() -> None:
+    # Why: the filter is small enough for paper. Slots of loads 1 and -1 have chances 0.3 and 0.1.
+    # A click on the first is a score of 0.7 * 1 - 0.1 * -1 = 0.8 and an information of
+    # 0.3 + 0.1 - (0.3 - 0.1)^2 = 0.36. Not sold at a chance of 0.2 and a load of 2 is a score of
+    # -0.2 * 2 = -0.4 and an information of 0.2 * 0.8 * 2^2 = 0.64. In all 0.4 and 1.
+    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
+    assert said.score[0, 0].item() == pytest.approx(0.4, abs=1e-12)
+    assert said.information[0, 0, 0].item() == pytest.approx(1.0, abs=1e-12)
+    # precision 1 + 1, mean 0 + 0.4 / 2; and once more: precision 3, mean 0.2 + 0.4 / 3
+    first = tastes.learn(nothing_known(), said)
+    assert_first(first, 0.2, 2.0)
+    assert_first(tastes.learn(first, said), 0.2 + 0.4 / 3, 3.0)
+
+
+@pytest.mark.parametrize("after", [After.CART, After.BUY])
+def test_a_sale_says_the_opposite_of_none(after: After) -> None:
+    # Why: by hand as above, with 0.8 * 2 = 1.6 for the sale: 0.8 + 1.6, of the same information.
+    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0, after))
+    assert_first(tastes.learn(nothing_known(), said), 2.4 / 2, 2.0)
+
+
+def test_a_find_beside_a_page_says_that_the_page_was_passed_over() -> None:
+    # Why: item 1 found alone: no slot clicked is -0.3 * 1 - 0.1 * -1 = -0.2, of information 0.36;
+    # what item 1 sells says nothing.
+    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(1, -1))
+    assert_first(tastes.learn(nothing_known(), said), -0.2 / 1.36, 1.36)
+
+
+def test_efficiency_weighs_clicks_and_sales_apart() -> None:
+    # Why: half of the click and a quarter of the sale: 0.5 * 0.8 - 0.25 * 0.4 = 0.3 of score,
+    # 0.5 * 0.36 + 0.25 * 0.64 = 0.34 of information.
+    loads = loads_of(LOADS.click_IV, LOADS.sale_IV, (0.5, 0.25))
+    said = tastes.lesson(loads, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
+    assert_first(tastes.learn(nothing_known(), said), 0.3 / 1.34, 1.34)
+
+
+@pytest.mark.parametrize("kind", [Kind.LEAVE, Kind.CHECKOUT])
+def test_what_is_no_view_says_nothing(kind: Kind) -> None:
+    # Why: who leaves or pays has chosen no item.
+    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(-1, -1, kind=kind))
+    assert not said.score.any() and not said.information.any()
+
+
+def test_an_empty_page_says_nothing() -> None:
+    # Why: what was not shown was not passed over; item 1, found alone, sells without any load.
+    said = tastes.lesson(LOADS, expected_of(0.0, 0.0), page_of(-1, -1), event_of(1, -1))
+    assert not said.score.any() and not said.information.any()
+    none_NK = torch.full((1, 2), -torch.inf, dtype=F64)
+    eye = torch.eye(NUM_TASTES, dtype=F64).unsqueeze(0)
+    found = tastes.common(LOADS, eye, torch.zeros(1, 2, dtype=torch.int64), none_NK)
+    assert bool(found.along.isfinite().all()) and bool(found.rest.isfinite().all())
+
+
+def test_a_click_among_equals_teaches_less_than_one_on_a_mixed_page() -> None:
+    # Why: a site that fills its pages with what a shopper seems to like would else learn from each
+    # click there as much as from a real choice. Slots that win all views, 0.6 and 0.4: of loads 1
+    # and 1 a click says (0.4 - 0.4) * 1 = 0 with a variance within the page of 0; of loads 1 and
+    # -1 it says 0.4 + 0.4 = 0.8 with 1 - 0.2^2 = 0.96.
+    loads = loads_of(LOADS.click_IV, torch.zeros_like(LOADS.sale_IV), (1.0, 1.0))
+    equal, mixed = (
+        tastes.learn(
+            nothing_known(),
+            tastes.lesson(loads, expected_of(0.6, 0.4), page_of(0, other), event_of(0, 0)),
+        )
+        for other in (2, 1)
+    )
+    assert_first(equal, 0.0, 1.0)
+    assert_first(mixed, 0.8 / 1.96, 1.96)
+
+
+def some_loads(num_items: int, generator: torch.Generator) -> Loads:
+    click_IV, sale_IV = torch.randn(2, num_items, NUM_TASTES, generator=generator, dtype=F64)
+    return loads_of(click_IV, sale_IV, (0.7, 1.6))
+
+
+def test_precision_never_falls() -> None:
+    # Why: an event may speak against what was believed, and still makes the belief surer. One that
+    # lost precision could be led anywhere, and its covariance would be none.
+    generator, count = torch.Generator().manual_seed(0), 200
+    loads, belief = some_loads(12, generator), some_belief(count, generator)
+    item_NK = torch.randint(-1, 12, (count, 3), generator=generator)
+    chance_NK = torch.rand(count, 4, generator=generator, dtype=F64).softmax(-1)[:, :3]
+    chance_NK = chance_NK * (item_NK >= 0)
+    after_N4 = (3.0 * torch.randn(count, 4, generator=generator, dtype=F64)).softmax(-1)
+    slot_N = torch.where(item_NK[:, 0] >= 0, torch.arange(count) % 2 - 1, -1)
+    item_N = torch.where(slot_N == 0, item_NK[:, 0], torch.arange(count) % 12)
+    zero = torch.zeros(count, dtype=F64)
+    kind_N, after_N = torch.arange(count) % 3, torch.arange(count) % 4
+    event = Event(kind_N, item_N, slot_N, after_N, zero, zero, zero)
+    expected = Expectation(zero, chance_NK, after_N4, zero.unsqueeze(-1))
+    said = tastes.lesson(loads, expected, Page(item_NK, chance_NK), event)
+    assert torch.equal(said.information.flatten(1).any(-1), kind_N == int(Kind.VIEW))
+    after = tastes.learn(belief, said)
+    gained_NV = torch.linalg.eigvalsh(after.precision - belief.precision)
+    assert float(gained_NV.min()) > -1e-12 and float(gained_NV.max()) > 0.1
+    least_NV = torch.linalg.eigvalsh(after.precision)
+    assert float(least_NV.min()) > 1.0 - 1e-12
+
+
+def test_the_taste_that_a_page_speaks_to_by_hand() -> None:
+    # Why: two slots of equal mass, each of a taste of its own: the page's mean load is (1/2, 1/2)
+    # of variance 1/2. Each slot moves by 1/2 ÷ sqrt(1/2) = 0.7071 with it, and of its variance of
+    # 1 there is 1/2 left, whose mean adds a quarter.
+    click_IV = torch.zeros(3, NUM_TASTES, dtype=F64)
+    click_IV[0, 0] = click_IV[1, 1] = click_IV[2, 2] = 1.0
+    loads = loads_of(click_IV, torch.zeros_like(click_IV), (1.0, 1.0))
+    eye = torch.eye(NUM_TASTES, dtype=F64).unsqueeze(0)
+    # an empty slot, in which item 2 stands for none, does not count
+    mass_NK = torch.tensor([[0.3, 0.3, -torch.inf]], dtype=F64)
+    found = tastes.common(loads, eye, torch.tensor([[0, 1, 2]]), mass_NK)
+    assert found.along[0].tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 0.0], abs=1e-5)
+    assert found.rest[0].tolist() == pytest.approx([0.5, 0.5, 1.0], abs=1e-5)
+    moved_NKX = found.at(torch.tensor([[-1.0, 1.0, 0.0]], dtype=F64))
+    first = [0.25 - 0.5**0.5, 0.25 + 0.5**0.5, 0.25]
+    assert moved_NKX[0, 0].tolist() == pytest.approx(first, abs=1e-5)
+
+
+def test_along_and_rest_are_all_of_a_slots_variance() -> None:
+    # Why: what a page's slots share and what each has alone must add up to what is not known.
+    generator, count = torch.Generator().manual_seed(1), 60
+    loads = some_loads(12, generator)
+    covariance_NVV = torch.linalg.inv(some_belief(count, generator).precision)
+    item_NK = torch.randint(0, 12, (count, 4), generator=generator)
+    mass_NK = torch.randn(count, 4, generator=generator, dtype=F64)
+    found = tastes.common(loads, covariance_NVV, item_NK, mass_NK)
+    load_NKV = loads.click_IV[item_NK]
+    variance_NK = torch.einsum("nkv,nvw,nkw->nk", load_NKV, covariance_NVV, load_NKV)
+    whole_NK = found.along.square() + found.rest
+    torch.testing.assert_close(whole_NK, variance_NK, rtol=0, atol=1e-10)
+    spread_NI = tastes.spread_of_all(loads, covariance_NVV)
+    whole_NK = spread_NI.square().gather(-1, item_NK)
+    torch.testing.assert_close(whole_NK, variance_NK, rtol=0, atol=1e-10)
+
+
+def test_slots_of_one_load_move_alike_and_as_one() -> None:
+    # Why: one taste pleases or fails them together, and nothing of it is each slot's own.
+    generator, count = torch.Generator().manual_seed(2), 20
+    loads = some_loads(12, generator)
+    covariance_NVV = torch.linalg.inv(some_belief(count, generator).precision)
+    item_NK = torch.arange(count).remainder(12).unsqueeze(-1).expand(-1, 4)
+    mass_NK = torch.randn(count, 4, generator=generator, dtype=F64)
+    found = tastes.common(loads, covariance_NVV, item_NK, mass_NK)
+    torch.testing.assert_close(found.along, found.along[:, :1].expand(-1, 4), rtol=0, atol=1e-12)
+    spread_NK = tastes.spread_of_all(loads, covariance_NVV).gather(-1, item_NK)
+    torch.testing.assert_close(found.along, spread_NK, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.rest, torch.zeros_like(found.rest), rtol=0, atol=1e-5)
+
+
+def test_nodes_share_a_segment_alike_and_are_folded_back() -> None:
+    # Why: by hand. Shares 0.8 and 0.2 are 0.4, 0.4, 0.1, 0.1 at two nodes each; likelihoods 0.1
+    # and 0.3 of the first segment's nodes are 0.2 of it, 0.5 and 0.5 are 0.5.
+    share_NM = tastes.at_nodes(torch.tensor([[0.8, 0.2]], dtype=F64).log()).exp()
+    assert share_NM[0].tolist() == pytest.approx([0.4, 0.4, 0.1, 0.1])
+    evidence_NM = torch.tensor([[0.1, 0.3, 0.5, 0.5]], dtype=F64).log()
+    assert tastes.over_nodes(evidence_NM).exp()[0].tolist() == pytest.approx([0.2, 0.5])
+    mixed = (share_NM * evidence_NM.exp()).sum().item()
+    assert mixed == pytest.approx(0.8 * 0.2 + 0.2 * 0.5)
+
+
+@torch.no_grad()
+def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
+    # Why: a fit has all steps at once, and a simulator one after another.
+    model, count = learned_shop(F64), 60
+    simulator = Simulator(model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    sessions, _, _ = simulate(simulator, logging_policy(model, SLOTS), count)
+    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(count))
+    expected = expectations(model, steps)
+    said = tastes.lesson(model.loads, expected, steps.page, steps.event)
+    row_n = torch.cat([torch.arange(active) for active in steps.active])
+    at_once = beliefs(tastes.begin(torch.zeros(count, 1, dtype=F64)), said, steps, row_n)
+    unrolled = states_before(model, steps, expected).belief
+    for session in range(count):
+        belief = tastes.begin(torch.zeros(1, 1, dtype=F64))
+        for n in (row_n == session).nonzero().squeeze(-1).tolist():
+            for found in (at_once, unrolled):
+                torch.testing.assert_close(found.mean[n], belief.mean[0], rtol=0, atol=1e-10)
+                torch.testing.assert_close(
+                    found.precision[n], belief.precision[0], rtol=0, atol=1e-10
+                )
+            belief = tastes.learn(belief, said.lanes(slice(n, n + 1)))
+    assert len(steps.active) > 5 and float(at_once.mean.abs().max()) > 0.1
+
+
+def test_a_lesson_of_nothing_leaves_a_belief_as_it_was() -> None:
+    belief = some_belief(5, torch.Generator().manual_seed(3))
+    zero = torch.zeros_like
+    after = tastes.learn(belief, Lesson(zero(belief.mean), zero(belief.precision)))
+    assert torch.equal(after.mean, belief.mean)
+    assert torch.equal(after.precision, belief.precision)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The same page for all; no items make it an empty one."""
+
+    items: tuple[int, ...]
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        item_K = torch.tensor([*self.items, *[-1] * (SLOTS - len(self.items))])
+        return item_K.expand(len(observation.visit.gap), SLOTS)
+
+
+@pytest.mark.parametrize("policy", [Constant(()), Constant((0, 1, 2, 3))], ids=["empty", "full"])
+@torch.no_grad()
+def test_scores_are_zero_on_average_under_any_policy(policy: Policy) -> None:
+    # Why: else a better page would by itself move what is believed of every shopper's taste.
+    model = learned_shop(F64)
+    steps, expected = foreseen(model, policy, SLOTS)
+    said = tastes.lesson(model.loads, expected, steps.page, steps.event)
+    viewed_n = steps.event.kind == int(Kind.VIEW)
+    assert bool((said.score[viewed_n] != 0).any(-1).all())
+    assert_zero_on_average(said.score[with_room(steps)])
