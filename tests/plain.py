@@ -44,14 +44,16 @@ class Known:
         return torch.cat([self.h, self.context, squashed, self.mean, self.viewed], -1)
 
     def read(self, model: LSTMUserModel, name: str) -> Tensor:
-        """One of the heads, of which search alone heeds what was viewed."""
-        mean, viewed = self.mean, self.viewed
+        """One of the heads, of which search alone heeds what was viewed and is believed."""
+        h, tally, mean, viewed = self.h, self.tally, self.mean, self.viewed
         if name not in ("category", "latent"):
-            viewed = torch.zeros_like(viewed)
-        if name in ("clicked", "worth"):
-            mean = torch.zeros_like(mean)
+            mean, viewed = torch.zeros_like(mean), torch.zeros_like(viewed)
+        if name in ("clicked", "worth", "slope"):
+            h = torch.zeros_like(h)
+        if name == "slope":  # a matter of the profile and the hour alone
+            tally = torch.zeros_like(tally)
         weight, bias = model.head(name)
-        seen = Known(self.h, self.context, self.tally, mean, viewed, self.precision)
+        seen = Known(h, self.context, tally, mean, viewed, self.precision)
         # own taste moves these two by its loads
         loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
         moved = self.mean @ loads[name] if name in loads else 0.0
@@ -115,6 +117,7 @@ class Shoppers:
     added: Tensor  # [N, K]
     kept: Tensor  # [N, K]
     mass: Tensor  # [N] of the lower level
+    covariance: Tensor  # [N, V, V] of what is not known of own taste
 
     def slot_chance(self) -> Tensor:
         """P(slot | view), [N, K]."""
@@ -132,17 +135,29 @@ class Shoppers:
         chance, own_I6 = [], self.model.item_bias * self.model.seen
         # one worth, on which buying, carting and favouring depend by scales of their own
         worth_N = (vectors(self.model)[item_N] * self.worth_query).sum(-1) + own_I6[item_N, 2]
+        load_NV = (vectors(self.model) @ self.model.tastes.sale.T)[item_N]
+        spread_N = torch.einsum("nv,nvw,nw->n", load_NV, self.covariance, load_NV)
         for which, scale in enumerate(self.model.worth_scale):
             logit_N = scale * worth_N + own_I6[item_N, 3 + which] + self.level[:, 1 + which]
             logit_N = logit_N + self.level[:, 4 + which] * (slot_N >= 0)
             if which < 2:
                 logit_N = logit_N - self.deterred(1, item_N, price_N)
-            chance.append(logit_N.sigmoid())
+            # the mean chance over a worth that is not known: s + v s'' / 2, as a logit
+            less_N = (scale**2 * spread_N).clamp(max=4) * (logit_N.sigmoid() - 0.5)
+            chance.append((logit_N - less_N).sigmoid())
         buy_N, cart_N, favourite_N = chance
         rest_N = (1 - buy_N) * (1 - cart_N)
         return torch.stack(
             [rest_N * (1 - favourite_N), rest_N * favourite_N, (1 - buy_N) * cart_N, buy_N], -1
         )
+
+    def left(self, found_NI: Tensor, page: Page) -> Tensor:
+        """P(each item is found alone | view), [N, I]."""
+        kept_NI, lane_N = torch.ones_like(found_NI), torch.arange(len(found_NI))
+        for k in range(page.item.shape[1]):
+            item_N, shown_N = page.item[:, k].clamp(min=0), page.item[:, k] >= 0
+            kept_NI[lane_N, item_N] *= torch.where(shown_N, self.kept[:, k], 1.0)
+        return found_NI * kept_NI / self.mass.unsqueeze(-1)
 
     def chosen(self, found_NI: Tensor, page: Page, event: Event) -> Tensor:
         """P(this kind, this item from this slot), [N]."""
@@ -254,6 +269,7 @@ def shoppers(
     them = Shoppers(
         model, head("level"), head("worth"), torch.nn.functional.softplus(head("slope")),
         head("usual_slope"), none, found_NI.gather(-1, item_NK), none, none, none,
+        torch.linalg.inv(known.precision),
     )  # fmt: skip
     slot_NK = liked(model, head("clicked"), page, now) + them.level[:, :1]
     slot_NK = slot_NK + spoken_to(model, known, page, now, node_N)
@@ -320,7 +336,7 @@ def believed(
     model: LSTMUserModel, known: Known, expected: Expectation, page: Page, event: Event
 ) -> tuple[Tensor, Tensor]:
     """Mean and precision of the belief about own taste after an event, by one step of a filter."""
-    in_click, in_sale = 2 / (1 + (-model.tastes.efficiency).exp())
+    in_click, in_sale, in_find = 2 / (1 + (-model.tastes.efficiency).exp())
     click_IV, sale_IV = vectors(model) @ model.tastes.click.T, vectors(model) @ model.tastes.sale.T
     viewed_N1 = (event.kind == VIEW).to(known.mean.dtype).unsqueeze(-1)
 
@@ -342,6 +358,13 @@ def believed(
     score_NV = score_NV + in_sale * (happened_N1 - chance_N1) * sold_NV
     weight_N11 = (in_sale * chance_N1 * (1 - chance_N1)).unsqueeze(-1)
     square_NVV = square_NVV + weight_N11 * outer(sold_NV)
+
+    # what was found alone: a score linear in the surprise, of the mean square that finds have
+    alone_N1 = (event.slot < 0).unsqueeze(-1).to(chance_N1.dtype)
+    surprise_NX = as_read(model)[event.item.clamp(min=0)] - expected.found
+    score_NV = score_NV + in_find * alone_N1 * (surprise_NX @ model.tastes.found.T)
+    find_VV = model.tastes.found @ model.tastes.surprise_XX @ model.tastes.found.T
+    square_NVV = square_NVV + in_find * alone_N1.unsqueeze(-1) * find_VV
 
     precision = known.precision + viewed_N1.unsqueeze(-1) * square_NVV
     step_NV = (torch.linalg.inv(precision) @ (viewed_N1 * score_NV).unsqueeze(-1)).squeeze(-1)
@@ -475,6 +498,7 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     slot_NK, view_N1 = torch.zeros(item_NK.shape, dtype=dtype), torch.zeros(count, 1, dtype=dtype)
     follow_N4, chosen_N1 = torch.zeros(count, 4, dtype=dtype), torch.zeros(count, 1, dtype=dtype)
     evidence_NG = state.evidence.clone()
+    left_NI = torch.zeros_like(found_NI)
     for g in range(model.num_segments):
         of_segment_N = torch.zeros(count, dtype=dtype)
         for node in NODES:
@@ -485,6 +509,7 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
             leave_N = leave_N + share_N1[:, 0] * of_g.upper[:, LEAVE]
             slot_NK = slot_NK + share_N1 * of_g.upper[:, VIEW:] * of_g.slot_chance()
             view_N1 = view_N1 + share_N1 * of_g.upper[:, VIEW:]
+            left_NI = left_NI + share_N1 * of_g.upper[:, VIEW:] * of_g.left(found_NI, page)
             chosen_now_N = of_g.chosen(found_NI, page, event)
             follow_N4 = follow_N4 + share_N1 * chosen_now_N.unsqueeze(-1) * would_N4
             chosen_N1 = chosen_N1 + share_N1 * chosen_now_N.unsqueeze(-1)
@@ -492,9 +517,10 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
             of_segment_N = of_segment_N + chosen_now_N * followed_N / len(NODES)
         evidence_NG[:, g] += of_segment_N.log()
     slot_NK, follow_N4 = slot_NK / view_N1, follow_N4 / chosen_N1
+    left_NI = left_NI / left_NI.sum(-1, keepdim=True)
 
     # surprises, one step of the LSTM and one of the belief
-    expected = Expectation(leave_N, slot_NK, follow_N4, found_NI @ as_read(model))
+    expected = Expectation(leave_N, slot_NK, follow_N4, left_NI @ as_read(model))
     inputs_NX = inputs(model, expected, event, now)
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.lstm.all_weights[0])
     mean, precision = believed(model, known, expected, page, event)

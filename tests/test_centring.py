@@ -14,7 +14,7 @@ from torch import Tensor
 from recgym.simulator import Simulator
 from recgym.types import After, Event, Kind, Sessions
 from recgym.users import centring
-from recgym.users.centring import centre
+from recgym.users.centring import CENTRINGS, centre
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.surprises import Expectation
@@ -94,24 +94,26 @@ def test_what_follows_a_view_is_asked_in_turn_by_hand() -> None:
 
 
 @torch.no_grad()
-def centred_once(level_7: list[float], steps: Steps) -> tuple[Tensor, Tensor, LSTMUserModel]:
-    """Counts off by, [7], before and after one step, and the model whose levels were moved."""
+def centred(level_7: list[float], steps: Steps) -> tuple[Tensor, Tensor, LSTMUserModel]:
+    """Counts off by, [7], before and after a fit's steps, and the model whose levels were moved."""
     model = copy.deepcopy(TRUE)
     model.head("level")[1].add_(torch.tensor(level_7, dtype=F64))
     lost_7 = foreseen(model.eval(), steps) - happened(steps.event)
-    centre(model, steps.event, expectations(model, steps))
+    for _ in range(CENTRINGS):
+        centre(model.eval(), steps.event, expectations(model, steps))
     return lost_7, foreseen(model.eval(), steps) - happened(steps.event), model
 
 
 @pytest.mark.parametrize("by", [0.15, -0.15])
 @torch.no_grad()
 def test_levels_of_sales_that_were_moved_come_back(by: float, logged: Steps) -> None:
-    # Why: one step of Newton leaves an error of the order of what it went, squared: of 0.15 to
-    # either side less than a fifth may be left, of what is found and what is clicked each by
-    # itself, as the first three levels move both and the last three what is clicked alone.
+    # Why: a step of Newton leaves an error of the order of what it went, squared, and what the
+    # states answer to new levels: of 0.15 to either side less than a fifth may be left, of what is
+    # found and what is clicked each by itself, as the first three levels move both and the last
+    # three what is clicked alone.
     moved_7 = [0.0, by, -by, by, -2 * by, 2 * by, -2 * by]
     assert float(happened(logged.event).min()) > 50
-    lost_7, left_7, model = centred_once(moved_7, logged)
+    lost_7, left_7, model = centred(moved_7, logged)
     assert bool((lost_7[1:].abs() > 10).all())
     assert bool((left_7.abs() <= 0.2 * lost_7.abs() + 1.0)[1:].all()), (lost_7, left_7)
     # one more step goes far less than the first, towards the same place
@@ -125,7 +127,7 @@ def test_levels_of_sales_that_were_moved_come_back(by: float, logged: Steps) -> 
 def test_a_level_of_clicks_that_was_moved_comes_back(by: float, logged: Steps) -> None:
     # Why: as above. Clicks of a page are no plain logit of their level, and what is believed of a
     # shopper moves against it: the step's information must be the one that the level has.
-    lost_7, left_7, _ = centred_once([by] + [0.0] * 6, logged)
+    lost_7, left_7, _ = centred([by] + [0.0] * 6, logged)
     assert float(lost_7[0]) * by > 0 and float(lost_7[0].abs()) > 20
     assert float(left_7[0].abs()) <= 0.2 * float(lost_7[0].abs()) + 1.0, (lost_7[0], left_7[0])
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from recgym import choice, organic, visit
 from recgym.simulator import Simulator
 from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
+from recgym.users import tastes
 from recgym.users.base import after_log_probs, by_segment
 from recgym.users.likelihood import (
     cart_counts,
@@ -206,6 +207,23 @@ def test_dearer_never_sells_more(item: int, price: float, dearer: float, seed: i
 
 
 @torch.no_grad()
+def test_dearer_never_sells_more_where_tastes_differ_much() -> None:
+    # Why: as above. What is not known of a worth draws chances to a half, the nearer they are the
+    # less: so far apart that a dearer item would pass a cheaper one they may not be drawn.
+    model = learned_shop(F64)
+    model.tastes.sale.mul_(5.0)
+    model.eval()
+    shopper = MODEL.arrive(torch.arange(8), torch.zeros(8, dtype=torch.int64))
+    supposed = supposed_of(model, model.init_state(shopper))  # of whom nothing is known yet
+    price_J = torch.logspace(-3, 5, 400, dtype=F64)
+    for item in range(40):
+        item_NJ = torch.full((8, 400), item)
+        logits = model.after(supposed, item_NJ, price_J.expand(8, -1), True)
+        bought_NJ = after_log_probs(logits).exp()[..., 3]
+        assert bool((bought_NJ.diff(dim=-1) <= 1e-12).all())
+
+
+@torch.no_grad()
 def test_an_item_never_met_falls_back_on_its_features() -> None:
     # Why: a free vector that no view has shaped is noise, and noise would be recommended.
     model = learned_shop(F64)
@@ -266,13 +284,20 @@ def searching() -> LSTMUserModel:
 POLICIES = pytest.mark.parametrize(
     "policy", [Constant(), Constant(0, 1, 2, 3)], ids=["empty", "full"]
 )
-# the four items most found alone: what is found besides is something else the more often
-TAKING_OVER = Constant(39, 14, 36, 26)
+
+
+@torch.no_grad()
+def taking_over(model: LSTMUserModel) -> Constant:
+    """The items most found alone: what is found besides is something else the more often."""
+    seed_N = torch.arange(200)
+    begun = model.init_state(model.arrive(seed_N, torch.zeros_like(seed_N)))
+    found_I = organic.probabilities(model.read(begun).found).sum(0)
+    return Constant(*found_I.topk(SLOTS).indices.tolist())
 
 
 @pytest.mark.parametrize(
     "policy",
-    [Constant(), Constant(0, 1, 2, 3), TAKING_OVER],
+    [Constant(), Constant(0, 1, 2, 3), taking_over(searching())],
     ids=["empty", "full", "taking over"],
 )
 @torch.no_grad()
@@ -280,9 +305,11 @@ def test_what_the_lstm_reads_of_items_is_zero_on_average_under_any_policy(policy
     # Why: else a site that fills its pages with one kind of item would by itself make every
     # shopper look as if they searched for another, or bought more than they do.
     model = searching()
-    steps, expected = foreseen(model, policy, SLOTS)
+    steps, expected = foreseen(model, policy, SLOTS, 8000)
     tally_nF = tallies(expected, steps.event)
-    found_nX, sold_nX, *_ = model.inputs(expected, tally_nF, steps.event, steps.visit)
+    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
+    parts = model.inputs(expected, tally_nF, found_nX, steps.event, steps.visit)
+    found_nX, sold_nX, *_ = parts
     assert bool(found_nX.any(0).all()) and bool(sold_nX.any(0).all())
     room_n = with_room(steps)
     assert_zero_on_average(sold_nX[room_n])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recgym.simulator import Simulator
 from recgym.types import Catalog, Observation, Sessions
-from recgym.users.likelihood import cart_counts, gather_steps, log_prob
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.polish import Collected, collect, log_likelihood, polish
 
@@ -97,9 +97,7 @@ def parameters(model: LSTMUserModel, found: Collected, before: LSTMUserModel) ->
     }
     for name in ("upper", "gate"):
         weight, free[f"{name}_bias"] = model.head(name)
-        free[f"{name}_weight"] = weight[
-            :, : model.marks().start
-        ]  # they do not read what was viewed
+        free[f"{name}_weight"] = weight[:, : model.known]  # they do not read what was viewed
     return {name: value.detach() for name, value in free.items()}
 
 
@@ -119,6 +117,28 @@ def test_what_is_maximised_is_the_likelihood(logged: Sessions) -> None:
     expected = float((value.choice + value.after).sum())
     ours = float(log_likelihood(parameters(model, found, model), found))
     assert ours == pytest.approx(expected, abs=1e-6)
+
+
+@torch.no_grad()
+def test_it_is_the_likelihood_of_what_is_moved_too(logged: Sessions) -> None:
+    # Why: what is maximised must rise and fall as the model's own law does; what it expected, and
+    # with it its states, stays.
+    model, row_B = learned_shop(F64), torch.arange(150)
+    before = copy.deepcopy(model)
+    found = collect(model, logged, row_B)
+    steps = gather_steps(logged, cart_counts(logged), row_B)
+    expected = expectations(model, steps)
+    torch.manual_seed(0)
+    model.offset("level")[:, 1:4] += torch.randn(model.num_segments, 3, dtype=F64)
+    model.offset("upper").add_(torch.randn(model.num_segments, 2, dtype=F64))
+    model.of_cart.weight.add_(0.1)
+    for name in ("upper", "gate"):
+        weight, bias = model.head(name)
+        weight.add_(0.3 * torch.randn(weight.shape, dtype=F64))
+        bias.add_(0.1)
+    value = log_prob(model.eval(), steps, expected)
+    ours = float(log_likelihood(parameters(model, found, before), found))
+    assert ours == pytest.approx(float((value.choice + value.after).sum()), abs=1e-6)
 
 
 @pytest.mark.parametrize("page_weight", [None, 0.9])
@@ -166,6 +186,8 @@ def test_only_what_is_named_is_moved(logged: Sessions) -> None:
         assert torch.equal(model.offset(name), before.offset(name))
     kept = torch.tensor([0, 4, 5, 6])
     assert torch.equal(model.offset("level")[:, kept], before.offset("level")[:, kept])
+    unread_HW = model.get_buffer("reads") == 0  # to move what no head reads is to move nothing
+    assert torch.equal(model.heads.weight[unread_HW], before.heads.weight[unread_HW])
     moved = {"heads.weight", "heads.bias", "segment_offset", "of_cart.weight", "page_weight"}
     for name, value in model.state_dict().items():
         assert torch.equal(value, before.state_dict()[name]) == (name not in moved), name

@@ -178,7 +178,7 @@ def test_the_share_after_an_event_is_bayes_rule_by_hand() -> None:
         assert found == pytest.approx(hoped, abs=1e-12)
     # and then 3/4 of a tenth and 1/4 of the rest leave
     found = model.prospect(model.read(state), page, view, now)
-    leave = model.expect(model.read(state), found).leave
+    leave = model.expect(model.read(state), found, page).leave
     assert leave.item() == pytest.approx(0.1 * 0.75 + 0.9 * 0.25, abs=1e-12)
 
 
@@ -194,14 +194,19 @@ def test_an_expectation_mixes_by_who_would_act() -> None:
         slot=torch.tensor([[[0.3, 0.0], [0.6, 0.3]]]),
         follow=torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.6, 0.0, 0.0, 0.4]]]),
         logits=torch.zeros(1, 2, 3),
-        attraction=torch.zeros(1, 2),
+        spread=torch.zeros(1, 2, 3),
+        taken=torch.tensor([[[0.2, 0.0], [0.3, 0.0]]]),
+        attraction=torch.tensor([[1.0, 0.5]]).log(),
     )
-    mixed = expect(torch.tensor([[0.8, 0.2]]).log(), found, torch.tensor([[7.0, -1.0]]))
+    shown_NKX = torch.tensor([[[3.0, 1.0], [9.0, 9.0]]])
+    mixed = expect(torch.tensor([[0.8, 0.2]]).log(), found, torch.tensor([[7.0, -1.0]]), shown_NKX)
     torch.testing.assert_close(mixed.leave, torch.tensor([0.4]))
     torch.testing.assert_close(mixed.slot, torch.tensor([[0.4, 0.1]]))
     torch.testing.assert_close(mixed.after, torch.tensor([[0.7, 0.0, 0.0, 0.3]]))
-    # what is found alone is the same in all segments; carted or bought is 0.0 + 0.3
-    assert mixed.found.tolist() == [[7.0, -1.0]]
+    # finds: 0.8 · 0.5 / 1 and 0.2 · 1 / 0.5, both 0.4, of which slots take over 0.2 and 0.3: of
+    # 0.8 there are 0.6 left, and (0.8 · 7 - 0.2 · 3) / 0.6 of one input, (-0.8 - 0.2) / 0.6 of the
+    # other; carted or bought is 0.0 + 0.3
+    torch.testing.assert_close(mixed.found, torch.tensor([[5.0 / 0.6, -1.0 / 0.6]]))
     torch.testing.assert_close(mixed.sold(), torch.tensor([0.3]))
 
 

@@ -35,12 +35,21 @@ def along_first(*value: float) -> Tensor:
     return load_IV
 
 
-def loads_of(click_IV: Tensor, sale_IV: Tensor, efficiency: tuple[float, float]) -> Loads:
-    return Loads(click_IV, sale_IV, torch.tensor(efficiency, dtype=F64))
+def loads_of(
+    click_IV: Tensor,
+    sale_IV: Tensor,
+    efficiency: tuple[float, ...] = (1.0, 1.0, 1.0),
+    found_XV: Tensor | None = None,
+    surprise: float = 0.0,
+) -> Loads:
+    """Loads of which finds say nothing, or as much as surprises of this variance, uncorrelated."""
+    found_XV = along_first(0.0) if found_XV is None else found_XV
+    found_VV = surprise * found_XV.T @ found_XV
+    return Loads(click_IV, sale_IV, found_XV, found_VV, torch.tensor(efficiency, dtype=F64))
 
 
 # three items, of which only the first says anything when it sells
-LOADS = loads_of(along_first(1.0, -1.0, 1.0), along_first(2.0, 0.0, 0.0), (1.0, 1.0))
+LOADS = loads_of(along_first(1.0, -1.0, 1.0), along_first(2.0, 0.0, 0.0))
 
 
 def expected_of(*slot: float) -> Expectation:
@@ -63,6 +72,13 @@ def event_of(item: int, slot: int, after: After = After.NOTHING, kind: Kind = Ki
     return Event(kind_1, item_1, slot_1, after_1, one, zero, zero)
 
 
+def lesson_of(
+    loads: Loads, expected: Expectation, page: Page, event: Event, surprise: float = 0.0
+) -> Lesson:
+    """Where what was found alone, if it was, surprised by so much."""
+    return tastes.lesson(loads, expected, torch.full((1, 1), surprise, dtype=F64), page, event)
+
+
 def nothing_known() -> Belief:
     return tastes.begin(torch.zeros(1, 1, dtype=F64))
 
@@ -80,7 +96,7 @@ def test_a_belief_after_two_clicks_by_hand() -> None:
     # A click on the first is a score of 0.7 * 1 - 0.1 * -1 = 0.8 and an information of
     # 0.3 + 0.1 - (0.3 - 0.1)^2 = 0.36. Not sold at a chance of 0.2 and a load of 2 is a score of
     # -0.2 * 2 = -0.4 and an information of 0.2 * 0.8 * 2^2 = 0.64. In all 0.4 and 1.
-    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
+    said = lesson_of(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
     assert said.score[0, 0].item() == pytest.approx(0.4, abs=1e-12)
     assert said.information[0, 0, 0].item() == pytest.approx(1.0, abs=1e-12)
     # precision 1 + 1, mean 0 + 0.4 / 2; and once more: precision 3, mean 0.2 + 0.4 / 3
@@ -92,35 +108,69 @@ def test_a_belief_after_two_clicks_by_hand() -> None:
 @pytest.mark.parametrize("after", [After.CART, After.BUY])
 def test_a_sale_says_the_opposite_of_none(after: After) -> None:
     # Why: by hand as above, with 0.8 * 2 = 1.6 for the sale: 0.8 + 1.6, of the same information.
-    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0, after))
+    said = lesson_of(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0, after))
     assert_first(tastes.learn(nothing_known(), said), 2.4 / 2, 2.0)
 
 
 def test_a_find_beside_a_page_says_that_the_page_was_passed_over() -> None:
     # Why: item 1 found alone: no slot clicked is -0.3 * 1 - 0.1 * -1 = -0.2, of information 0.36;
     # what item 1 sells says nothing.
-    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(1, -1))
+    said = lesson_of(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(1, -1))
     assert_first(tastes.learn(nothing_known(), said), -0.2 / 1.36, 1.36)
+
+
+def test_a_find_by_hand() -> None:
+    # Why: an empty page, and item 1, of no sale's load, is found with a surprise of 3: by a load
+    # of 0.5 that is a score of 1.5. Surprises of variance 4 have an information of 0.5^2 * 4 = 1.
+    # Of efficiency 0.8 that is 1.2 and 0.8.
+    loads = loads_of(LOADS.click_IV, LOADS.sale_IV, (1.0, 1.0, 0.8), along_first(0.5), 4.0)
+    said = lesson_of(loads, expected_of(0.0, 0.0), page_of(-1, -1), event_of(1, -1), 3.0)
+    assert_first(tastes.learn(nothing_known(), said), 1.2 / 1.8, 1.8)
+    # what was clicked was not found alone: nothing of it but the click of the first tests
+    said = lesson_of(loads, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
+    assert_first(tastes.learn(nothing_known(), said), 0.2, 2.0)
+
+
+def test_the_surprise_of_a_find_is_what_it_is_less_the_mean() -> None:
+    # Why: by hand: items of inputs 1, 2 and 7 where 2.5 would be found on average.
+    input_IX = torch.tensor([[1.0], [2.0], [7.0]], dtype=F64)
+    mean = dataclasses.replace(expected_of(0.0), found=torch.full((1, 1), 2.5, dtype=F64))
+    for event, hoped in (
+        (event_of(2, -1), 4.5),
+        (event_of(2, 0), 0.0),  # clicked
+        (event_of(-1, -1, kind=Kind.LEAVE), 0.0),
+        (event_of(-1, -1, kind=Kind.CHECKOUT), 0.0),
+    ):
+        assert tastes.found_surprise(mean, input_IX, event).item() == hoped
+
+
+def test_the_information_of_finds_is_measured_by_hand() -> None:
+    # Why: surprises of 1 and 3 have a mean square of 5; none leave what there was.
+    made = tastes.Tastes(1)
+    made.measure(torch.tensor([[1.0, 0.0], [3.0, 0.0]]))
+    assert made.get_buffer("surprise_XX").tolist() == [[5.0, 0.0], [0.0, 0.0]]
+    made.measure(torch.zeros(0, 2))
+    assert made.get_buffer("surprise_XX").tolist() == [[5.0, 0.0], [0.0, 0.0]]
 
 
 def test_efficiency_weighs_clicks_and_sales_apart() -> None:
     # Why: half of the click and a quarter of the sale: 0.5 * 0.8 - 0.25 * 0.4 = 0.3 of score,
     # 0.5 * 0.36 + 0.25 * 0.64 = 0.34 of information.
-    loads = loads_of(LOADS.click_IV, LOADS.sale_IV, (0.5, 0.25))
-    said = tastes.lesson(loads, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
+    loads = loads_of(LOADS.click_IV, LOADS.sale_IV, (0.5, 0.25, 1.0))
+    said = lesson_of(loads, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
     assert_first(tastes.learn(nothing_known(), said), 0.3 / 1.34, 1.34)
 
 
 @pytest.mark.parametrize("kind", [Kind.LEAVE, Kind.CHECKOUT])
 def test_what_is_no_view_says_nothing(kind: Kind) -> None:
     # Why: who leaves or pays has chosen no item.
-    said = tastes.lesson(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(-1, -1, kind=kind))
+    said = lesson_of(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(-1, -1, kind=kind))
     assert not said.score.any() and not said.information.any()
 
 
 def test_an_empty_page_says_nothing() -> None:
-    # Why: what was not shown was not passed over; item 1, found alone, sells without any load.
-    said = tastes.lesson(LOADS, expected_of(0.0, 0.0), page_of(-1, -1), event_of(1, -1))
+    # Why: what was not shown was not passed over; item 1, found alone as any, sells without load.
+    said = lesson_of(LOADS, expected_of(0.0, 0.0), page_of(-1, -1), event_of(1, -1))
     assert not said.score.any() and not said.information.any()
     none_NK = torch.full((1, 2), -torch.inf, dtype=F64)
     eye = torch.eye(NUM_TASTES, dtype=F64).unsqueeze(0)
@@ -133,11 +183,11 @@ def test_a_click_among_equals_teaches_less_than_one_on_a_mixed_page() -> None:
     # click there as much as from a real choice. Slots that win all views, 0.6 and 0.4: of loads 1
     # and 1 a click says (0.4 - 0.4) * 1 = 0 with a variance within the page of 0; of loads 1 and
     # -1 it says 0.4 + 0.4 = 0.8 with 1 - 0.2^2 = 0.96.
-    loads = loads_of(LOADS.click_IV, torch.zeros_like(LOADS.sale_IV), (1.0, 1.0))
+    loads = loads_of(LOADS.click_IV, torch.zeros_like(LOADS.sale_IV))
     equal, mixed = (
         tastes.learn(
             nothing_known(),
-            tastes.lesson(loads, expected_of(0.6, 0.4), page_of(0, other), event_of(0, 0)),
+            lesson_of(loads, expected_of(0.6, 0.4), page_of(0, other), event_of(0, 0)),
         )
         for other in (2, 1)
     )
@@ -147,7 +197,8 @@ def test_a_click_among_equals_teaches_less_than_one_on_a_mixed_page() -> None:
 
 def some_loads(num_items: int, generator: torch.Generator) -> Loads:
     click_IV, sale_IV = torch.randn(2, num_items, NUM_TASTES, generator=generator, dtype=F64)
-    return loads_of(click_IV, sale_IV, (0.7, 1.6))
+    found_XV = torch.randn(1, NUM_TASTES, generator=generator, dtype=F64)
+    return loads_of(click_IV, sale_IV, (0.7, 1.6, 0.4), found_XV, 0.5)
 
 
 def test_precision_never_falls() -> None:
@@ -165,7 +216,8 @@ def test_precision_never_falls() -> None:
     kind_N, after_N = torch.arange(count) % 3, torch.arange(count) % 4
     event = Event(kind_N, item_N, slot_N, after_N, zero, zero, zero)
     expected = Expectation(zero, chance_NK, after_N4, zero.unsqueeze(-1))
-    said = tastes.lesson(loads, expected, Page(item_NK, chance_NK), event)
+    found_NX = tastes.found_surprise(expected, torch.arange(12.0, dtype=F64)[:, None], event)
+    said = tastes.lesson(loads, expected, found_NX, Page(item_NK, chance_NK), event)
     assert torch.equal(said.information.flatten(1).any(-1), kind_N == int(Kind.VIEW))
     after = tastes.learn(belief, said)
     gained_NV = torch.linalg.eigvalsh(after.precision - belief.precision)
@@ -180,7 +232,7 @@ def test_the_taste_that_a_page_speaks_to_by_hand() -> None:
     # 1 there is 1/2 left, whose mean adds a quarter.
     click_IV = torch.zeros(3, NUM_TASTES, dtype=F64)
     click_IV[0, 0] = click_IV[1, 1] = click_IV[2, 2] = 1.0
-    loads = loads_of(click_IV, torch.zeros_like(click_IV), (1.0, 1.0))
+    loads = loads_of(click_IV, torch.zeros_like(click_IV))
     eye = torch.eye(NUM_TASTES, dtype=F64).unsqueeze(0)
     # an empty slot, in which item 2 stands for none, does not count
     mass_NK = torch.tensor([[0.3, 0.3, -torch.inf]], dtype=F64)
@@ -204,9 +256,11 @@ def test_along_and_rest_are_all_of_a_slots_variance() -> None:
     variance_NK = torch.einsum("nkv,nvw,nkw->nk", load_NKV, covariance_NVV, load_NKV)
     whole_NK = found.along.square() + found.rest
     torch.testing.assert_close(whole_NK, variance_NK, rtol=0, atol=1e-10)
-    spread_NI = tastes.spread_of_all(loads, covariance_NVV)
-    whole_NK = spread_NI.square().gather(-1, item_NK)
-    torch.testing.assert_close(whole_NK, variance_NK, rtol=0, atol=1e-10)
+    # of items by their number and of all items at once
+    some_NK = tastes.variance(loads.click_IV, covariance_NVV, item_NK)
+    all_NI = tastes.variance(loads.click_IV, covariance_NVV, None)
+    for found_NK in (some_NK, all_NI.gather(-1, item_NK)):
+        torch.testing.assert_close(found_NK, variance_NK, rtol=0, atol=1e-10)
 
 
 def test_slots_of_one_load_move_alike_and_as_one() -> None:
@@ -218,9 +272,21 @@ def test_slots_of_one_load_move_alike_and_as_one() -> None:
     mass_NK = torch.randn(count, 4, generator=generator, dtype=F64)
     found = tastes.common(loads, covariance_NVV, item_NK, mass_NK)
     torch.testing.assert_close(found.along, found.along[:, :1].expand(-1, 4), rtol=0, atol=1e-12)
-    spread_NK = tastes.spread_of_all(loads, covariance_NVV).gather(-1, item_NK)
+    spread_NK = tastes.variance(loads.click_IV, covariance_NVV, item_NK).sqrt()
     torch.testing.assert_close(found.along, spread_NK, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.rest, torch.zeros_like(found.rest), rtol=0, atol=1e-5)
+
+
+def test_a_chance_is_averaged_over_what_is_not_known_by_hand() -> None:
+    # Why: a chance of 3/4 has the logit log 3, of whose half the tanh is (3 - 1) / (3 + 1) = 1/2:
+    # a variance of 0.4 takes 0.2 * 1/2 off. Even chances stay.
+    logit = torch.tensor([3.0, 1 / 3, 1.0], dtype=F64).log()
+    moved = tastes.averaged(logit, torch.full((3,), 0.4, dtype=F64)) - logit
+    assert moved.tolist() == pytest.approx([-0.1, 0.1, 0.0], abs=1e-12)
+    # to the second order it is the chance's mean: at two points of standard deviation 0.1
+    mean = ((logit + 0.1).sigmoid() + (logit - 0.1).sigmoid()) / 2
+    found = tastes.averaged(logit, torch.full((3,), 0.01, dtype=F64)).sigmoid()
+    torch.testing.assert_close(found, mean, rtol=0, atol=1e-5)
 
 
 def test_nodes_share_a_segment_alike_and_are_folded_back() -> None:
@@ -242,7 +308,8 @@ def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
     sessions, _, _ = simulate(simulator, logging_policy(model, SLOTS), count)
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(count))
     expected = expectations(model, steps)
-    said = tastes.lesson(model.loads, expected, steps.page, steps.event)
+    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
+    said = tastes.lesson(model.loads, expected, found_nX, steps.page, steps.event)
     row_n = torch.cat([torch.arange(active) for active in steps.active])
     at_once = beliefs(tastes.begin(torch.zeros(count, 1, dtype=F64)), said, steps, row_n)
     unrolled = states_before(model, steps, expected).belief
@@ -283,7 +350,8 @@ def test_scores_are_zero_on_average_under_any_policy(policy: Policy) -> None:
     # Why: else a better page would by itself move what is believed of every shopper's taste.
     model = learned_shop(F64)
     steps, expected = foreseen(model, policy, SLOTS)
-    said = tastes.lesson(model.loads, expected, steps.page, steps.event)
+    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
+    said = tastes.lesson(model.loads, expected, found_nX, steps.page, steps.event)
     viewed_n = steps.event.kind == int(Kind.VIEW)
     assert bool((said.score[viewed_n] != 0).any(-1).all())
     assert_zero_on_average(said.score[with_room(steps)])

@@ -86,7 +86,7 @@ def predict(model: LSTMUserModel, trace: Trace) -> dict[str, Floats]:
     cart_S, length_B = cart_counts(sessions), torch.from_numpy(np.diff(trace.offset))
     for part in batches(length_B, WALKED_STEPS, None):
         for moment in walk(model, gather_steps(sessions, cart_S, part).to(device)):
-            expected = model.expect(moment.reading, moment.found)
+            expected = model.expect(moment.reading, moment.found, moment.steps.page)
             share_nM = tastes.at_nodes(moment.reading.share).exp()
             view_n, after_n4 = (share_nM * moment.found.view).sum(-1), expected.after
             clicked_n = expected.slot.sum(-1) * view_n

@@ -19,7 +19,6 @@ from recgym.simulator import Simulator
 from recgym.types import Kind
 from recgym.users.lstm import MAX_SLOTS, LSTMState, LSTMUserModel
 from recgym.users.surprises import NUM_TALLIES
-from recgym.users.tastes import NUM_TASTES
 from recgym.users.training import MAX_LOGITS
 
 POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
@@ -27,7 +26,7 @@ DISSIMILARITY = 0.6  # of an item on the page and its organic twin
 NO_SLOPE = -30.0  # before softplus: a price slope of 1e-13
 FAINT = -10.0  # log-mass of a slot before its level is found: the page goes all but unnoticed
 CLICK_TALLY = 3  # place of the click's surprise in `surprises.tallies`
-SESSIONS, PAGES, ROUNDS = 512, 20, 3  # of the roll-outs that the level is found on
+SESSIONS, PAGES, ROUNDS = 1024, 20, 3  # of the roll-outs that the level is found on
 SEED_STEP = 1 << 32  # apart, the shoppers of two seeds never meet
 TINY = 1e-30  # a model that knows no tastes yet has nothing to be scaled to
 
@@ -121,8 +120,9 @@ def _forget_pages(model: LSTMUserModel) -> None:
     weight_GX = model.lstm.get_parameter("weight_ih_l0")
     weight_GX[:, 2 * model.input_IX.shape[1] + CLICK_TALLY] = 0.0
     for head in (model.heads, model.gap_mean):
-        head.weight[:, model.marks().start - NUM_TASTES - NUM_TALLIES + CLICK_TALLY] = 0.0
+        head.weight[:, model.known - NUM_TALLIES + CLICK_TALLY] = 0.0
     model.tastes.click.zero_()
+    model.get_buffer("knows_clicks").zero_()
 
 
 def _set_constants(model: LSTMUserModel) -> None:

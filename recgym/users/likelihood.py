@@ -131,7 +131,10 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
 @torch.no_grad()
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
-    parts = [model.expect(moment.reading, moment.found) for moment in walk(model, steps)]
+    parts = [
+        model.expect(moment.reading, moment.found, moment.steps.page)
+        for moment in walk(model, steps)
+    ]
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
@@ -152,13 +155,14 @@ class Run(NamedTuple):
 def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
     """The model along the sessions, in one run of the LSTM: the same as `walk`."""
     step_nF = tallies(expected, steps.event)
-    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
+    found_nX = model.found_surprise(expected, steps.event)
     inputs_nX = torch.cat(model.inputs(expected, step_nF, found_nX, steps.event, steps.visit), -1)
     begin = model.init_state(steps.arrival)
     h_nH = model.unroll(begin, inputs_nX, steps.active)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
     tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
-    lesson = tastes.lesson(model.loads, expected, found_nX, steps.page, steps.event)
+    read = model.as_read(steps.event)
+    lesson = tastes.lesson(model.loads, expected, found_nX, steps.page, read)
     state = LSTMState(
         h_nH,
         h_nH,

@@ -32,7 +32,7 @@ from recgym.types import (
 from recgym.users import tastes
 from recgym.users.base import AfterLogits
 from recgym.users.products import match, match_all, tanh
-from recgym.users.segments import Prospect, expect, prospect
+from recgym.users.segments import Prospect, expect, mean_logits, prospect
 from recgym.users.surprises import NUM_TALLIES, Expectation, squashed, tallies
 from recgym.users.tastes import NODES, NUM_TASTES, Belief, CommonTaste, Loads, Tastes
 from recgym.visit import brief, hour_of_day, times_shown, times_shown_of_all
@@ -222,6 +222,8 @@ class LSTMUserModel(nn.Module):
         self.head_sizes["unused"] = -sum(self.head_sizes.values()) % BLOCK
         self.heads = nn.Linear(wide, sum(self.head_sizes.values()))
         self.register_buffer("reads", torch.ones_like(self.heads.weight))
+        # 0 where the log said nothing of pages: a click then tells what a find tells
+        self.register_buffer("knows_clicks", torch.ones(()))
         self.gap_mean = nn.Linear(wide, 1)
         self.gap_log_std = nn.Parameter(torch.zeros(()))
         self.of_cart = nn.Linear(3, 2, bias=False)  # on leave and checkout
@@ -261,18 +263,17 @@ class LSTMUserModel(nn.Module):
         not the LSTM, to which a shopper of whom little is known and one who is known to be average
         are the same. How much prices deter is a matter of the profile.
         """
-        reads_HW, searching = self.get_buffer("reads"), self.rows("latent").stop
-        taste = self.marks().start - NUM_TASTES
-        reads_HW[searching:, taste:] = 0.0
+        reads_HW, searching, known = self.get_buffer("reads"), self.rows("latent").stop, self.known
+        reads_HW[searching:, known:] = 0.0
         for name in ("clicked", "worth", "slope"):
             reads_HW[self.rows(name), : self.lstm.hidden_size] = 0.0
-        reads_HW[self.rows("slope"), taste - NUM_TALLIES :] = 0.0
-        self.heads.weight[:, taste:] = 0.0  # at first neither says anything
+        reads_HW[self.rows("slope"), known - NUM_TALLIES :] = 0.0
+        self.heads.weight[:, known:] = 0.0  # at first neither says anything
 
-    def marks(self) -> slice:
-        """Where the heads read what was viewed."""
-        width = self.heads.in_features
-        return slice(width - NUM_FADING * self.item_own.shape[1], width)
+    @property
+    def known(self) -> int:
+        """How many columns heads other than those of the search may read; they come first."""
+        return self.heads.in_features - NUM_TASTES - NUM_FADING * self.item_own.shape[1]
 
     def rows(self, name: str) -> slice:
         """Of one of the heads."""
@@ -448,13 +449,15 @@ class LSTMUserModel(nn.Module):
         num_lanes = self.num_segments * len(NODES)
         lane_M = self._lanes(reading.share.new_empty(len(reading.share), num_lanes))
         event_M = event.lanes(lane_M)
-        law, logits = self._laws(reading, page, event_M, event.item, visit)
-        return prospect(law, logits, event_M, num_lanes)
+        law, logits_M3, spread_M3 = self._laws(reading, page, event_M, event.item, visit)
+        return prospect(law, logits_M3, spread_M3, event_M, num_lanes)
 
     def _laws(
         self, reading: Reading, page: Page, event_M: Event, item_N: Tensor, visit: Visit
-    ) -> tuple[choice.Law, AfterLogits]:
+    ) -> tuple[choice.Law, Tensor, Tensor]:
         """What `respond` and `after` say of a page and its event, of N · G · S lanes.
+
+        The second of these before the mean over the shopper's own taste: logits and variances.
 
         A query is the shopper's plus the segment's, and so is what an item is to it: no vector is
         gathered for each segment anew.
@@ -484,8 +487,10 @@ class LSTMUserModel(nn.Module):
         spread_N1 = tastes.variance(self.loads.sale_IV, reading.covariance, item_N1)
         detail_M15 = F.embedding(item_N1, self.detail_I5)[lane_M]
         clicked_M1, price_M1 = (event_M.slot >= 0).unsqueeze(-1), event_M.price.unsqueeze(-1)
-        logits = self._logits(levels, like_M1, spread_N1[lane_M], detail_M15, price_M1, clicked_M1)
-        return choice.law(response, now), logits
+        logit_M13, spread_M13 = self._logits(
+            levels, like_M1, spread_N1[lane_M], detail_M15, price_M1, clicked_M1
+        )
+        return choice.law(response, now), logit_M13.squeeze(1), spread_M13.squeeze(1)
 
     def _common(self, covariance_NVV: Tensor, page: Page, like_NK: Tensor) -> CommonTaste:
         """Of a page whose items a shopper of any segment likes as much as this."""
@@ -547,9 +552,8 @@ class LSTMUserModel(nn.Module):
     def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
         like_NI = supposed.clicked @ self.vector_ID.T
-        variance_NI = tastes.variance(self.loads.click_IV, supposed.covariance, None)
-        spread_NI = variance_NI.clamp(min=tastes.TINY).sqrt()
-        like_NI = like_NI + spread_NI * supposed.node.unsqueeze(-1)
+        alone = tastes.alone(self.loads, supposed.covariance)
+        like_NI = like_NI + alone.at(supposed.node.unsqueeze(-1)).squeeze(-1)
         tired_NI = times_shown_of_all(visit.recent_item, self.catalog.num_items, like_NI.dtype)
         mass_NI = self._mass(supposed.levels, like_NI, self.detail_I5, price_NI)
         return mass_NI - tired_NI * self.fatigue + self.position[0]
@@ -572,7 +576,8 @@ class LSTMUserModel(nn.Module):
             detail = F.embedding(item_NJ, self.detail_I5)
             like_NJ = match(item_NJ, self.vector_ID, supposed.worth.unsqueeze(1)).squeeze(1)
         spread_NJ = tastes.variance(self.loads.sale_IV, supposed.covariance, item_NJ)
-        return self._logits(supposed.levels, like_NJ, spread_NJ, detail, price_NJ, clicked_NJ)
+        levels = supposed.levels
+        return mean_logits(*self._logits(levels, like_NJ, spread_NJ, detail, price_NJ, clicked_NJ))
 
     def _logits(
         self,
@@ -582,7 +587,8 @@ class LSTMUserModel(nn.Module):
         detail: Tensor,
         price_NJ: Tensor,
         clicked_NJ: Tensor | bool,
-    ) -> AfterLogits:
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of buy, cart and favourite at the believed taste, and variances, [N, J, 3]."""
         level_N6 = levels.level[:, 1:].unsqueeze(-1)
         if isinstance(clicked_NJ, Tensor):
             clicked_NJ = clicked_NJ.unsqueeze(1)
@@ -590,12 +596,8 @@ class LSTMUserModel(nn.Module):
         logit_N3J = like_N3J + level_N6[:, :3] + level_N6[:, 3:] * clicked_NJ
         buy_NJ, cart_NJ, favourite_NJ = (logit_N3J + detail[..., 1:4].mT).unbind(1)
         loss_NJ = self._price_loss(levels, 1, detail[..., 4], price_NJ)
-        buy, cart, favourite = self.worth_scale.square().unbind()
-        return AfterLogits(
-            tastes.averaged(buy_NJ - loss_NJ, buy * spread_NJ),
-            tastes.averaged(cart_NJ - loss_NJ, cart * spread_NJ),
-            tastes.averaged(favourite_NJ, favourite * spread_NJ),
-        )
+        logit_NJ3 = torch.stack([buy_NJ - loss_NJ, cart_NJ - loss_NJ, favourite_NJ], -1)
+        return logit_NJ3, spread_NJ.unsqueeze(-1) * self.worth_scale.square()
 
     def observe(self, reading: Reading, page: Page, event: Event, visit: Visit) -> LSTMState:
         """One step of the LSTM; `unroll` is the same over many steps."""
@@ -606,11 +608,11 @@ class LSTMUserModel(nn.Module):
         self, reading: Reading, found: Prospect, page: Page, event: Event, visit: Visit
     ) -> LSTMState:
         """`observe`, given the prospect."""
-        state, expected = reading.state, self.expect(reading, found)
+        state, expected = reading.state, self.expect(reading, found, page)
         tally_NF = tallies(expected, event)
-        found_NX = tastes.found_surprise(expected, self.input_IX, event)
+        found_NX = self.found_surprise(expected, event)
         inputs = self.inputs(expected, tally_NF, found_NX, event, visit)
-        lesson = tastes.lesson(self.loads, expected, found_NX, page, event)
+        lesson = tastes.lesson(self.loads, expected, found_NX, page, self.as_read(event))
         gates_NG = torch.addmm(self.cell[1], torch.cat([*inputs, state.h], -1), self.cell[0])
         new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid_().chunk(4, -1)
         c_NH = kept_NH * state.c + new_NH * (2.0 * half_NH - 1.0)
@@ -627,10 +629,21 @@ class LSTMUserModel(nn.Module):
             evidence_NG,
         )
 
-    def expect(self, reading: Reading, found: Prospect) -> Expectation:
+    def expect(self, reading: Reading, found: Prospect, page: Page) -> Expectation:
         """What is expected of the page whose prospect this is."""
         mean_NX = organic.mean(reading.found, self.mean_CZX)
-        return expect(tastes.at_nodes(reading.share), found, mean_NX)
+        found = dataclasses.replace(found, taken=found.taken * self.get_buffer("knows_clicks"))
+        page_NKX = F.embedding(page.item.clamp(min=0), self.input_IX)
+        return expect(tastes.at_nodes(reading.share), found, mean_NX, page_NKX)
+
+    def as_read(self, event: Event) -> Event:
+        """The event as states heed it: every view a find, where nothing is known of clicks."""
+        slot_N = torch.where(self.get_buffer("knows_clicks") > 0, event.slot, -1)
+        return dataclasses.replace(event, slot=slot_N)
+
+    def found_surprise(self, expected: Expectation, event: Event) -> Tensor:
+        """What a find tells, [N, X]; 0 for other events."""
+        return tastes.found_surprise(expected, self.input_IX, self.as_read(event))
 
     def fade(self, viewed: Tensor, event: Event) -> Tensor:
         """The fading means after an event."""

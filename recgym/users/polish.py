@@ -17,9 +17,10 @@ from torch import Tensor
 
 from recgym.types import Kind, Sessions
 from recgym.users import tastes
-from recgym.users.base import AfterLogits, after_log_probs
+from recgym.users.base import after_log_probs
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, run
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.segments import mean_logits
 from recgym.users.sessions import batches
 from recgym.users.tastes import NODES
 
@@ -38,6 +39,7 @@ class Collected(NamedTuple):
     attraction: Tensor  # [n, G S] of the page
     item: Tensor  # [n, G S] log-likelihood of the item and its slot, given a view; else 0
     logits: Tensor  # [n, G S, 3] of buy, cart, favourite of the event's item
+    spread: Tensor  # [n, G S, 3] their variances, see `segments.Prospect`
     kind: Tensor  # [n] int64
     after: Tensor  # [n] int64
     first: Tensor  # [n] int64, row of the session's first step
@@ -57,11 +59,12 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collecte
         row_n = torch.arange(len(order_n), device=order_n.device) + count
         parts.append(
             Collected(
-                model.wide(done.state)[order_n, : model.marks().start],
+                model.wide(done.state)[order_n, : model.known],
                 model.cart_features(steps.visit)[order_n],
                 done.found.attraction[order_n],
                 done.found.item[order_n],
                 done.found.logits[order_n],
+                done.found.spread[order_n],
                 steps.event.kind[order_n],
                 steps.event.after[order_n],
                 row_n - number_n,
@@ -92,7 +95,7 @@ def polish(
         "level": torch.zeros_like(model.offset("level")[:, :3]),
     }
     for name, (weight, bias) in heads.items():
-        read = weight.detach()[:, :width]  # what was viewed is 0 to them
+        read = weight.detach()[:, :width]
         free[f"{name}_weight"] = read * spread_W
         free[f"{name}_bias"] = bias.detach() + read @ centre_W
     if not _maximise(free, found):
@@ -167,7 +170,7 @@ def log_likelihood(free: dict[str, Tensor], found: Collected) -> Tensor:
     ).log_softmax(-1)
     index_nM1 = found.kind.view(-1, 1, 1).expand(-1, leave_nM.shape[1], 1)
     evidence_nM = upper_nM3.gather(-1, index_nM1).squeeze(-1) + found.item
-    after_nM4 = after_log_probs(AfterLogits(*(found.logits + level_M3).unbind(-1)))
+    after_nM4 = after_log_probs(mean_logits(found.logits + level_M3, found.spread))
     index_nM1 = found.after.view(-1, 1, 1).expand_as(index_nM1)
     after_nM = after_nM4.gather(-1, index_nM1).squeeze(-1)
     viewed_n1 = (found.kind == int(Kind.VIEW)).unsqueeze(-1)

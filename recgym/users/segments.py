@@ -21,6 +21,7 @@ from recgym import choice
 from recgym.types import Event, Kind, Record
 from recgym.users.base import AfterLogits, after_log_probs
 from recgym.users.surprises import Expectation
+from recgym.users.tastes import averaged
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Prospect(Record):
     view: Tensor  # [N, G] of viewing an item
     slot: Tensor  # [N, G, K] of each slot, given a view
     follow: Tensor  # [N, G, 4] of what would follow viewing the event's item, as in `After`
-    logits: Tensor  # [N, G, 3] the same as logits of buy, cart, favourite
+    logits: Tensor  # [N, G, 3] of buy, cart, favourite, were the shopper's own taste as believed
+    spread: Tensor  # [N, G, 3] their variance, of which `follow` is the mean
+    taken: Tensor  # [N, G, K] share of the finds that each slot takes over
     attraction: Tensor  # [N, G] of the page, see `recgym.choice.Law`
 
     def evidence(self) -> Tensor:
@@ -45,9 +48,11 @@ class Prospect(Record):
         return self.kind + self.item + self.after
 
 
-def prospect(law: choice.Law, logits: AfterLogits, event: Event, num_segments: int) -> Prospect:
-    """From the laws of M = N · G lanes; logits are of their event's item, each [M, 1]."""
-    follow_M4 = after_log_probs(logits).squeeze(1)
+def prospect(
+    law: choice.Law, logits_M3: Tensor, spread_M3: Tensor, event: Event, num_segments: int
+) -> Prospect:
+    """From the laws of M = N · G lanes; logits and their variances are of their event's item."""
+    follow_M4 = after_log_probs(mean_logits(logits_M3, spread_M3))
     kind_M = law.upper.gather(-1, event.kind.unsqueeze(-1)).squeeze(-1)
     after_M = follow_M4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)
     whole = Prospect(
@@ -58,16 +63,27 @@ def prospect(law: choice.Law, logits: AfterLogits, event: Event, num_segments: i
         view=law.upper[:, int(Kind.VIEW)].exp(),
         slot=choice.slot_given_view(law),
         follow=follow_M4.exp(),
-        logits=torch.cat(logits, -1),
+        logits=logits_M3,
+        spread=spread_M3,
+        taken=law.taken(),
         attraction=law.attraction,
     )
     return whole._map(lambda value: value.unflatten(0, (-1, num_segments)))
 
 
-def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor) -> Expectation:
+def mean_logits(logits_X3: Tensor, spread_X3: Tensor) -> AfterLogits:
+    """Logits of the mean chances of buy, cart and favourite over the shopper's own taste."""
+    return AfterLogits(*averaged(logits_X3, spread_X3).unbind(-1))
+
+
+def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Tensor) -> Expectation:
     """What is expected of the page over all segments; constants to the gradient.
 
-    ``mean_NX`` is `Expectation.found`, the same in all segments.
+    Args:
+        log_share_NG: log-probability of each segment.
+        found: what each makes of the page.
+        mean_NX: mean input of what would be found on an empty page, the same in all segments.
+        page_NKX: inputs of the page's items, which slots that take them over leave less to find.
     """
     found = found._map(Tensor.detach)
     share_NG = log_share_NG.detach().softmax(-1)
@@ -78,8 +94,19 @@ def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor) -> Expectatio
         leave=(share_NG * found.leave).sum(-1),
         slot=(viewing_NG.unsqueeze(-1) * found.slot).sum(1),
         after=(chosen_NG.unsqueeze(-1) * found.follow).sum(1),
-        found=mean_NX.detach(),
+        found=_left_to_find(share_NG, found, mean_NX.detach(), page_NKX.detach()),
     )
+
+
+def _left_to_find(share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Tensor) -> Tensor:
+    """Mean input of what is found alone beside the page, [N, X]."""
+    weight_NG = share_NG * found.view * (-found.attraction).exp()
+    taken_NK = (weight_NG.unsqueeze(-1) * found.taken).sum(1)
+    taken_NX = (taken_NK.unsqueeze(-1) * page_NKX).sum(1)
+    weight_N1 = weight_NG.sum(-1, keepdim=True)
+    left_N1 = weight_N1 - taken_NK.sum(-1, keepdim=True)
+    tiny = torch.finfo(left_N1.dtype).tiny
+    return (mean_NX * weight_N1 - taken_NX) / left_N1.clamp(min=tiny)
 
 
 def along_sessions(start_BF: Tensor, step_nF: Tensor, active: list[int]) -> Tensor:

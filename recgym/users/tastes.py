@@ -34,6 +34,7 @@ NUM_TASTES = 8  # V, dimensions of taste
 # Of a page's common taste in standard deviations, each of weight 1/2: the Gauss-Hermite rule of
 # order 2, exact for polynomials of degree 3
 NODES = (-1.0, 1.0)
+MOST_VARIANCE = 4.0  # of a logit: beyond, the second order would let a chance fall as it rises
 TINY = 1e-6  # a variance: the square root of 0 has no gradient
 CLICK_LOAD, SALE_LOAD = 0.5, 0.2  # standard deviations of the loads that a fit begins with
 
@@ -185,6 +186,13 @@ def common(loads: Loads, covariance_NVV: Tensor, item_NK: Tensor, mass_NK: Tenso
     return CommonTaste(along_NK, rest_NK.clamp(min=0.0))
 
 
+def alone(loads: Loads, covariance_NVV: Tensor) -> CommonTaste:
+    """The same of each item of the catalogue on a page of its own, [N, I]."""
+    variance_NI = variance(loads.click_IV, covariance_NVV, None).clamp(min=0.0)
+    along_NI = variance_NI / (variance_NI + TINY).sqrt()
+    return CommonTaste(along_NI, variance_NI - along_NI.square())
+
+
 def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) -> Tensor:
     """Of what taste adds to each of these items (None: all), [N, J]; ``load_IV`` of all items."""
     if item_NJ is None:
@@ -200,7 +208,7 @@ def averaged(logit: Tensor, variance: Tensor) -> Tensor:
     E[s(x + e)] = s + v s'' / 2 with s'' = s (1 - s)(1 - 2 s), of which s (1 - s) is the slope of
     the chance on the logit. Without it those would buy least of whom least is known.
     """
-    return logit - 0.5 * variance * (0.5 * logit).tanh()
+    return logit - 0.5 * variance.clamp(max=MOST_VARIANCE) * (0.5 * logit).tanh()
 
 
 def learn(belief: Belief, lesson: Lesson) -> Belief:

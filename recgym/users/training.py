@@ -12,8 +12,7 @@ from torch import Tensor
 
 from recgym.errors import UserError, at_least_1
 from recgym.types import After, Event, Kind, Sessions, Split
-from recgym.users import tastes
-from recgym.users.centring import centre
+from recgym.users.centring import CENTRINGS, centre
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.polish import polish
@@ -154,16 +153,15 @@ def _expectations_of_all(
 
 def _measure_finds(model: LSTMUserModel, event: Event, expected: Expectation) -> None:
     """How far what is found alone lies from what would have been, over these steps."""
-    surprise_nX = tastes.found_surprise(expected, model.input_IX, event)
+    surprise_nX = model.found_surprise(expected, event)
     model.tastes.measure(surprise_nX[(event.kind == Kind.VIEW) & (event.slot < 0)])
 
 
 def _steps_of(sessions: Sessions, row_B: Tensor) -> Tensor:
-    """Rows of the log's steps that belong to these sessions."""
-    chosen_B = torch.zeros(len(sessions.split), dtype=torch.bool)
-    chosen_B[row_B] = True
-    length_B = sessions.offset[1:] - sessions.offset[:-1]
-    return torch.repeat_interleave(chosen_B, length_B).nonzero().squeeze(-1)
+    """Rows of the log's steps in these sessions, as often as a session is named."""
+    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    skipped_B = sessions.offset[row_B] - (length_B.cumsum(0) - length_B)
+    return torch.arange(int(length_B.sum())) + skipped_B.repeat_interleave(length_B)
 
 
 def fit(
@@ -278,8 +276,9 @@ def _fit(
     model.eval()
     slopes = shrink(model, sessions, valid_B)
     polish(model, sessions, train_B, generator)
-    expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
-    centre(model, event_n, expected_S.lanes(step_n))
+    for _ in range(CENTRINGS):
+        expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
+        centre(model, event_n, expected_S.lanes(step_n))
     model.eval()
     figures = mean_nll(model, sessions, valid_B, batch_steps)
     if log is not None:
