@@ -23,13 +23,17 @@ from experiments.believing.measures import (
     value_error,
 )
 from experiments.believing.names import AGENT, CEILING, CURED, IN_TRUTH, ORACLE, SCORED, TRAINED
+from experiments.believing.second import _too_often, second_policy
 from experiments.believing.values import Values
 from experiments.believing.verdict import Cell, differences, intervals, measured
+from recgym.fidelity.calibration import forecasts_of
 from recgym.fidelity.opening import open_run as open_scored
 from recgym.logging_policy import EmptyPages
+from recgym.record import TrueShopLog
 from recgym.simulator import Simulator
 from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.taste import TasteShop
+from recgym.worlds.truth import observable_spec
 
 TRUE = np.array([0.4, 0.1, -0.2])
 CLAIMED = np.array([0.3, 0.5, -0.2])
@@ -258,3 +262,31 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(tmp_path: Path) -> No
     assert files == {path: path.stat().st_mtime_ns for path in files}
     again = json.loads((tmp_path / "out" / "believable.json").read_text())
     assert again == written
+
+
+def test_what_is_foreseen_too_often_by_hand() -> None:
+    # Why: of two sessions one foresees 1.2 of its one event and one 0.3 of its one: 1.5 ÷ 2 - 1.
+    # Resampled, either session may come twice: 0.3 - 1 and 1.2 - 1 are the ends.
+    found = forecasts_of(
+        np.array([0, 0, 1]), np.array([0.4, 0.8, 0.3]), np.array([False, True, True])
+    )
+    said = _too_often(found, 2)
+    assert said["error"] == pytest.approx(-0.25)
+    assert (said["low"], said["high"]) == (pytest.approx(-0.7), pytest.approx(0.2))
+
+
+def test_a_second_policy_shows_other_pages_than_the_log() -> None:
+    # Why: a check on the log's own pages again would be none.
+    world = TasteShop(num_items=60)
+    log = TrueShopLog(world={"_target_": "recgym.worlds.taste.TasteShop"}).logging_policy(world)
+    spec = observable_spec(world, 10)
+    seed_N = torch.arange(500)
+    state = spec.simulator.reset(seed_N, torch.zeros_like(seed_N))
+    state, _ = spec.simulator.step(state, spec.simulator.page(state, log.act(spec.observe(state))))
+    observation = spec.observe(state)
+    shown = [
+        torch.bincount(policy.act(observation).flatten() + 1, minlength=61)[1:].double()
+        for policy in (log, second_policy(world, 10))
+    ]
+    share = [count / count.sum() for count in shown]
+    assert float((share[0] - share[1]).abs().sum()) / 2 > 0.2
