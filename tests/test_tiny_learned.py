@@ -15,7 +15,7 @@ BOUND = 0.005  # of orders, by the project's goal
 
 @pytest.mark.slow
 @pytest.mark.xfail(
-    strict=False,
+    strict=True,
     reason="1.9 % below the optimum with the belief about taste (0.4 to 0.7 % before): the goal of "
     "1 % is missed, see the README's limits",
 )
