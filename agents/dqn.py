@@ -6,9 +6,8 @@ P(i | s, A) Q(s, i), plus the value of everything else. Deviations: the "everyth
 alone, checkout, leave) has a learned value Q0(s) where SlateQ takes 0; the choice model is the
 fitted user model's nested logit; item values are Q0(s) + A(s, i) with an advantage linear in the
 item's embedding and in what the user model expects it to sell; the next slate is sought among the
-``num_candidates`` items that score best when the transition is stored. A slate takes the K items of
-highest added(i) · (Q(s, i) - Q0(s)): an item is worth showing for what it *adds* to what would be
-found anyway.
+``num_candidates`` items that score best when the transition is stored. The slate is the best full
+one of `agents.slates` for the mass that items *add* to what would be found anyway.
 
 Logged scalars: `loss` (Huber, in reward units), `q_null` (mean Q0), `advantage` (mean of Q - Q0
 over clicked items), `td_error` (mean absolute), `epsilon` (share of slots filled at random).
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from agents import slates
 from agents.baselines import alone, empty_page_law, top_k
 from agents.exploring import falling, some_at_random
 from agents.replay import Replay
@@ -146,7 +146,7 @@ class DQN:
         epsilon: tuple[Share, Share] = (0.5, 0.05),
         epsilon_steps: Count = 400,
         learning_starts: Count = 5_000,
-        updates: Count = 1,
+        updates: Count = 4,
         clip: Positive = 10.0,
     ) -> None:
         if user_model is None:
@@ -177,17 +177,17 @@ class DQN:
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` some slots hold random ones."""
-        score_NI = self._score(observation, self._outlook(observation))
+        score_NI = self._scores(observation, self._outlook(observation))
         item_NK = top_k(score_NI, observation.eligible, self.num_slots)
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
-    def _score(self, observation: Observation, outlook: Outlook) -> Tensor:
-        """What each item adds times what it is worth above everything else, [N, I]."""
+    def _scores(self, observation: Observation, outlook: Outlook) -> Tensor:
+        """Of which the best slate holds the K highest, [N, I]."""
         _, taste_ND, sales_NF = self.network(observation.feature)
         like_NI = taste_ND @ self.user_model.vector_ID.T
         worth_NI: Tensor = (outlook.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
-        score_NI: Tensor = outlook.added * (like_NI + worth_NI)
-        return score_NI
+        gain_NI = like_NI + worth_NI
+        return slates.scores(outlook.added, gain_NI, observation.eligible, self.num_slots)
 
     def _outlook(self, observation: Observation) -> Outlook:
         """What the user model says of every item, were it shown alone."""
@@ -243,7 +243,8 @@ class DQN:
         after = self.user_model.after(self._typical(observation), item_N1, price_N1, True)
         sold_NF = self._sold(after, price_N1)[:, 0]
         outlook = self._outlook(following)
-        best_NC = self._score(following, outlook).topk(self.num_candidates, -1).indices
+        best = self._scores(following, outlook).topk(self.num_candidates, -1)
+        best_NC, allowed_NC = best.indices, best.values > -torch.inf
         index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)
         self.replay.add(
             {
@@ -254,8 +255,8 @@ class DQN:
                 "going_on": (~transition.terminated).to(transition.reward.dtype),
                 "next_feature": following.feature,
                 "candidate": best_NC,
-                "added": outlook.added.gather(-1, best_NC),
-                "taken": outlook.taken.gather(-1, best_NC),
+                "added": outlook.added.gather(-1, best_NC) * allowed_NC,
+                "taken": outlook.taken.gather(-1, best_NC) * allowed_NC,
                 "next_sold": outlook.sold.gather(1, index_NCF),
                 "go_on": outlook.go_on,
             }
@@ -292,7 +293,8 @@ class DQN:
         """Double DQN: the online network picks the next slate, the target network values it."""
         vector_NCD = self.user_model.vector_ID[rows["candidate"]]
         _, taste_ND, sales_NF = self.network(rows["next_feature"])
-        score_NC = rows["added"] * advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
+        gain_NC = advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
+        score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         null_N, taste_ND, sales_NF = self.target(rows["next_feature"])
         return slate_value(

@@ -9,8 +9,7 @@ A cell is what a site sees: the profile's largest channel, the page number, and 
 bought on the views remembered. Deviations: SlateQ is given its choice model, here the odds v of a
 click against no click are counted (under a logit, clicks over pages passed by, whatever stood
 beside); "everything else" has a value of its own; the slate is the best full one for these values
-(Dinkelbach 1967, "On nonlinear fractional programming") and not the top K by v(s, i) Q(s, i); all
-lanes are taken in at once, those that meet in an entry by their mean; alpha falls with the visits n
+(see `agents.slates`) and not the top K by v(s, i) Q(s, i); all lanes are taken in at once, those that meet in an entry by their mean; alpha falls with the visits n
 of an entry as n^-rate (Even-Dar and Mansour 2003, "Learning rates for Q-learning", section 3);
 `terminated` stops the target, a page limit does not. Undiscounted by default: sessions end.
 
@@ -26,6 +25,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from agents import slates
 from agents.baselines import top_k
 from agents.exploring import falling, some_at_random
 from recgym.envs.core import Transition
@@ -34,7 +34,6 @@ from recgym.settings import Count, Share, Within
 from recgym.types import After, Observation
 
 MAX_ENTRIES = 1_000_000  # values of items in cells
-ROUNDS = 6  # of Dinkelbach's iteration, which converges faster than linearly
 PRIOR_PAGES = 20.0  # pages passed by without a click, before any was counted
 
 
@@ -111,22 +110,17 @@ class TabularQ:
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
     def _best(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """The slate of highest value among items that may be shown, [N, K], and its value [N].
-
-        It is a ratio of sums: the items that lift it most above the best ratio so far give a higher
-        one, until none does.
-        """
+        """The slate of highest value among items that may be shown, [N, K], and its value [N]."""
         cell_N = self.cells(observation)
         null_N, value_NI = self.value_SJ[cell_N, 0], self.value_SJ[cell_N, 1:]
         odds_NI = (self.visits_SJ[:, 1:] / self.passed_SI)[cell_N]
-        best_N = null_N
-        for _ in range(ROUNDS):
-            gain_NI = odds_NI * (value_NI - best_N.unsqueeze(-1))
-            item_NK = top_k(gain_NI, observation.eligible, self.num_slots)
-            shown_NK = odds_NI.gather(-1, item_NK.clamp(min=0)) * (item_NK >= 0)
-            worth_N = (shown_NK * value_NI.gather(-1, item_NK.clamp(min=0))).sum(-1)
-            best_N = (null_N + worth_N) / (1.0 + shown_NK.sum(-1))
-        return item_NK, best_N
+        gain_NI, allowed_NI = value_NI - null_N.unsqueeze(-1), observation.eligible
+        score_NI = slates.scores(odds_NI, gain_NI, allowed_NI, self.num_slots)
+        item_NK = top_k(score_NI, allowed_NI, self.num_slots)
+        # of a column that may not be shown there are no odds: as an empty slot
+        best_NK = score_NI.topk(item_NK.shape[1], -1).indices
+        lifted_N = slates.lifted(odds_NI * allowed_NI, gain_NI, best_NK)
+        return item_NK, null_N + lifted_N
 
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)

@@ -14,11 +14,6 @@ BOUND = 0.005  # of orders, by the project's goal
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="1.9 % below the optimum with the belief about taste (0.4 to 0.7 % before): the goal of "
-    "1 % is missed, see the README's limits",
-)
 def test_dqn_reaches_the_optimum_within_a_percent(tmp_path: Path) -> None:
     # Why: it never sees the true shop's law, only a model fitted on the log; myopic pages lose
     # 6.8 %. The upper end of a 95 % interval on 50,000 shoppers must be below.
