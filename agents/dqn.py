@@ -16,7 +16,6 @@ over clicked items), `td_error` (mean absolute), `epsilon` (share of slots fille
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,27 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from agents import slates
-from agents.baselines import alone, empty_page_law, top_k
+from agents.baselines import top_k
 from agents.exploring import falling, some_at_random
+from agents.outlook import NUM_SALES, Outlook, middle_price, outlook, sold_if_clicked
 from agents.replay import Replay
 from recgym.envs.core import Transition
 from recgym.errors import UserError
 from recgym.settings import Count, Positive, Share
-from recgym.types import Kind, Observation, Record
-from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
-
-NUM_SALES = 4  # item features of `DQN._sold`
-
-
-@dataclass(frozen=True)
-class Outlook(Record):
-    """What the user model says of every item in one state."""
-
-    go_on: Tensor  # [N] probability of going on from an empty page
-    added: Tensor  # [N, I] mass that the item would add, alone in the first slot
-    taken: Tensor  # [N, I] mass that it would take over from what is found anyway
-    sold: Tensor  # [N, I, NUM_SALES] sales features
+from recgym.types import Observation
+from recgym.users.lstm import LSTMUserModel
 
 
 class SlateQNetwork(nn.Module):
@@ -169,54 +156,24 @@ class DQN:
         self.replay = Replay(capacity, device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.steps = 0
-        # money in units of the catalogue's middle price, so that one learning rate fits all shops
-        self.unit = user_model.mean_log_price.exp()
+        self.unit = middle_price(user_model)
 
     # ---- acting ---------------------------------------------------------------------------------
 
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` some slots hold random ones."""
-        score_NI = self._scores(observation, self._outlook(observation))
+        score_NI = self._scores(observation, outlook(self.user_model, observation))
         item_NK = top_k(score_NI, observation.eligible, self.num_slots)
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
-    def _scores(self, observation: Observation, outlook: Outlook) -> Tensor:
+    def _scores(self, observation: Observation, seen: Outlook) -> Tensor:
         """Of which the best slate holds the K highest, [N, I]."""
         _, taste_ND, sales_NF = self.network(observation.feature)
         like_NI = taste_ND @ self.user_model.vector_ID.T
-        worth_NI: Tensor = (outlook.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
+        worth_NI: Tensor = (seen.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
         gain_NI = like_NI + worth_NI
-        return slates.scores(outlook.added, gain_NI, observation.eligible, self.num_slots)
-
-    def _outlook(self, observation: Observation) -> Outlook:
-        """What the user model says of every item, were it shown alone."""
-        visit, price_NI = observation.visit, observation.price
-        supposed = self._typical(observation)
-        law = empty_page_law(self.user_model, supposed, visit)
-        added_NI, taken_NI = alone(self.user_model, supposed, law, visit, price_NI)
-        return Outlook(
-            go_on=law.upper[:, int(Kind.VIEW)].exp(),
-            added=added_NI,
-            taken=taken_NI,
-            sold=self._sold(self.user_model.after(supposed, None, price_NI, True), price_NI),
-        )
-
-    def _typical(self, observation: Observation) -> Supposed:
-        assert isinstance(observation.encoder, LSTMState)
-        return self.user_model.typical(self.user_model.read(observation.encoder))
-
-    def _sold(self, after: AfterLogits, price_NJ: Tensor) -> Tensor:
-        """Sales features of items, [N, J, NUM_SALES].
-
-        The money that a view brings at once and the money that it puts into the cart (both in
-        units of the middle price), the price's logarithm, the chance that anything is sold.
-        """
-        buy_NJ = torch.sigmoid(after.buy)
-        cart_NJ = (1.0 - buy_NJ) * torch.sigmoid(after.cart)
-        dear_NJ = price_NJ.clamp(min=1e-6).log() - self.user_model.mean_log_price
-        money_NJ = price_NJ / self.unit
-        return torch.stack([buy_NJ * money_NJ, cart_NJ * money_NJ, dear_NJ, buy_NJ + cart_NJ], -1)
+        return slates.scores(seen.added, gain_NI, observation.eligible, self.num_slots)
 
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)
@@ -239,11 +196,10 @@ class DQN:
     def _store(self, observation: Observation, transition: Transition) -> None:
         event, following = transition.outcome.event, transition.final_observation
         clicked_N = event.slot >= 0
-        item_N1, price_N1 = event.item.clamp(min=0).unsqueeze(-1), event.price.unsqueeze(-1)
-        after = self.user_model.after(self._typical(observation), item_N1, price_N1, True)
-        sold_NF = self._sold(after, price_N1)[:, 0]
-        outlook = self._outlook(following)
-        best = self._scores(following, outlook).topk(self.num_candidates, -1)
+        item_N1 = event.item.clamp(min=0).unsqueeze(-1)
+        sold_NF = sold_if_clicked(self.user_model, observation, item_N1)[:, 0]
+        seen = outlook(self.user_model, following)
+        best = self._scores(following, seen).topk(self.num_candidates, -1)
         best_NC, allowed_NC = best.indices, best.values > -torch.inf
         index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)
         self.replay.add(
@@ -255,10 +211,10 @@ class DQN:
                 "going_on": (~transition.terminated).to(transition.reward.dtype),
                 "next_feature": following.feature,
                 "candidate": best_NC,
-                "added": outlook.added.gather(-1, best_NC) * allowed_NC,
-                "taken": outlook.taken.gather(-1, best_NC) * allowed_NC,
-                "next_sold": outlook.sold.gather(1, index_NCF),
-                "go_on": outlook.go_on,
+                "added": seen.added.gather(-1, best_NC) * allowed_NC,
+                "taken": seen.taken.gather(-1, best_NC) * allowed_NC,
+                "next_sold": seen.sold.gather(1, index_NCF),
+                "go_on": seen.go_on,
             }
         )
 

@@ -9,8 +9,9 @@ A cell is what a site sees: the profile's largest channel, the page number, and 
 bought on the views remembered. Deviations: SlateQ is given its choice model, here the odds v of a
 click against no click are counted (under a logit, clicks over pages passed by, whatever stood
 beside); "everything else" has a value of its own; the slate is the best full one for these values
-(see `agents.slates`) and not the top K by v(s, i) Q(s, i); all lanes are taken in at once, those that meet in an entry by their mean; alpha falls with the visits n
-of an entry as n^-rate (Even-Dar and Mansour 2003, "Learning rates for Q-learning", section 3);
+(see `agents.slates`) and not the top K by v(s, i) Q(s, i); all lanes are taken in at once, those
+that meet in an entry by their mean; alpha falls with the visits n of an entry as n^-rate (Even-Dar
+and Mansour 2003, "Learning rates for Q-learning", section 3);
 `terminated` stops the target, a page limit does not. Undiscounted by default: sessions end.
 
 Logged scalars: `td_error` (mean absolute, in reward units), `q_null` (mean Q0 of the cells met),

@@ -7,69 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from probe_shop import START_MS, ProbeShop, found_alone
+from probe_model import MODEL, SLOTS, SPEC, WORTH, first_pages
 from torch import Tensor
 
 from agents.dqn import DQN, slate_value
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
-from recgym.simulator import Simulator
-from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Catalog, Observation, Outcome
-from recgym.users.lstm import LSTMState
-from recgym.users.tastes import Belief
-
-ITEMS, SIZE, SLOTS = 20, 6, 3
-
-
-class ModelState(LSTMState):
-    """The probe shop's memory in the shape of a user model's state."""
-
-    @property
-    def views(self) -> Tensor:
-        return self.h[:, 0]
-
-    @classmethod
-    def of(cls, views_N: Tensor) -> ModelState:
-        none_N0 = views_N.unsqueeze(-1)[:, :0]
-        belief = Belief(none_N0, none_N0.unsqueeze(-1))
-        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0, belief, none_N0)
-
-
-class ProbeModel(ProbeShop):
-    """Twenty items of one price that all appeal alike, told apart by their vectors alone."""
-
-    num_encoded = 1
-
-    def __init__(self) -> None:
-        super().__init__(appeal=2.0)
-        self.vector_ID = torch.randn(ITEMS, SIZE, generator=torch.Generator().manual_seed(0))
-        self.catalog = Catalog(
-            price=torch.full((1, ITEMS), 10.0),
-            category=torch.zeros(ITEMS, dtype=torch.int64),
-            feature=self.vector_ID,
-            start_ms=START_MS,
-            num_categories=1,
-        )
-        self.found = found_alone((1 / ITEMS,) * ITEMS, self.catalog.category, torch.float32)
-        self.mean_log_price = torch.tensor(10.0).log()
-
-    def init_state(self, arrival: Arrival) -> Any:
-        return ModelState.of(super().init_state(arrival).views)
-
-    def observe(self, state: Any, *seen: Any) -> Any:
-        return ModelState.of(super().observe(state, *seen).views)
-
-    def typical(self, reading: Any) -> Any:
-        return reading
-
-    def encode(self, state: Any) -> Tensor:
-        encoded: Tensor = state.h
-        return encoded
-
-
-MODEL = ProbeModel()
-SPEC = ObservationSpec(Simulator(MODEL, encoder=MODEL, num_slots=SLOTS), "encoder")
+from recgym.types import Outcome
 
 
 def agent_of(**changed: Any) -> DQN:
@@ -83,11 +27,6 @@ def agent_of(**changed: Any) -> DQN:
         "hidden": 32,
     }
     return DQN(**{**settings, **changed})
-
-
-def first_pages(num: int) -> Observation:
-    seed = torch.arange(num)
-    return SPEC.observe(SPEC.simulator.reset(seed, torch.zeros_like(seed)))
 
 
 def test_the_value_of_a_slate_by_hand() -> None:
@@ -200,10 +139,6 @@ def test_exploration_falls_as_it_was_told() -> None:
     for agent.steps in (0, 5, 10, 99):
         shares.append(agent._epsilon())
     assert shares == pytest.approx([0.5, 0.3, 0.1, 0.1])
-
-
-# What a click on each item is worth, nothing to do with its price: linear in its vector.
-WORTH = 10.0 * MODEL.vector_ID @ torch.tensor([1.0, -1.0, 0.5, 0.0, 1.0, -0.5])
 
 
 def trained(shuffled: bool) -> DQN:

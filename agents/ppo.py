@@ -1,0 +1,348 @@
+"""Proximal policy optimisation over slates: a learned ranking of retrieved items.
+
+Papers: Schulman et al. 2017, "Proximal policy optimization algorithms", equations 7 (clipped
+surrogate) and 9 (with value loss and entropy); Schulman et al. 2016, "High-dimensional continuous
+control using generalized advantage estimation", equation 16. A page is an ordered draw without
+replacement among M retrieved items (Plackett 1975, "The analysis of permutations"; Luce 1959): with
+logits l, P(i_1 .. i_K) = product over k of exp l(i_k) / sum over items not yet drawn of exp l,
+drawn by the Gumbel top-k trick (Kool et al. 2019, "Stochastic beams and where to find them",
+section 3). Where it is not exploring it shows the K items of highest logit.
+
+With one epoch, one minibatch and no clip this is the advantage actor-critic (Huang et al. 2022,
+"A2C is a special case of PPO"; ``agent=a2c``), and with lambda = 1 too REINFORCE with a baseline
+(Williams 1992; ``agent=reinforce``).
+
+Deviations: items are retrieved by what the fitted user model expects each to bring if shown alone,
+and logits begin at that ranking; the entropy is that of the first slot; rewards count in middle
+prices; advantages are standardised over a whole horizon; a page limit is bootstrapped with the
+value of the page that would have followed (Pardo et al. 2018, "Time limits in reinforcement
+learning", equation 6).
+
+Logged scalars, means over the last horizon's minibatches: `policy_loss`, `value_loss` (Huber, in
+middle prices), `entropy` (nats), `clipped` (share of pages whose ratio left the clip range),
+`kl` (estimate of the divergence from the old policy, nats), `advantage_std`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from agents.outlook import NUM_SALES, middle_price, outlook
+from recgym import rng
+from recgym.envs.core import Transition
+from recgym.errors import UserError
+from recgym.rng import Purpose
+from recgym.settings import Count, Positive, Share, Within
+from recgym.types import Observation
+from recgym.users.lstm import LSTMUserModel
+
+NUM_SIGNS = NUM_SALES + 2  # S, features of a retrieved item beside its vector
+LEAST = 1e-6  # of a share or of money, before a logarithm
+
+
+class SlatePolicy(nn.Module):
+    """Logits of retrieved items and the value of a state, from bodies of their own.
+
+    Args:
+        num_features: O, of the observation.
+        embedding: D, of an item.
+        hidden: width of the layers.
+        sharpness: weight of the retrieval's log-score in the logits at first.
+    """
+
+    def __init__(self, num_features: int, embedding: int, hidden: int, sharpness: float) -> None:
+        super().__init__()
+        self.actor, self.critic = _body(num_features, hidden), _body(num_features, hidden)
+        self.taste = nn.Linear(hidden, embedding)
+        self.signs = nn.Linear(hidden, NUM_SIGNS)
+        self.value = nn.Linear(hidden, 1)
+        for layer in (self.taste, self.signs, self.value):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.signs.bias[0] = sharpness
+
+    def logits(self, feature_NO: Tensor, vector_NMD: Tensor, sign_NMS: Tensor) -> Tensor:
+        """Of M retrieved items, [N, M]."""
+        body_NH = self.actor(feature_NO)
+        like_NM = torch.bmm(vector_NMD, self.taste(body_NH).unsqueeze(-1)).squeeze(-1)
+        return like_NM + torch.bmm(sign_NMS, self.signs(body_NH).unsqueeze(-1)).squeeze(-1)
+
+    def values(self, feature_NO: Tensor) -> Tensor:
+        """V(s), in middle prices, [N]."""
+        value_N: Tensor = self.value(self.critic(feature_NO)).squeeze(-1)
+        return value_N
+
+
+def _body(num_features: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(num_features, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
+    )
+
+
+def log_prob(logit_NM: Tensor, place_NK: Tensor) -> Tensor:
+    """Log-probability of drawing the items at these places in this order, [N].
+
+    Args:
+        logit_NM: of all items that could be drawn, -inf for one that may not.
+        place_NK: distinct columns of it, -1 for an empty slot, which is no draw.
+    """
+    filled_NK = place_NK >= 0
+    chosen_NK = logit_NM.gather(-1, place_NK.clamp(min=0)).masked_fill(~filled_NK, 0.0)
+    left_NM, total_N = logit_NM, torch.zeros_like(logit_NM[:, 0])
+    column_M = torch.arange(logit_NM.shape[1], device=logit_NM.device)
+    for k in range(place_NK.shape[1]):
+        drawn_N = chosen_NK[:, k] - left_NM.logsumexp(-1)
+        total_N = total_N + torch.where(filled_NK[:, k], drawn_N, 0.0)
+        left_NM = left_NM.masked_fill(column_M == place_NK[:, k : k + 1], -torch.inf)
+    return total_N
+
+
+def advantages(
+    reward_TN: Tensor,
+    value_TN: Tensor,
+    next_value_TN: Tensor,
+    terminated_TN: Tensor,
+    truncated_TN: Tensor,
+    gamma: float,
+    smoothing: float,
+) -> Tensor:
+    """Generalised advantages [T, N]; ``smoothing`` is lambda.
+
+    ``next_value_TN`` is of the state that followed, before any reset: nothing follows where a
+    shopper left, and no advantage runs on from one episode into the next.
+    """
+    going_TN = (~terminated_TN).to(reward_TN.dtype)
+    same_TN = going_TN * ~truncated_TN
+    error_TN = reward_TN + gamma * going_TN * next_value_TN - value_TN
+    found, running_N = [], torch.zeros_like(reward_TN[0])
+    for error_N, same_N in zip(error_TN.flip(0), same_TN.flip(0), strict=True):
+        running_N = error_N + gamma * smoothing * same_N * running_N
+        found.append(running_N)
+    return torch.stack(found[::-1])
+
+
+def surrogate(ratio_N: Tensor, advantage_N: Tensor, clip: float | None) -> Tensor:
+    """The objective of each page, to be raised (equation 7), [N]; without ``clip`` r · A."""
+    if clip is None:
+        return ratio_N * advantage_N
+    return torch.minimum(ratio_N * advantage_N, ratio_N.clamp(1.0 - clip, 1.0 + clip) * advantage_N)
+
+
+class PPO:
+    """Clipped policy gradients over slates; see the module's docstring.
+
+    Args:
+        user_model: whose embeddings, choice model and sales the retrieval and the logits build on.
+        num_features: O, of the observation.
+        num_slots: K.
+        cart_paid: share of carted items that are paid, for the retrieval.
+        seed: of the network, of minibatches and, through the lanes' seeds, of exploration.
+        gamma: discount a page.
+        smoothing: lambda of the advantages.
+        clip: epsilon of the ratio's range; null for none.
+        horizon: steps of all lanes between two rounds of updates.
+        epochs, minibatches: passes over a horizon's pages, and into how many parts each is cut.
+        entropy: weight of the entropy; ``value_weight`` that of the value loss.
+        learning_rate: Adam's, which falls to 0 over ``anneal_steps`` of all lanes (null: never).
+        num_candidates: M, items retrieved.
+        sharpness: of the first policy around the retrieval's ranking.
+        hidden: width of the network.
+        max_norm: largest norm of a gradient.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_model: LSTMUserModel | None,
+        num_features: int,
+        num_slots: int,
+        cart_paid: float,
+        seed: int = 0,
+        gamma: Share = 0.95,
+        smoothing: Share = 0.9,
+        clip: Positive | None = 0.2,
+        horizon: Count = 8,
+        epochs: Count = 4,
+        minibatches: Count = 4,
+        entropy: Annotated[float, Within(0.0)] = 0.003,
+        value_weight: Positive = 0.5,
+        learning_rate: Positive = 1e-3,
+        anneal_steps: Count | None = None,
+        num_candidates: Count = 32,
+        sharpness: Positive = 3.0,
+        hidden: Count = 128,
+        max_norm: Positive = 0.5,
+    ) -> None:
+        if user_model is None:
+            raise UserError(
+                "agents of the kind of agent=ppo retrieve items through a fitted user model, and "
+                "this shop has none: train on shop='model:DIR'."
+            )
+        self.user_model, self.num_slots, self.cart_paid = user_model, num_slots, cart_paid
+        self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
+        self.gamma, self.smoothing, self.clip = gamma, smoothing, clip
+        self.horizon, self.epochs, self.minibatches = horizon, epochs, minibatches
+        self.entropy, self.value_weight, self.max_norm = entropy, value_weight, max_norm
+        self.learning_rate, self.anneal_steps = learning_rate, anneal_steps
+        device, embedding = user_model.vector_ID.device, user_model.vector_ID.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = SlatePolicy(num_features, embedding, hidden, sharpness)
+        self.network = network.to(device)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate, eps=1e-5)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.unit = middle_price(user_model)
+        self.rows: list[dict[str, Tensor]] = []  # of the horizon so far
+        self.metrics: dict[str, Tensor] = {}  # of the last horizon
+        self.seen: tuple[Observation, Tensor, Tensor] | None = None  # acted on, and its retrieval
+        self.steps = 0
+
+    # ---- acting ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K], the best first; with ``explore`` drawn as the policy is learned."""
+        item_NM, sign_NMS = self._retrieved(observation)
+        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
+        logit_NM = self.network.logits(observation.feature, vector_NMD, sign_NMS)
+        if explore:
+            who, page_N = observation.arrival, observation.visit.page_number
+            key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
+            u_NM = rng.uniform(key_N, logit_NM.shape[1], torch.float64).clamp(1e-12, 1 - 1e-12)
+            logit_NM = logit_NM - (-u_NM.log()).log().to(logit_NM.dtype)  # Gumbel noise
+        best = logit_NM.masked_fill(item_NM < 0, -torch.inf).topk(self.num_slots, -1)
+        return item_NM.gather(-1, best.indices)
+
+    def _retrieved(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """M items of highest expected money if shown alone, and their signs [N, M, S].
+
+        -1 stands where fewer may be shown. What was acted on is stored next, and not sought twice.
+        """
+        if self.seen is not None and self.seen[0] is observation:
+            return self.seen[1:]
+        seen = outlook(self.user_model, observation)
+        money_NI = seen.sold[..., 0] + self.cart_paid * seen.sold[..., 1]
+        score_NI = (seen.added + seen.taken) / (1.0 + seen.added) * money_NI
+        best = score_NI.masked_fill(~observation.eligible, -torch.inf).topk(self.num_candidates, -1)
+        index_NMF = best.indices.unsqueeze(-1).expand(-1, -1, NUM_SALES)
+        sign_NMS = torch.cat(
+            [
+                best.values.clamp(min=LEAST).log().unsqueeze(-1),
+                seen.added.gather(-1, best.indices).clamp(min=LEAST).log().unsqueeze(-1),
+                seen.sold.gather(1, index_NMF),
+            ],
+            -1,
+        )
+        item_NM = best.indices.masked_fill(best.values == -torch.inf, -1)
+        self.seen = observation, item_NM, sign_NMS
+        return item_NM, sign_NMS
+
+    # ---- learning -------------------------------------------------------------------------------
+
+    def learn(
+        self, observation: Observation, item_NK: Tensor, transition: Transition
+    ) -> dict[str, Tensor]:
+        """Store one step of all lanes; after a horizon of them, improve and forget them."""
+        self._store(observation, item_NK, transition)
+        self.steps += 1
+        if len(self.rows) == self.horizon:
+            self.metrics = self._improve(self._pages())
+            self.rows = []
+        return self.metrics
+
+    def _improve(self, pages: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Several passes over the pages of one horizon."""
+        if self.anneal_steps is not None:
+            share = max(0.0, 1.0 - self.steps / self.anneal_steps)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.learning_rate * share
+        found = []
+        count = len(pages["old"])
+        for _ in range(self.epochs):
+            order = torch.randperm(count, generator=self.generator, device=pages["old"].device)
+            for part in order.chunk(self.minibatches):
+                found.append(self._update({name: value[part] for name, value in pages.items()}))
+        return {name: torch.stack([row[name] for row in found]).mean() for name in found[0]}
+
+    @torch.no_grad()
+    def _store(self, observation: Observation, item_NK: Tensor, transition: Transition) -> None:
+        item_NM, sign_NMS = self._retrieved(observation)
+        same_NKM = (item_NK.unsqueeze(-1) == item_NM.unsqueeze(1)) & (item_NK >= 0).unsqueeze(-1)
+        place_NK = torch.where(same_NKM.any(-1), same_NKM.int().argmax(-1), -1)
+        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
+        logit_NM = self.network.logits(observation.feature, vector_NMD, sign_NMS)
+        self.rows.append(
+            {
+                "feature": observation.feature,
+                "item": item_NM,
+                "sign": sign_NMS,
+                "place": place_NK,
+                "old": log_prob(logit_NM.masked_fill(item_NM < 0, -torch.inf), place_NK),
+                "value": self.network.values(observation.feature),
+                "next_value": self.network.values(transition.final_observation.feature),
+                "reward": transition.reward / self.unit,
+                "terminated": transition.terminated,
+                "truncated": transition.truncated,
+            }
+        )
+
+    def _pages(self) -> dict[str, Tensor]:
+        """All pages of the horizon as rows, with standardised advantages and returns."""
+        whole = {name: torch.stack([row[name] for row in self.rows]) for name in self.rows[0]}
+        advantage_TN = advantages(
+            whole["reward"], whole["value"], whole["next_value"], whole["terminated"],
+            whole["truncated"], self.gamma, self.smoothing,
+        )  # fmt: skip
+        spread = advantage_TN.std().clamp(min=LEAST)
+        whole["return"] = advantage_TN + whole["value"]
+        whole["spread"] = spread.expand_as(advantage_TN)
+        whole["advantage"] = (advantage_TN - advantage_TN.mean()) / spread
+        return {name: value.flatten(0, 1) for name, value in whole.items()}
+
+    def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One gradient step on a minibatch of pages."""
+        vector_RMD = self.user_model.vector_ID[rows["item"].clamp(min=0)]
+        logit_RM = self.network.logits(rows["feature"], vector_RMD, rows["sign"])
+        logit_RM = logit_RM.masked_fill(rows["item"] < 0, -torch.inf)
+        change_R = log_prob(logit_RM, rows["place"]) - rows["old"]
+        ratio_R = change_R.exp()
+        policy_loss = -surrogate(ratio_R, rows["advantage"], self.clip).mean()
+        value_loss = F.smooth_l1_loss(self.network.values(rows["feature"]), rows["return"])
+        share_RM = logit_RM.softmax(-1)
+        entropy = -(share_RM * share_RM.clamp(min=LEAST).log()).sum(-1).mean()
+        loss = policy_loss + self.value_weight * value_loss - self.entropy * entropy
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        self.optimiser.step()
+        with torch.no_grad():
+            outside_R = (ratio_R - 1.0).abs() > (self.clip or torch.inf)
+            return {
+                "policy_loss": policy_loss.detach(),
+                "value_loss": value_loss.detach(),
+                "entropy": entropy.detach(),
+                "clipped": outside_R.to(ratio_R.dtype).mean(),
+                "kl": (ratio_R - 1.0 - change_R).mean(),
+                "advantage_std": rows["spread"].mean(),
+            }
+
+    # ---- keeping --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network and the optimiser; the pages of a horizon begun are not kept."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Act and learn on from a saved state."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps = int(state["steps"])
