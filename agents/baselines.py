@@ -71,6 +71,27 @@ class Greedy:
         return top_k(sold_NI * price_NI, observation.eligible, self.num_slots)
 
 
+class GreedyClicks:
+    """Top K by P(click if shown alone), whatever it sells, after the model's own belief.
+
+    Args:
+        model: whose state stands in ``observation.encoder``.
+    """
+
+    def __init__(self, model: Shoppers, *, num_slots: int) -> None:
+        self.model, self.num_slots = model, num_slots
+
+    @torch.no_grad()
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """Items [N, K], the most likely click first."""
+        reading, price_NI = self.model.read(observation.encoder), observation.price
+        clicked_NI = torch.zeros_like(price_NI)
+        for share_N1, supposed in by_segment(self.model, reading):
+            click_NI = click_alone(self.model, supposed, observation.visit, price_NI)
+            clicked_NI = clicked_NI + share_N1 * click_NI
+        return top_k(clicked_NI, observation.eligible, self.num_slots)
+
+
 def empty_page_law(model: Shoppers, reading: Any, visit: Visit) -> choice.Law:
     """How shoppers would answer an empty page."""
     empty = Page(visit.recent_item[:, :0], visit.cart_price[:, :0])

@@ -100,9 +100,10 @@ def resources(
     in_train_B = torch.zeros(len(sessions.split), dtype=torch.bool)
     in_train_B[train_B] = True
     length_B = sessions.offset[1:] - sessions.offset[:-1]
-    viewed_S = torch.repeat_interleave(in_train_B, length_B)
-    viewed_S &= sessions.event.kind == int(Kind.VIEW)
-    views_I = torch.bincount(sessions.event.item[viewed_S], minlength=model.catalog.num_items)
+    session_S = torch.repeat_interleave(torch.arange(len(length_B)), length_B)
+    viewed_S = in_train_B[session_S] & (sessions.event.kind == int(Kind.VIEW))
+    view_V2 = torch.stack([session_S, sessions.event.item], -1)[viewed_S]
+    views_I = torch.bincount(view_V2[:, 1], minlength=model.catalog.num_items)
     return {
         "model": model,
         "user_model": model,
@@ -110,6 +111,7 @@ def resources(
         "num_items": model.catalog.num_items,
         "num_slots": num_slots,
         "views_I": views_I,
+        "view_V2": view_V2,
         "cart_paid": cart_paid(sessions),
         "seed": seed,
     }

@@ -8,7 +8,7 @@ import pytest
 import torch
 from probe_shop import CLICK, ProbeShop
 
-from agents.baselines import Greedy, Popular, Random, click_alone, top_k
+from agents.baselines import Greedy, GreedyClicks, Popular, Random, click_alone, top_k
 from recgym.logging_policy import EmptyPages
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
@@ -55,6 +55,14 @@ def test_click_alone_by_hand() -> None:
     assert observation.encoder is not None
     click_NI = click_alone(shop, observation.encoder, observation.visit, observation.price)
     assert click_NI[0, 3].item() == pytest.approx(CLICK, abs=1e-6)
+
+
+def test_greedy_for_clicks_looks_at_clicks_alone() -> None:
+    # Why: with an appeal of 0.2 for all, items found with 0.4, 0.3, 0.2 and 0.1 are clicked, by
+    # hand, with 0.0854, 0.1046, 0.1306 and 0.1592, whatever they cost and sell.
+    observation, policy = observed(), GreedyClicks(ProbeShop(), num_slots=2)
+    assert policy.act(observation).tolist() == [[3, 2]]
+    assert policy.act(forbid(observation, 2)).tolist() == [[3, 1]]
 
 
 def test_greedy_ranks_by_click_times_sale_times_price() -> None:

@@ -87,6 +87,7 @@ def test_every_agent_builds_and_fills_pages(name: str) -> None:
         "num_items": 40,
         "num_slots": 3,
         "views_I": torch.arange(40),
+        "view_V2": torch.arange(80).view(40, 2) % 40,
         "cart_paid": 0.3,
         "seed": 0,
     }
