@@ -13,6 +13,8 @@ from recgym.users.base import AfterLogits
 from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
 
 NUM_SALES = 4  # F, item features of `sales`
+NUM_SIGNS = NUM_SALES + 2  # S, features of a retrieved item beside its vector
+LEAST = 1e-6  # of a share or of money, before a logarithm
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,53 @@ def sold_if_clicked(model: LSTMUserModel, observation: Observation, item_NJ: Ten
     price_NJ = observation.catalog.price_of(item_NJ, observation.visit.time_ms)
     after = model.after(typical(model, observation), item_NJ, price_NJ, True)
     return sales(model, after, price_NJ)
+
+
+@dataclass(frozen=True)
+class Retrieved(Record):
+    """The M items of each lane that the user model expects to bring most if shown alone."""
+
+    item: Tensor  # [N, M] int64, the best first; -1 where fewer may be shown
+    sign: Tensor  # [N, M, S] log of the expected money, log of the mass added, sales features
+
+    def place(self, item_NK: Tensor) -> Tensor:
+        """Columns at which these items stand, [N, K] int64; -1 for an empty slot or none of M."""
+        same_NKM = (item_NK.unsqueeze(-1) == self.item.unsqueeze(1)) & (item_NK >= 0).unsqueeze(-1)
+        return torch.where(same_NKM.any(-1), same_NKM.int().argmax(-1), -1)
+
+
+class Retriever:
+    """Retrieves, and remembers the last page: what was acted on is stored next.
+
+    Args:
+        model: whose outlook ranks the items.
+        cart_paid: share of carted items that are paid in the end.
+        num_candidates: M.
+    """
+
+    def __init__(self, model: LSTMUserModel, cart_paid: float, num_candidates: int) -> None:
+        self.model, self.cart_paid = model, cart_paid
+        self.num_candidates = min(num_candidates, model.catalog.num_items)
+        self._last: tuple[Observation, Retrieved] | None = None
+
+    def __call__(self, observation: Observation) -> Retrieved:
+        """Of each lane."""
+        if self._last is not None and self._last[0] is observation:
+            return self._last[1]
+        seen = outlook(self.model, observation)
+        money_NI = seen.sold[..., 0] + self.cart_paid * seen.sold[..., 1]
+        score_NI = (seen.added + seen.taken) / (1.0 + seen.added) * money_NI
+        best = score_NI.masked_fill(~observation.eligible, -torch.inf).topk(self.num_candidates, -1)
+        index_NMF = best.indices.unsqueeze(-1).expand(-1, -1, NUM_SALES)
+        logs = best.values, seen.added.gather(-1, best.indices)
+        found = Retrieved(
+            item=best.indices.masked_fill(best.values == -torch.inf, -1),
+            sign=torch.cat(
+                [torch.stack(logs, -1).clamp(min=LEAST).log(), seen.sold.gather(1, index_NMF)], -1
+            ),
+        )
+        self._last = observation, found
+        return found
 
 
 def typical(model: LSTMUserModel, observation: Observation) -> Supposed:

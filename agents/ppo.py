@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from agents.outlook import NUM_SALES, middle_price, outlook
+from agents.outlook import LEAST, NUM_SIGNS, Retriever, middle_price
 from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
@@ -39,9 +39,6 @@ from recgym.rng import Purpose
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
-
-NUM_SIGNS = NUM_SALES + 2  # S, features of a retrieved item beside its vector
-LEAST = 1e-6  # of a share or of money, before a logarithm
 
 
 class SlatePolicy(nn.Module):
@@ -183,8 +180,8 @@ class PPO:
                 "agents of the kind of agent=ppo retrieve items through a fitted user model, and "
                 "this shop has none: train on shop='model:DIR'."
             )
-        self.user_model, self.num_slots, self.cart_paid = user_model, num_slots, cart_paid
-        self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
+        self.user_model, self.num_slots = user_model, num_slots
+        self.retrieved = Retriever(user_model, cart_paid, max(num_candidates, num_slots))
         self.gamma, self.smoothing, self.clip = gamma, smoothing, clip
         self.horizon, self.epochs, self.minibatches = horizon, epochs, minibatches
         self.entropy, self.value_weight, self.max_norm = entropy, value_weight, max_norm
@@ -199,7 +196,6 @@ class PPO:
         self.unit = middle_price(user_model)
         self.rows: list[dict[str, Tensor]] = []  # of the horizon so far
         self.metrics: dict[str, Tensor] = {}  # of the last horizon
-        self.seen: tuple[Observation, Tensor, Tensor] | None = None  # acted on, and its retrieval
         self.steps = 0
 
     # ---- acting ---------------------------------------------------------------------------------
@@ -207,40 +203,23 @@ class PPO:
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` drawn as the policy is learned."""
-        item_NM, sign_NMS = self._retrieved(observation)
-        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
-        logit_NM = self.network.logits(observation.feature, vector_NMD, sign_NMS)
+        item_NM, logit_NM = self._ranked(observation)
         if explore:
             who, page_N = observation.arrival, observation.visit.page_number
             key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
             u_NM = rng.uniform(key_N, logit_NM.shape[1], torch.float64).clamp(1e-12, 1 - 1e-12)
             logit_NM = logit_NM - (-u_NM.log()).log().to(logit_NM.dtype)  # Gumbel noise
-        best = logit_NM.masked_fill(item_NM < 0, -torch.inf).topk(self.num_slots, -1)
-        return item_NM.gather(-1, best.indices)
+        return item_NM.gather(-1, logit_NM.topk(self.num_slots, -1).indices)
 
-    def _retrieved(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """M items of highest expected money if shown alone, and their signs [N, M, S].
+    def _ranked(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Retrieved items and their logits, [N, M] each; -1 and -inf where fewer may be shown."""
+        found = self.retrieved(observation)
+        return found.item, self._logits(observation.feature, found.item, found.sign)
 
-        -1 stands where fewer may be shown. What was acted on is stored next, and not sought twice.
-        """
-        if self.seen is not None and self.seen[0] is observation:
-            return self.seen[1:]
-        seen = outlook(self.user_model, observation)
-        money_NI = seen.sold[..., 0] + self.cart_paid * seen.sold[..., 1]
-        score_NI = (seen.added + seen.taken) / (1.0 + seen.added) * money_NI
-        best = score_NI.masked_fill(~observation.eligible, -torch.inf).topk(self.num_candidates, -1)
-        index_NMF = best.indices.unsqueeze(-1).expand(-1, -1, NUM_SALES)
-        sign_NMS = torch.cat(
-            [
-                best.values.clamp(min=LEAST).log().unsqueeze(-1),
-                seen.added.gather(-1, best.indices).clamp(min=LEAST).log().unsqueeze(-1),
-                seen.sold.gather(1, index_NMF),
-            ],
-            -1,
-        )
-        item_NM = best.indices.masked_fill(best.values == -torch.inf, -1)
-        self.seen = observation, item_NM, sign_NMS
-        return item_NM, sign_NMS
+    def _logits(self, feature_NO: Tensor, item_NM: Tensor, sign_NMS: Tensor) -> Tensor:
+        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
+        logit_NM = self.network.logits(feature_NO, vector_NMD, sign_NMS)
+        return logit_NM.masked_fill(item_NM < 0, -torch.inf)
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -271,18 +250,16 @@ class PPO:
 
     @torch.no_grad()
     def _store(self, observation: Observation, item_NK: Tensor, transition: Transition) -> None:
-        item_NM, sign_NMS = self._retrieved(observation)
-        same_NKM = (item_NK.unsqueeze(-1) == item_NM.unsqueeze(1)) & (item_NK >= 0).unsqueeze(-1)
-        place_NK = torch.where(same_NKM.any(-1), same_NKM.int().argmax(-1), -1)
-        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
-        logit_NM = self.network.logits(observation.feature, vector_NMD, sign_NMS)
+        item_NM, logit_NM = self._ranked(observation)
+        found = self.retrieved(observation)
+        place_NK = found.place(item_NK)
         self.rows.append(
             {
                 "feature": observation.feature,
                 "item": item_NM,
-                "sign": sign_NMS,
+                "sign": found.sign,
                 "place": place_NK,
-                "old": log_prob(logit_NM.masked_fill(item_NM < 0, -torch.inf), place_NK),
+                "old": log_prob(logit_NM, place_NK),
                 "value": self.network.values(observation.feature),
                 "next_value": self.network.values(transition.final_observation.feature),
                 "reward": transition.reward / self.unit,
@@ -306,9 +283,7 @@ class PPO:
 
     def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on a minibatch of pages."""
-        vector_RMD = self.user_model.vector_ID[rows["item"].clamp(min=0)]
-        logit_RM = self.network.logits(rows["feature"], vector_RMD, rows["sign"])
-        logit_RM = logit_RM.masked_fill(rows["item"] < 0, -torch.inf)
+        logit_RM = self._logits(rows["feature"], rows["item"], rows["sign"])
         change_R = log_prob(logit_RM, rows["place"]) - rows["old"]
         ratio_R = change_R.exp()
         policy_loss = -surrogate(ratio_R, rows["advantage"], self.clip).mean()
