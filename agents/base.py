@@ -23,10 +23,13 @@ class Agent(Protocol):
         """Take in one step of all lanes and improve; metrics as scalar tensors."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that acting needs."""
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """All that acting needs, as tensors and plain values; with ``learning`` all of the agent.
+
+        From the second it goes on as if it had never been saved: memories and noise included.
+        """
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Act as the agent whose state this is."""
+        """Act as the agent whose state this is; learn on as it, where all of it was saved."""
         ...

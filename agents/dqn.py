@@ -265,14 +265,17 @@ class DQN:
 
     # ---- keeping --------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """The networks and the optimiser; replay is not kept."""
-        return {
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """The networks and the optimiser; with ``learning`` replay and its generator too."""
+        state = {
             "network": self.network.state_dict(),
             "target": self.target.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "steps": self.steps,
         }
+        if learning:
+            state |= {"replay": self.replay.state_dict(), "generator": self.generator.get_state()}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Act and learn on from a saved state."""
@@ -280,3 +283,6 @@ class DQN:
         self.target.load_state_dict(state["target"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps = int(state["steps"])
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])
+            self.generator.set_state(state["generator"].cpu())

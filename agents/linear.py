@@ -141,8 +141,8 @@ class LinearBandit:
 
     # ---- keeping --------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """The sums."""
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """The sums, which are all of the agent."""
         return {"precision": self.precision_ZZ, "sum": self.sum_Z, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -16,7 +16,13 @@ class Logger:
     """Writes scalars and figures of one run."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.writer = SummaryWriter(str(folder))
+
+    def go_on_from(self, step: int) -> None:
+        """Hide what a killed run wrote beyond this step."""
+        self.writer.close()
+        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
 
     def scalar(self, tag: str, value: float | Tensor, step: int) -> None:
         """One number."""

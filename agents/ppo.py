@@ -308,16 +308,23 @@ class PPO:
 
     # ---- keeping --------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network and the optimiser; the pages of a horizon begun are not kept."""
-        return {
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """The network and the optimiser; with ``learning`` the horizon so far and the generator."""
+        state: dict[str, Any] = {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "steps": self.steps,
         }
+        if learning:
+            state |= {"rows": self.rows, "metrics": self.metrics}
+            state["generator"] = self.generator.get_state()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Act and learn on from a saved state."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps = int(state["steps"])
+        if "rows" in state:
+            self.rows, self.metrics = list(state["rows"]), dict(state["metrics"])
+            self.generator.set_state(state["generator"].cpu())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,3 +38,15 @@ class Replay:
         """Rows drawn uniformly with replacement, each tensor [count, ...]."""
         index = torch.randint(self.size, (count,), generator=generator, device=self.device)
         return {name: value[index] for name, value in self.rows.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows that are kept, as copies."""
+        rows = {name: value[: self.size].clone() for name, value in self.rows.items()}
+        return {"rows": rows, "next": self.next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as the memory whose state this is, which must have had the same capacity."""
+        self.rows, self.size, self.next = {}, 0, 0
+        if state["rows"]:
+            self.add(state["rows"])
+        self.next = int(state["next"])

@@ -175,8 +175,8 @@ class TabularQ:
 
     # ---- keeping --------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """The tables."""
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """The tables, which are all of the agent."""
         return {
             "value": self.value_SJ,
             "visits": self.visits_SJ,

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from agents.base import Agent
 from agents.evaluate import write_json
 from agents.judging import judge, shops_of
 from agents.logger import Logger
+from agents.loop import train
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
     honest_policies,
@@ -46,42 +45,17 @@ from recgym.users.ensemble import halves
 from recgym.users.store import load_model
 
 SCHEMA_VERSION = 1
-SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
+CONFIG, SUMMARY = "config.yaml", "summary.json"
 NUMBERS = {  # least values; an interval needs two sessions that may differ
     "seed": 0,
     "steps": 1,
+    "checkpoint_steps": 1,
     "num_envs": 1,
     "max_pages": 1,
     "num_slots": 1,
     "evaluation.seed": 0,
     "evaluation.sessions": 2,
 }
-LOG_EVERY = 20  # steps of all lanes between two points of a curve
-
-
-def train(
-    agent: Agent, core: ShopCore, *, steps: int, seed: int, logger: Logger, checkpoint: Path
-) -> int:
-    """The one training loop; returns the environment steps taken."""
-    observation = core.reset(SEED_BASE + (seed << 32))
-    num_updates = max(1, steps // core.num_envs)
-    for update in range(num_updates):
-        item_NK = agent.act(observation, explore=True)
-        transition = core.step(item_NK)
-        learned = agent.learn(observation, item_NK, transition)
-        observation = transition.observation
-        progress.advance(core.num_envs)
-        if update % LOG_EVERY == 0 or update == num_updates - 1:
-            taken = (update + 1) * core.num_envs
-            logger.scalars("agent", learned, taken)
-            logger.scalar("train/reward", transition.reward.mean(), taken)
-            clicked = transition.outcome.clicked.float().mean()
-            logger.scalar("train/clicks_per_page", clicked, taken)
-            logger.scalar("train/orders_per_page", transition.outcome.bought.mean(), taken)
-        if update % max(1, num_updates // 4) == 0:
-            save_checkpoint(agent, checkpoint)
-    save_checkpoint(agent, checkpoint)
-    return num_updates * core.num_envs
 
 
 def check_pessimism(cfg: DictConfig) -> None:
@@ -96,15 +70,12 @@ def check_pessimism(cfg: DictConfig) -> None:
         )
 
 
-def save_checkpoint(agent: Agent, path: Path) -> None:
-    """Write beside and rename."""
-    beside = path.with_name(f".{path.name}.tmp")
-    torch.save(agent.state_dict(), beside)
-    beside.rename(path)
-
-
 def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """All stages of the main job; returns the summary that it also writes."""
+    """All stages of the main job; returns the summary that it also writes.
+
+    What ``folder`` holds of a run that was killed is gone on from.
+    """
+    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     device, cache, seed = choose_device(cfg.device), Path(cfg.cache_dir), int(cfg.seed)
     name = str(cfg.agent_name)
@@ -151,7 +122,7 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         }
         logger.policies(summary)
         logger.text("verdict", policy_table(summary))
-    keep(folder, cfg, summary, model_folder, member_folders)
+    keep(folder, summary, model_folder, member_folders)
     return summary
 
 
@@ -179,7 +150,9 @@ def _train(
             steps=int(cfg.steps),
             seed=int(cfg.seed),
             logger=logger,
-            checkpoint=folder / "agent.pt",
+            folder=folder,
+            checkpoint_steps=int(cfg.checkpoint_steps),
+            resume=True,
         )
     spec.simulator.expected_revenue, spec.simulator.doubt = True, False
     return steps
@@ -187,18 +160,16 @@ def _train(
 
 def keep(
     folder: Path,
-    cfg: DictConfig,
     summary: dict[str, Any],
     model_folder: Path,
     member_folders: Sequence[Path],
 ) -> None:
     """Leave a run folder that `agents.evaluate` can open on its own."""
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
     for number, member in enumerate(member_folders):
         shutil.copytree(member, folder / "members" / str(number), dirs_exist_ok=True)
     (folder / "table.txt").write_text(policy_table(summary) + "\n")
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
 
 
 def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
@@ -216,12 +187,41 @@ def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
     return lines
 
 
+def resumed(cfg: DictConfig, folder: Path) -> DictConfig:
+    """The settings of the run in ``folder``, where ``resume`` names it; else those given.
+
+    Raises:
+        UserError: if there is no such run, it is over, or other settings are asked for.
+    """
+    if OmegaConf.is_missing(cfg, "resume"):
+        return cfg
+    given = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
+    if given:
+        raise UserError(
+            f"{given[0]} cannot go with resume={folder}: a run goes on with its own settings; "
+            "leave it out, or begin a new run."
+        )
+    if not (folder / CONFIG).exists():
+        raise UserError(
+            f"resume={folder} holds no {CONFIG}: expected the folder of a run of agents.train."
+        )
+    if (folder / SUMMARY).exists():
+        raise UserError(
+            f"resume={folder} is a run that is over: nothing is left to do; value it anew with "
+            f"python -m agents.evaluate run={folder}."
+        )
+    loaded = OmegaConf.load(folder / CONFIG)
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
 @command("train")
 def main(cfg: DictConfig) -> float | None:
     """Train an agent in the shop learned from a log, and value it beside the baselines."""
-    use_threads(cfg.num_threads)
     begun = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    cfg = resumed(cfg, folder)
+    use_threads(cfg.num_threads)
     check_numbers(cfg, NUMBERS)
     check_world(cfg)
     if not isinstance(cfg.compile, bool):

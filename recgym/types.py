@@ -10,6 +10,7 @@ or more dims end in their letters (``price_NK``).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol, Self, TypeVar
@@ -73,6 +74,39 @@ class Record:
                 changed[field.name] = (
                     value.lanes(index) if isinstance(value, Record) else value[index]
                 )
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+    def packed(self) -> dict[str, Any]:
+        """Its tensors by name, those of records within it one level down."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                found[name] = value
+            elif isinstance(value, Record):
+                found[name] = value.packed()
+        return found
+
+    def unpacked(self, values: Mapping[str, Any]) -> Self:
+        """This record with other tensors, as `packed` gave them.
+
+        Raises:
+            ValueError: if one is missing, or of another shape or type.
+        """
+        changed: dict[str, Any] = {}
+        for name, old in vars(self).items():
+            if not isinstance(old, Tensor | Record):
+                continue
+            if name not in values:
+                raise ValueError(f"{name} is missing")
+            new = values[name]
+            if isinstance(old, Record):
+                changed[name] = old.unpacked(new)
+            elif new.shape != old.shape or new.dtype != old.dtype:
+                raise ValueError(
+                    f"{name} is {new.dtype} {list(new.shape)}, not {old.dtype} {list(old.shape)}"
+                )
+            else:
+                changed[name] = new.to(old.device)
         return dataclasses.replace(self, **changed)  # type: ignore[type-var]
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from agents.evaluate import write_json
 from agents.fixed import fixed_rules
 from agents.logger import Logger
-from agents.train import train
+from agents.loop import train
 from agents.valuing import (
     honest_policies,
     make_agent,
@@ -211,7 +211,7 @@ def _agents(
                 steps=cell.steps * times,
                 seed=cell.seed,
                 logger=logger,
-                checkpoint=runs / "agent.pt",
+                folder=runs,
             )
         core.simulator.doubt, core.simulator.expected_revenue = False, True
     return agents

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from agents import train
+from agents import loop
 from agents.dqn import DQN
 from agents.logger import Logger
 from experiments.speed.figure import Figure, seconds
@@ -22,7 +22,7 @@ from experiments.speed.timing import interleaved, medians
 from recgym.envs.core import ShopCore, open_core
 
 CART_PAID = 0.3  # the DQN's first guess of a cart's worth
-UPDATES = (5, 2 * train.LOG_EVERY)  # least and most of one timed call; a call also resets
+UPDATES = (5, 2 * loop.LOG_EVERY)  # least and most of one timed call; a call also resets
 CALL = 5.0  # a timed call lasts about so many times `Setting.least_seconds`
 
 
@@ -52,9 +52,9 @@ def dqn(setting: Setting) -> Figure:
     with tempfile.TemporaryDirectory() as folder, Logger(Path(folder)) as logger:
 
         def end_to_end() -> None:
-            train.train(
+            loop.train(
                 agent, core, steps=lanes * updates, seed=0, logger=logger,
-                checkpoint=Path(folder) / "agent.pt",
+                folder=Path(folder),
             )  # fmt: skip
 
         return beside_its_parts(
@@ -70,7 +70,7 @@ def dqn(setting: Setting) -> Figure:
 
 def _learner_alone(agent: DQN, core: ShopCore) -> Callable[[], None]:
     """Act and learn on one stored transition, as often as one likes."""
-    observation = core.reset(train.SEED_BASE)
+    observation = core.reset(loop.SEED_BASE)
     item_NK = agent.act(observation, explore=True)
     transition = core.step(item_NK)
 

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -92,6 +92,15 @@ class ShopCore:
             session_N = torch.zeros_like(seed_N)
         self.state, self.observation = self._begin(seed_N, session_N)
         return self.observation
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the running lanes are, as tensors."""
+        return self.state.packed()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the lanes whose state this is, of the same shop and of as many lanes."""
+        self.state = self.state.unpacked(state)
+        self.observation = self.spec.observe(self.state)
 
     def _seeds(self, seed: int | Tensor) -> Tensor:
         if isinstance(seed, Tensor):

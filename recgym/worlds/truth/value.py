@@ -54,7 +54,7 @@ def oracle_observable(
     """The ceiling of what a site can know: the best agent trained in the true shop itself.
 
     The recipe, which an experiment follows: make each agent of the comparison over
-    ``observable_spec(world, num_slots, encoder)``, train it with `agents.train.train` on
+    ``observable_spec(world, num_slots, encoder)``, train it with `agents.loop.train` on
     ``recgym.envs.core.ShopCore`` over that spec with ten times the steps of a run in the learned
     shop, and give the one of greatest value (on other seeds than those reported) to this function.
     With the encoder of a fit it sees what the policies of that fit see.

@@ -1,0 +1,99 @@
+"""The one training loop: act, step, learn; log; and leave what a killed run goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from agents.base import Agent
+from agents.logger import Logger
+from recgym import progress
+from recgym.envs.core import ShopCore
+from recgym.errors import UserError
+
+SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
+LOG_EVERY = 20  # steps of all lanes between two points of a curve
+AGENT = "agent.pt"  # what acting needs
+PROGRESS = "resume.pt"  # all of a run that is not over: agent, memory, schedules, shoppers
+
+
+def train(
+    agent: Agent,
+    core: ShopCore,
+    *,
+    steps: int,
+    seed: int,
+    logger: Logger,
+    folder: Path,
+    checkpoint_steps: int | None = None,
+    resume: bool = False,
+) -> int:
+    """Train, and leave the agent in ``folder``; returns the environment steps taken.
+
+    Args:
+        agent: as it was made.
+        core: of the shop; not yet reset.
+        steps: environment steps, of all lanes together.
+        seed: of the shoppers.
+        logger: of the curves.
+        folder: of the run.
+        checkpoint_steps: environment steps between two states to resume from; None: none are left.
+        resume: whether to go on from the state in ``folder``, where there is one.
+    """
+    core.reset(SEED_BASE + (seed << 32))
+    num_updates = max(1, steps // core.num_envs)
+    first = _resumed(agent, core, folder / PROGRESS) if resume else 0
+    if first:
+        logger.go_on_from(first * core.num_envs)
+        progress.advance(first * core.num_envs)
+    observation = core.observation
+    for update in range(first, num_updates):
+        item_NK = agent.act(observation, explore=True)
+        transition = core.step(item_NK)
+        learned = agent.learn(observation, item_NK, transition)
+        observation = transition.observation
+        taken = (update + 1) * core.num_envs
+        progress.advance(core.num_envs)
+        if update % LOG_EVERY == 0 or update == num_updates - 1:
+            logger.scalars("agent", learned, taken)
+            logger.scalar("train/reward", transition.reward.mean(), taken)
+            clicked = transition.outcome.clicked.float().mean()
+            logger.scalar("train/clicks_per_page", clicked, taken)
+            logger.scalar("train/orders_per_page", transition.outcome.bought.mean(), taken)
+        if checkpoint_steps and taken % checkpoint_steps < core.num_envs:
+            state = {
+                "update": update + 1,
+                "agent": agent.state_dict(learning=True),
+                "shoppers": core.state_dict(),
+            }
+            save(state, folder / PROGRESS)
+    save(agent.state_dict(), folder / AGENT)
+    (folder / PROGRESS).unlink(missing_ok=True)
+    return num_updates * core.num_envs
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write beside and rename."""
+    beside = path.with_name(f".{path.name}.tmp")
+    torch.save(state, beside)
+    beside.rename(path)
+
+
+def _resumed(agent: Agent, core: ShopCore, path: Path) -> int:
+    """Bring agent and shoppers to where the run was; the updates taken, 0 without a state."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location=core.device, weights_only=True)
+        agent.load_state_dict(state["agent"])
+        core.load_state_dict(state["shoppers"])
+    except (RuntimeError, KeyError, EOFError, ValueError, UnpicklingError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} cannot be resumed from ({line}): expected the state of this run; remove the "
+            "file to train anew."
+        ) from error
+    return int(state["update"])
