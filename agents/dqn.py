@@ -32,7 +32,8 @@ from recgym.errors import UserError
 from recgym.settings import Count, Positive, Share
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import LSTMState, Supposed
 
 NUM_SALES = 4  # item features of `DQN._sold`
 
@@ -159,10 +160,12 @@ class DQN:
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps = epsilon, epsilon_steps
         self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
-        device = user_model.vector_ID.device
+        device = user_model.tables.vector_ID.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = SlateQNetwork(num_features, user_model.vector_ID.shape[1], hidden, cart_paid)
+            network = SlateQNetwork(
+                num_features, user_model.tables.vector_ID.shape[1], hidden, cart_paid
+            )
         self.network = network.to(device)
         self.target = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
@@ -170,7 +173,7 @@ class DQN:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.steps = 0
         # money in units of the catalogue's middle price, so that one learning rate fits all shops
-        self.unit = user_model.mean_log_price.exp()
+        self.unit = user_model.tables.mean_log_price.exp()
 
     # ---- acting ---------------------------------------------------------------------------------
 
@@ -184,7 +187,7 @@ class DQN:
     def _scores(self, observation: Observation, outlook: Outlook) -> Tensor:
         """Of which the best slate holds the K highest, [N, I]."""
         _, taste_ND, sales_NF = self.network(observation.feature)
-        like_NI = taste_ND @ self.user_model.vector_ID.T
+        like_NI = taste_ND @ self.user_model.tables.vector_ID.T
         worth_NI: Tensor = (outlook.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
         gain_NI = like_NI + worth_NI
         return slates.scores(outlook.added, gain_NI, observation.eligible, self.num_slots)
@@ -214,7 +217,7 @@ class DQN:
         """
         buy_NJ = torch.sigmoid(after.buy)
         cart_NJ = (1.0 - buy_NJ) * torch.sigmoid(after.cart)
-        dear_NJ = price_NJ.clamp(min=1e-6).log() - self.user_model.mean_log_price
+        dear_NJ = price_NJ.clamp(min=1e-6).log() - self.user_model.tables.mean_log_price
         money_NJ = price_NJ / self.unit
         return torch.stack([buy_NJ * money_NJ, cart_NJ * money_NJ, dear_NJ, buy_NJ + cart_NJ], -1)
 
@@ -267,7 +270,7 @@ class DQN:
         target_N = rows["reward"] + self.gamma * rows["going_on"] * self._next_value(rows)
         null_N, taste_ND, sales_NF = self.network(rows["feature"])
         clicked_N = rows["chosen"] >= 0
-        vector_N1D = self.user_model.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
+        vector_N1D = self.user_model.tables.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
         gain_N = advantage(taste_ND, sales_NF, vector_N1D, rows["sold"].unsqueeze(1)).squeeze(1)
         gain_N = gain_N * clicked_N
         value_N = null_N + gain_N
@@ -291,7 +294,7 @@ class DQN:
     @torch.no_grad()
     def _next_value(self, rows: dict[str, Tensor]) -> Tensor:
         """Double DQN: the online network picks the next slate, the target network values it."""
-        vector_NCD = self.user_model.vector_ID[rows["candidate"]]
+        vector_NCD = self.user_model.tables.vector_ID[rows["candidate"]]
         _, taste_ND, sales_NF = self.network(rows["next_feature"])
         gain_NC = advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
         score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
@@ -303,7 +306,7 @@ class DQN:
             rows["added"],
             rows["taken"],
             rows["go_on"],
-            self.user_model.page_weight,
+            self.user_model.answers.page_weight,
             slate_NK,
         )
 
