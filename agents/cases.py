@@ -59,7 +59,7 @@ def play_range(
             f"{model_folder} lacks the fit before assumptions, and no lift is given without its "
             "range over them: make the run anew with python -m agents.train."
         )
-    device = model.item_own.device
+    device = model.items.own.device
     fit = load_model(model_folder / FIT, device)
     others = [case for case in chosen.all() if case != (base.rho, base.seed)]
     sessions = min(chosen.sessions, num_sessions)

@@ -146,10 +146,12 @@ class DQN:
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps = epsilon, epsilon_steps
         self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
-        device = user_model.vector_ID.device
+        device = user_model.tables.vector_ID.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = SlateQNetwork(num_features, user_model.vector_ID.shape[1], hidden, cart_paid)
+            network = SlateQNetwork(
+                num_features, user_model.tables.vector_ID.shape[1], hidden, cart_paid
+            )
         self.network = network.to(device)
         self.target = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
@@ -170,7 +172,7 @@ class DQN:
     def _scores(self, observation: Observation, seen: Outlook) -> Tensor:
         """Of which the best slate holds the K highest, [N, I]."""
         _, taste_ND, sales_NF = self.network(observation.feature)
-        like_NI = taste_ND @ self.user_model.vector_ID.T
+        like_NI = taste_ND @ self.user_model.tables.vector_ID.T
         worth_NI: Tensor = (seen.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
         gain_NI = like_NI + worth_NI
         return slates.scores(seen.added, gain_NI, observation.eligible, self.num_slots)
@@ -223,7 +225,7 @@ class DQN:
         target_N = rows["reward"] + self.gamma * rows["going_on"] * self._next_value(rows)
         null_N, taste_ND, sales_NF = self.network(rows["feature"])
         clicked_N = rows["chosen"] >= 0
-        vector_N1D = self.user_model.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
+        vector_N1D = self.user_model.tables.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
         gain_N = advantage(taste_ND, sales_NF, vector_N1D, rows["sold"].unsqueeze(1)).squeeze(1)
         gain_N = gain_N * clicked_N
         value_N = null_N + gain_N
@@ -247,7 +249,7 @@ class DQN:
     @torch.no_grad()
     def _next_value(self, rows: dict[str, Tensor]) -> Tensor:
         """Double DQN: the online network picks the next slate, the target network values it."""
-        vector_NCD = self.user_model.vector_ID[rows["candidate"]]
+        vector_NCD = self.user_model.tables.vector_ID[rows["candidate"]]
         _, taste_ND, sales_NF = self.network(rows["next_feature"])
         gain_NC = advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
         score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
@@ -259,7 +261,7 @@ class DQN:
             rows["added"],
             rows["taken"],
             rows["go_on"],
-            self.user_model.page_weight,
+            self.user_model.answers.page_weight,
             slate_NK,
         )
 

@@ -67,7 +67,7 @@ def judge(
     """Values, differences and verdict of the policies, ``agent`` being the one that was trained."""
     specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"], shops.split)
     only_true = seeing(shops.world, shops.logging, shops.offered)
-    device = shops.model.item_own.device
+    device = shops.model.items.own.device
     total = num_sessions * (len(specs) * len(policies) + len(only_true))
     with progress.stage("evaluate", total, seconds):
         played = value(

@@ -66,7 +66,7 @@ class LinearBandit:
         self.user_model, self.num_slots, self.kind, self.alpha = user_model, num_slots, kind, alpha
         self.retrieved = Retriever(user_model, cart_paid, max(num_candidates, num_slots))
         self.unit = middle_price(user_model)
-        vector_ID = user_model.vector_ID
+        vector_ID = user_model.tables.vector_ID
         count = vector_ID.shape[1] + NUM_SIGNS + 2  # Z, features
         # in float64: sums over millions of slots lose digits that the inverse needs
         eye_ZZ = torch.eye(count, dtype=torch.float64, device=vector_ID.device)
@@ -99,7 +99,7 @@ class LinearBandit:
     def _features(self, item_NM: Tensor, sign_NMS: Tensor) -> Tensor:
         """Expected money, 1, signs and vector of each item, [N, M, Z] float64."""
         money_NM1 = sign_NMS[..., :1].exp()
-        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
+        vector_NMD = self.user_model.tables.vector_ID[item_NM.clamp(min=0)]
         parts = [money_NM1, torch.ones_like(money_NM1), sign_NMS, vector_NMD]
         return torch.cat(parts, -1).double()
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from agents.baselines import alone, empty_page_law
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import LSTMState, Supposed
 
 NUM_SALES = 4  # F, item features of `sales`
 NUM_SIGNS = NUM_SALES + 2  # S, features of a retrieved item beside its vector
@@ -108,11 +109,11 @@ def sales(model: LSTMUserModel, after: AfterLogits, price_NJ: Tensor) -> Tensor:
     """
     buy_NJ = torch.sigmoid(after.buy)
     cart_NJ = (1.0 - buy_NJ) * torch.sigmoid(after.cart)
-    dear_NJ = price_NJ.clamp(min=1e-6).log() - model.mean_log_price
+    dear_NJ = price_NJ.clamp(min=1e-6).log() - model.tables.mean_log_price
     money_NJ = price_NJ / middle_price(model)
     return torch.stack([buy_NJ * money_NJ, cart_NJ * money_NJ, dear_NJ, buy_NJ + cart_NJ], -1)
 
 
 def middle_price(model: LSTMUserModel) -> Tensor:
     """The catalogue's, in currency units: rewards count in it, so that one rate fits all shops."""
-    return model.mean_log_price.exp()
+    return model.tables.mean_log_price.exp()

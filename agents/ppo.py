@@ -186,7 +186,7 @@ class PPO:
         self.horizon, self.epochs, self.minibatches = horizon, epochs, minibatches
         self.entropy, self.value_weight, self.max_norm = entropy, value_weight, max_norm
         self.learning_rate, self.anneal_steps = learning_rate, anneal_steps
-        device, embedding = user_model.vector_ID.device, user_model.vector_ID.shape[1]
+        device, embedding = user_model.tables.vector_ID.device, user_model.tables.vector_ID.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = SlatePolicy(num_features, embedding, hidden, sharpness)
@@ -217,7 +217,7 @@ class PPO:
         return found.item, self._logits(observation.feature, found.item, found.sign)
 
     def _logits(self, feature_NO: Tensor, item_NM: Tensor, sign_NMS: Tensor) -> Tensor:
-        vector_NMD = self.user_model.vector_ID[item_NM.clamp(min=0)]
+        vector_NMD = self.user_model.tables.vector_ID[item_NM.clamp(min=0)]
         logit_NM = self.network.logits(feature_NO, vector_NMD, sign_NMS)
         return logit_NM.masked_fill(item_NM < 0, -torch.inf)
 

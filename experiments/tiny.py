@@ -185,9 +185,10 @@ def redundancy(world: dict[str, Any], cache: Path, num_sessions: int, seed: int)
     exact, true = laid_out(**world), TinyShop(**world)
     nothing = exact.of(EmptyPages(SLOTS))
     model = learned(world, num_sessions=num_sessions, seed=seed, cache=cache)
+    fitted = model.answers
     progress.say(
-        f"redundant {world}: fitted page_weight {float(model.page_weight):.3f} (true "
-        f"{float(true.page_weight):g}), dissimilarity {float(model.dissimilarity):.3f} (true "
+        f"redundant {world}: fitted page_weight {float(fitted.page_weight):.3f} (true "
+        f"{float(true.page_weight):g}), dissimilarity {float(fitted.dissimilarity):.3f} (true "
         f"{float(true.dissimilarity):g}); in truth the best pages bring "
         f"{exact.best().orders / nothing.orders - 1.0:+.3%} orders"
     )

@@ -232,7 +232,7 @@ def logging_policy(log: Log, reader: ReaderBase, shop: TrueShop | None) -> Polic
 def _check_on_policy(
     model: LSTMUserModel, log: Log, reader: ReaderBase, sessions: Sessions, settings: Settings
 ) -> dict[str, Any]:
-    device = str(model.item_own.device)
+    device = str(model.items.own.device)
     shop = reader.true_shop(device) if isinstance(reader, TrueShopLog) else None
     policy = logging_policy(log, reader, shop)
     check = settings["on_policy"]

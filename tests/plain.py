@@ -52,7 +52,7 @@ class Known:
             h = torch.zeros_like(h)
         if name == "slope":  # a matter of the profile and the hour alone
             tally = torch.zeros_like(tally)
-        weight, bias = model.head(name)
+        weight, bias = model.heads.of(name)
         seen = Known(h, self.context, tally, mean, viewed, self.precision)
         # own taste moves these two by its loads
         loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
@@ -90,8 +90,8 @@ def beginning(model: LSTMUserModel, arrival: Arrival) -> tuple[Tensor, Known]:
     hour_N = visit.hour_of_day(arrival.start_ms, profile_NP.dtype)
     context = torch.cat([profile_NP, torch.stack([hour_N.sin(), hour_N.cos()], -1)], -1)
     h, c = torch.tanh(model.begin(context)).chunk(2, -1)
-    count, tastes, means = len(h), len(model.tastes.click), len(model.memory)
-    viewed = h.new_zeros(count, means * model.item_own.shape[1])
+    count, tastes, means = len(h), len(model.tastes.click), len(model.senses.memory)
+    viewed = h.new_zeros(count, means * model.items.own.shape[1])
     precision = torch.eye(tastes, dtype=h.dtype).repeat(count, 1, 1)  # of N(0, 1) each
     mean = h.new_zeros(count, tastes)
     return c, Known(h, context, h.new_zeros(count, 7), mean, viewed, precision)
@@ -125,19 +125,19 @@ class Shoppers:
 
     def deterred(self, which: int, item_N: Tensor, price_N: Tensor) -> Tensor:
         """What a price takes from the logit of clicking (0) or of a sale (1)."""
-        usual_I = self.model.item_log_price
+        usual_I = self.model.items.log_price
         move = price_N.clamp(min=1e-6).log() - usual_I[item_N]
-        level = usual_I[item_N] - self.model.mean_log_price
+        level = usual_I[item_N] - self.model.tables.mean_log_price
         return self.slope[:, which] * move + self.usual[:, which] * level
 
     def after(self, item_N: Tensor, price_N: Tensor, slot_N: Tensor) -> Tensor:
         """P(nothing, favourite, cart, buy | these items are viewed), [N, 4]."""
-        chance, own_I6 = [], self.model.item_bias * self.model.seen
+        chance, own_I6 = [], self.model.items.bias * self.model.items.seen
         # one worth, on which buying, carting and favouring depend by scales of their own
         worth_N = (vectors(self.model)[item_N] * self.worth_query).sum(-1) + own_I6[item_N, 2]
         load_NV = (vectors(self.model) @ self.model.tastes.sale.T)[item_N]
         spread_N = torch.einsum("nv,nvw,nw->n", load_NV, self.covariance, load_NV)
-        for which, scale in enumerate(self.model.worth_scale):
+        for which, scale in enumerate(self.model.answers.worth_scale):
             logit_N = scale * worth_N + own_I6[item_N, 3 + which] + self.level[:, 1 + which]
             logit_N = logit_N + self.level[:, 4 + which] * (slot_N >= 0)
             if which < 2:
@@ -182,13 +182,13 @@ class Alone:
 def found_alone(model: LSTMUserModel, known: Known) -> Alone:
     """The whole catalogue, category by category and class by class."""
     catalog, category_NC = model.catalog, known.read(model, "category")
-    category_NC = category_NC @ model.of_category.weight.T + model.category_bias
+    category_NC = category_NC @ model.items.of_category.weight.T + model.items.category_bias
     for c in range(catalog.num_categories):
         if not bool((catalog.category == c).any()):
             category_NC[:, c] = -torch.inf
     category_NC, latent_NZ = category_NC.softmax(-1), known.read(model, "latent").softmax(-1)
-    own_I1 = (model.item_bias * model.seen)[:, :1]
-    logit_IZ = vectors(model) @ model.class_taste.T + own_I1
+    own_I1 = (model.items.bias * model.items.seen)[:, :1]
+    logit_IZ = vectors(model) @ model.items.class_taste.T + own_I1
     share_IZ = torch.zeros_like(logit_IZ)
     for c in range(catalog.num_categories):
         share_IZ[catalog.category == c] = logit_IZ[catalog.category == c].softmax(0)
@@ -199,9 +199,9 @@ def found_alone(model: LSTMUserModel, known: Known) -> Alone:
 def vectors(model: LSTMUserModel) -> Tensor:
     """Of all items, [I, D]."""
     return (
-        model.item_own * model.seen
-        + model.of_category.weight[model.catalog.category]
-        + model.catalog.feature @ model.of_feature.weight.T
+        model.items.own * model.items.seen
+        + model.items.of_category.weight[model.catalog.category]
+        + model.catalog.feature @ model.items.of_feature.weight.T
     )
 
 
@@ -212,18 +212,18 @@ def cart_size(now: Visit, dtype: torch.dtype) -> Tensor:
 
 def as_read(model: LSTMUserModel) -> Tensor:
     """Each item as the LSTM reads it: its vector and its usual log price, [I, D + 1]."""
-    usual_I1 = (model.item_log_price - model.mean_log_price).unsqueeze(-1)
+    usual_I1 = (model.items.log_price - model.tables.mean_log_price).unsqueeze(-1)
     return torch.cat([vectors(model), usual_I1], -1)
 
 
 def liked(model: LSTMUserModel, query_ND: Tensor, page: Page, now: Visit) -> Tensor:
     """Log-mass of each slot to a shopper of this query before level and price, [N, K]."""
-    own_I6, slots = model.item_bias * model.seen, []
+    own_I6, slots = model.items.bias * model.items.seen, []
     for k in range(page.item.shape[1]):
         item_N = page.item[:, k].clamp(min=0)
         like_N = (vectors(model)[item_N] * query_ND).sum(-1) + own_I6[item_N, 1]
         tired_N = (now.recent_item == page.item[:, k : k + 1]).sum(-1)
-        slots.append(like_N + model.position[k] - model.fatigue * tired_N)
+        slots.append(like_N + model.answers.position[k] - model.answers.fatigue * tired_N)
     return torch.stack(slots, -1)
 
 
@@ -261,7 +261,7 @@ def shoppers(
     """Shoppers of whom this is known, who find these items alone, of these segments and nodes."""
 
     def head(name: str) -> Tensor:
-        return known.read(model, name) + model.offset(name)[segment_N]
+        return known.read(model, name) + model.heads.offset(name)[segment_N]
 
     # slots
     item_NK, shown_NK = page.item.clamp(min=0), page.item >= 0
@@ -277,7 +277,7 @@ def shoppers(
     slot_NK = slot_NK - torch.stack(lost, -1)
 
     # the nest of each slot with its twin
-    d, twin_NK = model.dissimilarity, them.twin
+    d, twin_NK = model.answers.dissimilarity, them.twin
     both_NK = (twin_NK ** (1 / d) + (slot_NK / d).exp()) ** d
     them.added = torch.where(shown_NK, both_NK - twin_NK, 0.0)
     them.kept = torch.where(shown_NK, (twin_NK / both_NK) ** (1 / d - 1), 1.0)
@@ -286,10 +286,12 @@ def shoppers(
     # upper level
     filled_N = cart_size(now, slot_NK.dtype)
     cart_N3 = torch.stack([filled_N.clamp(max=1), (1 + filled_N).log(), filled_N / 4], -1)
-    leave_N, checkout_N = (head("upper") + cart_N3 @ model.of_cart.weight.T).exp().unbind(-1)
+    leave_N, checkout_N = (
+        (head("upper") + cart_N3 @ model.answers.of_cart.weight.T).exp().unbind(-1)
+    )
     leave_N = torch.where(now.page_number == 0, 0.0, leave_N)
     checkout_N = torch.where(filled_N == 0, 0.0, checkout_N)
-    upper_N3 = torch.stack([leave_N, checkout_N, them.mass**model.page_weight], -1)
+    upper_N3 = torch.stack([leave_N, checkout_N, them.mass**model.answers.page_weight], -1)
     them.upper = upper_N3 / upper_N3.sum(-1, keepdim=True)
     return them
 
@@ -312,9 +314,9 @@ def inputs(model: LSTMUserModel, expected: Expectation, event: Event, now: Visit
     sold_N = (event.after >= 2).to(viewed_N.dtype) - expected.after[:, 2] - expected.after[:, 3]
     scalar_N3 = torch.stack(
         [
-            (1 + event.quantity).log() * model.scale_3[0],
-            (1 + now.gap).log() * model.scale_3[1],
-            (1 + cart_size(now, viewed_N.dtype)).log() * model.scale_3[2],
+            (1 + event.quantity).log() * model.senses.scale_3[0],
+            (1 + now.gap).log() * model.senses.scale_3[1],
+            (1 + cart_size(now, viewed_N.dtype)).log() * model.senses.scale_3[2],
         ],
         -1,
     )
@@ -326,7 +328,9 @@ def inputs(model: LSTMUserModel, expected: Expectation, event: Event, now: Visit
 def faded(model: LSTMUserModel, viewed: Tensor, event: Event) -> Tensor:
     """The fading means of what was viewed, each with a memory of its own, [N, R D]."""
     seen_ND, moved = vectors(model)[event.item.clamp(min=0)], []
-    for memory, mean_ND in zip(model.memory, viewed.chunk(len(model.memory), -1), strict=True):
+    for memory, mean_ND in zip(
+        model.senses.memory, viewed.chunk(len(model.senses.memory), -1), strict=True
+    ):
         kept = 1 / (1 + (-memory).exp())
         moved.append(kept * mean_ND + (1 - kept) * seen_ND)
     return torch.where((event.kind == VIEW).unsqueeze(-1), torch.cat(moved, -1), viewed)

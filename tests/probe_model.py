@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Arrival, Catalog, Observation
-from recgym.users.lstm import LSTMState
+from recgym.users.states import LSTMState
 from recgym.users.tastes import Belief
 
 ITEMS, SIZE, SLOTS = 20, 6, 3
@@ -38,16 +39,17 @@ class ProbeModel(ProbeShop):
 
     def __init__(self) -> None:
         super().__init__(appeal=2.0)
-        self.vector_ID = torch.randn(ITEMS, SIZE, generator=torch.Generator().manual_seed(0))
+        vector_ID = torch.randn(ITEMS, SIZE, generator=torch.Generator().manual_seed(0))
         self.catalog = Catalog(
             price=torch.full((1, ITEMS), 10.0),
             category=torch.zeros(ITEMS, dtype=torch.int64),
-            feature=self.vector_ID,
+            feature=vector_ID,
             start_ms=START_MS,
             num_categories=1,
         )
         self.found = found_alone((1 / ITEMS,) * ITEMS, self.catalog.category, torch.float32)
-        self.mean_log_price = torch.tensor(10.0).log()
+        self.tables = SimpleNamespace(vector_ID=vector_ID, mean_log_price=torch.tensor(10.0).log())
+        self.answers = SimpleNamespace(page_weight=self.page_weight)
 
     def init_state(self, arrival: Arrival) -> Any:
         return ModelState.of(super().init_state(arrival).views)
@@ -67,7 +69,7 @@ MODEL = ProbeModel()
 SPEC = ObservationSpec(Simulator(MODEL, encoder=MODEL, num_slots=SLOTS), "encoder")
 
 # What a click on each item is worth, nothing to do with its price: linear in its vector.
-WORTH = 10.0 * MODEL.vector_ID @ torch.tensor([1.0, -1.0, 0.5, 0.0, 1.0, -0.5])
+WORTH = 10.0 * MODEL.tables.vector_ID @ torch.tensor([1.0, -1.0, 0.5, 0.0, 1.0, -0.5])
 
 
 def first_pages(num: int) -> Observation:

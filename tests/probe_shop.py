@@ -159,6 +159,6 @@ def learned_shop(dtype: torch.dtype = torch.float32) -> LSTMUserModel:
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape)
     with torch.no_grad():
-        model.head("level")[1][1] -= 2.0  # buying at once stays rarer than carting
+        model.heads.of("level")[1][1] -= 2.0  # buying at once stays rarer than carting
     model.project()
     return model.to(dtype).eval()

@@ -101,7 +101,7 @@ def foreseen(
     model: LSTMUserModel, policy: Policy, num_slots: int, num_sessions: int = 4000
 ) -> tuple[Steps, Expectation]:
     """Steps of the model's own shoppers, and what it expected of each."""
-    dtype = model.item_own.dtype
+    dtype = model.items.own.dtype
     simulator = Simulator(model, num_slots=num_slots, expected_revenue=False, dtype=dtype)
     sessions, _, _ = simulate(simulator, policy, num_sessions)
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(num_sessions))

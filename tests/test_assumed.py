@@ -52,7 +52,7 @@ def test_the_fit_stays_as_it_was_and_gives_the_same_shop_again() -> None:
     assert all(torch.equal(before[key], value) for key, value in fit.state_dict().items())
     for key, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
-    assert not torch.equal(first.head("clicked")[0], other.head("clicked")[0])
+    assert not torch.equal(first.heads.of("clicked")[0], other.heads.of("clicked")[0])
 
 
 def test_who_is_shown_nothing_is_the_same_in_all_of_them() -> None:

@@ -18,7 +18,8 @@ from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Event, Observation, Outcome, Page, SessionStats
 from recgym.users.assumptions import PAGES, SESSIONS, assume_pages
-from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import LSTMState
 from recgym.users.surprises import squashed
 
 SLOTS = 5
@@ -76,7 +77,7 @@ def linear_part(model: LSTMUserModel, state: LSTMState, found_NI: Tensor) -> Ten
     shared_I = found_NI.mean(0)
     personal_NI = found_NI - shared_I
     personal_NI = personal_NI - personal_NI.mean(-1, keepdim=True)
-    vector_ID = model.vector_ID - model.vector_ID.mean(0)
+    vector_ID = model.tables.vector_ID - model.tables.vector_ID.mean(0)
     known = [state.h, state.context, squashed(state.tally), state.belief.mean, state.viewed]
     wide_NW = torch.cat(known, -1)
     wide_NW = wide_NW - wide_NW.mean(0)
@@ -200,7 +201,7 @@ def test_no_segment_is_told_by_what_the_log_could_not_fit() -> None:
     # that still are as they were drawn.
     model = learned_shop(F64)
     torch.manual_seed(3)
-    model.segment_offset.add_(torch.randn(model.segment_offset.shape, dtype=F64))
+    model.heads.segment_offset.add_(torch.randn(model.heads.segment_offset.shape, dtype=F64))
     assume_pages(model, rho=0.3, page_share=0.2, seed=0, num_slots=SLOTS)
     state, n = some_states(model).lanes(slice(0, 60)), 60
     reading = model.read(state)
@@ -246,22 +247,24 @@ def test_the_same_seed_assumes_the_same() -> None:
     first, again, other = assumed(0.3), assumed(0.3), assumed(0.3, seed=1)
     pairs = [copy.copy(model.state_dict()) for model in (first, again, other)]
     assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
-    assert not torch.equal(pairs[0]["heads.weight"], pairs[2]["heads.weight"])
+    assert not torch.equal(
+        pairs[0]["answers.heads.linear.weight"], pairs[2]["answers.heads.linear.weight"]
+    )
 
 
 def test_only_the_response_to_showing_changes() -> None:
     # Why: what the log does tell must stay as it was fitted.
     model, before = assumed(0.3), learned_shop(F64)
     # the heads read the fading means last, before them the eight tastes and the seven tallies
-    click = model.heads.in_features - 2 * model.item_own.shape[1] - 8 - 7 + 3
-    keep = torch.arange(model.heads.in_features) != click
+    click = model.heads.linear.in_features - 2 * model.items.own.shape[1] - 8 - 7 + 3
+    keep = torch.arange(model.heads.linear.in_features) != click
     for name in ("category", "latent", "worth", "upper"):
-        (weight, bias), (old_weight, old_bias) = model.head(name), before.head(name)
+        (weight, bias), (old_weight, old_bias) = model.heads.of(name), before.heads.of(name)
         assert torch.equal(weight[:, keep], old_weight[:, keep]) and torch.equal(bias, old_bias)
     for which in (0, 2, 3, 4, 5):  # found, worth, buy, cart, favourite
-        assert torch.equal(model.item_bias[:, which], before.item_bias[:, which])
-    assert torch.equal(model.item_own, before.item_own)
-    assert torch.equal(model.class_taste, before.class_taste)
+        assert torch.equal(model.items.bias[:, which], before.items.bias[:, which])
+    assert torch.equal(model.items.own, before.items.own)
+    assert torch.equal(model.items.class_taste, before.items.class_taste)
     assert torch.equal(model.tastes.sale, before.tastes.sale)
     assert not model.tastes.click.any()  # no page has told any taste for what is shown
 

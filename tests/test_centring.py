@@ -27,7 +27,7 @@ def shop() -> LSTMUserModel:
     """The model of the tests, whose shoppers click on some pages in two and not on nearly all."""
     model = learned_shop(F64)
     with torch.no_grad():
-        model.head("level")[1][0] -= 3.0
+        model.heads.of("level")[1][0] -= 3.0
     return model.eval()
 
 
@@ -97,7 +97,7 @@ def test_what_follows_a_view_is_asked_in_turn_by_hand() -> None:
 def centred(level_7: list[float], steps: Steps) -> tuple[Tensor, Tensor, LSTMUserModel]:
     """Counts off by, [7], before and after a fit's steps, and the model whose levels were moved."""
     model = copy.deepcopy(TRUE)
-    model.head("level")[1].add_(torch.tensor(level_7, dtype=F64))
+    model.heads.of("level")[1].add_(torch.tensor(level_7, dtype=F64))
     lost_7 = foreseen(model.eval(), steps) - happened(steps.event)
     for _ in range(CENTRINGS):
         centre(model.eval(), steps.event, expectations(model, steps))
@@ -117,9 +117,9 @@ def test_levels_of_sales_that_were_moved_come_back(by: float, logged: Steps) -> 
     assert bool((lost_7[1:].abs() > 10).all())
     assert bool((left_7.abs() <= 0.2 * lost_7.abs() + 1.0)[1:].all()), (lost_7, left_7)
     # one more step goes far less than the first, towards the same place
-    once_7 = model.head("level")[1].clone()
+    once_7 = model.heads.of("level")[1].clone()
     centre(model, logged.event, expectations(model, logged))
-    again_7 = model.head("level")[1] - once_7
+    again_7 = model.heads.of("level")[1] - once_7
     assert float(again_7[1:].abs().max()) < 0.2 * abs(by)
 
 
@@ -136,12 +136,12 @@ def test_a_level_of_clicks_that_was_moved_comes_back(by: float, logged: Steps) -
 def test_only_the_levels_move(logged: Steps) -> None:
     # Why: the rest was fitted.
     model = copy.deepcopy(TRUE)
-    with_levels = model.rows("level")
-    model.heads.bias[with_levels] += 0.1
+    with_levels = model.heads.rows("level")
+    model.heads.linear.bias[with_levels] += 0.1
     before = copy.deepcopy(model.state_dict())
     centre(model, logged.event, expectations(model.eval(), logged))
     for name, value in model.state_dict().items():
-        if name == "heads.bias":
+        if name == "answers.heads.linear.bias":
             assert bool((value[with_levels] != before[name][with_levels]).all())
             value, before[name] = value.clone(), before[name].clone()
             value[with_levels] = before[name][with_levels] = 0.0
@@ -160,7 +160,7 @@ def test_nothing_moves_without_views(kind: Kind, logged: Steps) -> None:
     row_n = (logged.event.kind == int(kind)).nonzero().squeeze(-1)
     for rows_n in (row_n, row_n[:0]):
         centre(model, *only(logged, rows_n))
-        assert torch.equal(model.heads.bias, TRUE.heads.bias)
+        assert torch.equal(model.heads.linear.bias, TRUE.heads.linear.bias)
 
 
 @torch.no_grad()
@@ -168,14 +168,14 @@ def test_without_clicks_what_is_said_of_them_stays(logged: Steps) -> None:
     # Why: the level after a click is that of a find plus what a click adds; a log without clicks
     # moves the first and says nothing of the sum, nor of how much is clicked.
     model = copy.deepcopy(TRUE)
-    model.head("level")[1][1:4] += 0.3
-    start_7 = model.eval().head("level")[1].clone()
+    model.heads.of("level")[1][1:4] += 0.3
+    start_7 = model.eval().heads.of("level")[1].clone()
     row_n = (logged.event.slot < 0).nonzero().squeeze(-1)
     event = logged.event.lanes(row_n)
     expected = expectations(model, logged).lanes(row_n)
     expected = dataclasses.replace(expected, slot=torch.zeros_like(expected.slot))
     centre(model, event, expected)
-    level_7 = model.head("level")[1]
+    level_7 = model.heads.of("level")[1]
     assert bool((level_7[1:4] < start_7[1:4] - 0.1).all())
     clicked_3 = level_7[1:4] + level_7[4:7]
     torch.testing.assert_close(clicked_3, start_7[1:4] + start_7[4:7], rtol=0, atol=1e-12)

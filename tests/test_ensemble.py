@@ -128,7 +128,7 @@ def dearer(by: float) -> LSTMUserModel:
     """A member who carts and buys with other odds, and is alike in all else."""
     model = copy.deepcopy(MEMBERS[0])
     with torch.no_grad():
-        model.head("level")[1][1:3] += by
+        model.heads.of("level")[1][1:3] += by
     return model.eval()
 
 

@@ -35,7 +35,8 @@ from recgym.users.likelihood import (
     states_before,
     walk,
 )
-from recgym.users.lstm import LSTMState, LSTMUserModel, Supposed
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import LSTMState, Supposed
 from recgym.users.surprises import tallies
 from recgym.worlds.taste import TasteShop
 
@@ -195,7 +196,7 @@ def test_dearer_never_sells_more(item: int, price: float, dearer: float, seed: i
     torch.manual_seed(seed)
     model = learned_shop(F64)
     with torch.no_grad():
-        for parameter in (*model.head("slope"), model.offset("slope")):
+        for parameter in (*model.heads.of("slope"), model.heads.offset("slope")):
             parameter.copy_(5.0 * torch.randn(parameter.shape, dtype=F64))
         item_NJ = torch.full((8, 2), item)
         price_NJ = torch.tensor([price, price * dearer], dtype=F64).expand(8, 2)
@@ -227,13 +228,13 @@ def test_dearer_never_sells_more_where_tastes_differ_much() -> None:
 def test_an_item_never_met_falls_back_on_its_features() -> None:
     # Why: a free vector that no view has shaped is noise, and noise would be recommended.
     model = learned_shop(F64)
-    model.get_buffer("seen")[[3, 7]] = 0.0
+    model.items.seen[[3, 7]] = 0.0
     twin = model.catalog.feature.clone()
     twin[7] = twin[3]
     category = model.catalog.category.clone()
     category[7] = category[3]
     model.catalog = dataclasses.replace(model.catalog, feature=twin, category=category)
-    model.item_log_price[7] = model.item_log_price[3]
+    model.items.log_price[7] = model.items.log_price[3]
     model.eval()
     state, begun = states(model, 5), visit.begin(torch.zeros(5, dtype=torch.int64), SLOTS, F64)
     page = Page(torch.tensor([[3, 7, 1, 2]]).expand(5, 4), torch.ones(5, 4, dtype=F64))
@@ -244,8 +245,8 @@ def test_an_item_never_met_falls_back_on_its_features() -> None:
     for logit in after:
         torch.testing.assert_close(logit[:, 0], logit[:, 1])
         assert not torch.equal(logit[:, 0], logit[:, 2])
-    model.item_own[3] += 9.0
-    model.item_bias[3] += 9.0
+    model.items.own[3] += 9.0
+    model.items.bias[3] += 9.0
     model.eval()
     again = model.respond(supposed_of(model, state), page, begun)
     assert torch.equal(organic.log_prob(again.organic, page.item), found)
@@ -277,7 +278,7 @@ def searching() -> LSTMUserModel:
     """The model of shoppers who click less, so that half of what they view is found alone."""
     model = learned_shop(F64)
     with torch.no_grad():
-        model.head("level")[1][0] -= 2.0
+        model.heads.of("level")[1][0] -= 2.0
     return model.eval()
 
 
@@ -307,8 +308,10 @@ def test_what_the_lstm_reads_of_items_is_zero_on_average_under_any_policy(policy
     model = searching()
     steps, expected = foreseen(model, policy, SLOTS, 8000)
     tally_nF = tallies(expected, steps.event)
-    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
-    parts = model.inputs(expected, tally_nF, found_nX, steps.event, steps.visit)
+    found_nX = tastes.found_surprise(expected, model.tables.input_IX, steps.event)
+    parts = model.senses.inputs(
+        model.tables, expected, tally_nF, found_nX, steps.event, steps.visit
+    )
     found_nX, sold_nX, *_ = parts
     assert bool(found_nX.any(0).all()) and bool(sold_nX.any(0).all())
     room_n = with_room(steps)

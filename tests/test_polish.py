@@ -37,12 +37,12 @@ def shop_of(segments: int) -> LSTMUserModel:
         torch.zeros(1, dtype=torch.int64), hidden=2, embedding=2, classes=1, segments=segments,
     )  # fmt: skip
     with torch.no_grad():
-        model.heads.weight.zero_()
-        model.heads.bias.zero_()
-        model.item_own.zero_()
-        model.segment_offset.zero_()
-        model.head("level")[1].copy_(torch.tensor([-0.5, -3.0, -3.0, -3.0, 0.0, 0.0, 0.0]))
-        model.head("upper")[1].fill_(-1.0)
+        model.heads.linear.weight.zero_()
+        model.heads.linear.bias.zero_()
+        model.items.own.zero_()
+        model.heads.segment_offset.zero_()
+        model.heads.of("level")[1].copy_(torch.tensor([-0.5, -3.0, -3.0, -3.0, 0.0, 0.0, 0.0]))
+        model.heads.of("upper")[1].fill_(-1.0)
     return model.to(F64).eval()
 
 
@@ -59,8 +59,8 @@ def two_kinds() -> Sessions:
     """A log of impatient and of patient shoppers, whom a full page holds alike."""
     truth = shop_of(2)
     with torch.no_grad():
-        truth.offset("upper")[:, 0] = torch.tensor([1.5, -1.5], dtype=F64)
-        truth.page_weight.fill_(PAGE_WEIGHT)
+        truth.heads.offset("upper")[:, 0] = torch.tensor([1.5, -1.5], dtype=F64)
+        truth.answers.page_weight.fill_(PAGE_WEIGHT)
     simulator = Simulator(truth, num_slots=SLOTS, expected_revenue=False, dtype=F64)
     return simulate(simulator, HalfEmpty(), SESSIONS)[0]
 
@@ -76,28 +76,28 @@ def test_segments_tell_patience_from_the_pull_of_a_page(two_kinds: Sessions) -> 
     # heed pages; a policy trained on that would not either.
     start = shop_of(2)
     with torch.no_grad():
-        start.offset("upper")[:, 0] = torch.tensor([0.3, -0.3], dtype=F64)
+        start.heads.offset("upper")[:, 0] = torch.tensor([0.3, -0.3], dtype=F64)
     apart = polished(start, two_kinds)
     alike = polished(shop_of(1), two_kinds)
     error, other = (
-        abs(model.page_weight.item() - PAGE_WEIGHT) for model in (apart, alike)
+        abs(model.answers.page_weight.item() - PAGE_WEIGHT) for model in (apart, alike)
     )  # fmt: skip
     assert error < 0.15 and error < other / 2, (error, other)
-    found = apart.offset("upper")[:, 0].detach()
+    found = apart.heads.offset("upper")[:, 0].detach()
     assert float(found[0] - found[1]) == pytest.approx(3.0, abs=0.5)
 
 
 def parameters(model: LSTMUserModel, found: Collected, before: LSTMUserModel) -> dict[str, Tensor]:
     """What `log_likelihood` reads, of a model whose fit began as another one."""
     free = {
-        "cart": model.of_cart.weight,
-        "page_weight": model.page_weight,
-        "offset": model.offset("upper"),
-        "level": (model.offset("level") - before.offset("level"))[:, 1:4],
+        "cart": model.answers.of_cart.weight,
+        "page_weight": model.answers.page_weight,
+        "offset": model.heads.offset("upper"),
+        "level": (model.heads.offset("level") - before.heads.offset("level"))[:, 1:4],
     }
     for name in ("upper", "gate"):
-        weight, free[f"{name}_bias"] = model.head(name)
-        free[f"{name}_weight"] = weight[:, : model.known]  # they do not read what was viewed
+        weight, free[f"{name}_bias"] = model.heads.of(name)
+        free[f"{name}_weight"] = weight[:, : model.heads.known]  # they do not read what was viewed
     return {name: value.detach() for name, value in free.items()}
 
 
@@ -129,11 +129,11 @@ def test_it_is_the_likelihood_of_what_is_moved_too(logged: Sessions) -> None:
     steps = gather_steps(logged, cart_counts(logged), row_B)
     expected = expectations(model, steps)
     torch.manual_seed(0)
-    model.offset("level")[:, 1:4] += torch.randn(model.num_segments, 3, dtype=F64)
-    model.offset("upper").add_(torch.randn(model.num_segments, 2, dtype=F64))
-    model.of_cart.weight.add_(0.1)
+    model.heads.offset("level")[:, 1:4] += torch.randn(model.num_segments, 3, dtype=F64)
+    model.heads.offset("upper").add_(torch.randn(model.num_segments, 2, dtype=F64))
+    model.answers.of_cart.weight.add_(0.1)
     for name in ("upper", "gate"):
-        weight, bias = model.head(name)
+        weight, bias = model.heads.of(name)
         weight.add_(0.3 * torch.randn(weight.shape, dtype=F64))
         bias.add_(0.1)
     value = log_prob(model.eval(), steps, expected)
@@ -151,7 +151,7 @@ def test_a_polish_never_lowers_what_it_maximises(
     model, row_B = learned_shop(F64), torch.arange(150)
     with torch.no_grad():
         if page_weight is not None:
-            model.page_weight.fill_(page_weight)
+            model.answers.page_weight.fill_(page_weight)
     sessions = logged
     if repelled:  # those who met full pages leave at once
         full_S = (sessions.page.item >= 0).any(-1)
@@ -165,9 +165,9 @@ def test_a_polish_never_lowers_what_it_maximises(
     before = copy.deepcopy(model)
     found = collect(before, sessions, row_B)
     polished(model, sessions)
-    assert 0.0 <= model.page_weight.item() <= 1.0
+    assert 0.0 <= model.answers.page_weight.item() <= 1.0
     if repelled:
-        assert model.page_weight.item() == 0.0
+        assert model.answers.page_weight.item() == 0.0
     first, last = (
         float(log_likelihood(parameters(which, found, before), found)) for which in (before, model)
     )
@@ -180,15 +180,24 @@ def test_only_what_is_named_is_moved(logged: Sessions) -> None:
     model, before = learned_shop(F64), learned_shop(F64)
     polished(model, logged)
     for name in ("category", "latent", "clicked", "worth", "level", "slope", "usual_slope"):
-        for ours, old in zip(model.head(name), before.head(name), strict=True):
+        for ours, old in zip(model.heads.of(name), before.heads.of(name), strict=True):
             assert torch.equal(ours, old)
     for name in ("clicked", "worth", "slope", "usual_slope"):
-        assert torch.equal(model.offset(name), before.offset(name))
+        assert torch.equal(model.heads.offset(name), before.heads.offset(name))
     kept = torch.tensor([0, 4, 5, 6])
-    assert torch.equal(model.offset("level")[:, kept], before.offset("level")[:, kept])
-    unread_HW = model.get_buffer("reads") == 0  # to move what no head reads is to move nothing
-    assert torch.equal(model.heads.weight[unread_HW], before.heads.weight[unread_HW])
-    moved = {"heads.weight", "heads.bias", "segment_offset", "of_cart.weight", "page_weight"}
+    assert torch.equal(model.heads.offset("level")[:, kept], before.heads.offset("level")[:, kept])
+    unread_HW = model.heads.reads == 0  # to move what no head reads is to move nothing
+    assert torch.equal(model.heads.linear.weight[unread_HW], before.heads.linear.weight[unread_HW])
+    moved = {
+        f"answers.{name}"
+        for name in (
+            "heads.linear.weight",
+            "heads.linear.bias",
+            "heads.segment_offset",
+            "of_cart.weight",
+            "page_weight",
+        )
+    }
     for name, value in model.state_dict().items():
         assert torch.equal(value, before.state_dict()[name]) == (name not in moved), name
 

@@ -27,9 +27,10 @@ from recgym.users.likelihood import (
     run,
     walk,
 )
-from recgym.users.lstm import LSTMState, LSTMUserModel, Reading
+from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import item_given_view
 from recgym.users.segments import Prospect, expect
+from recgym.users.states import LSTMState, Reading
 from recgym.users.training import FitSettings, fit, mean_nll
 
 F64 = torch.float64
@@ -53,7 +54,7 @@ def tiny_shop(segments: int = 3, num_items: int = 3) -> LSTMUserModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn(parameter.shape)
-        model.segment_offset += torch.randn(model.segment_offset.shape)
+        model.heads.segment_offset += torch.randn(model.heads.segment_offset.shape)
         model.project()
     return model.to(F64).eval()
 
@@ -154,11 +155,11 @@ def test_the_share_after_an_event_is_bayes_rule_by_hand() -> None:
     # those who stay the patient ones are 3 in 4; after two pages 9 in 10.
     model = tiny_shop(2)
     for name in ("gate", "upper"):
-        for parameter in model.head(name):
+        for parameter in model.heads.of(name):
             parameter.zero_()
-    model.segment_offset.zero_()
-    model.of_cart.weight.zero_()
-    model.offset("upper")[:, 0] = torch.tensor([3.0, 1 / 3], dtype=F64).log()
+    model.heads.segment_offset.zero_()
+    model.answers.of_cart.weight.zero_()
+    model.heads.offset("upper")[:, 0] = torch.tensor([3.0, 1 / 3], dtype=F64).log()
     model.eval()
     zero = torch.zeros(1, dtype=torch.int64)
     state, now = model.init_state(model.arrive(zero, zero)), visit.begin(zero, 0, F64)
@@ -178,7 +179,7 @@ def test_the_share_after_an_event_is_bayes_rule_by_hand() -> None:
         assert found == pytest.approx(hoped, abs=1e-12)
     # and then 3/4 of a tenth and 1/4 of the rest leave
     found = model.prospect(model.read(state), page, view, now)
-    leave = model.expect(model.read(state), found, page).leave
+    leave = model.senses.expect(model.tables, model.read(state), found, page).leave
     assert leave.item() == pytest.approx(0.1 * 0.75 + 0.9 * 0.25, abs=1e-12)
 
 
@@ -251,12 +252,12 @@ def test_the_gradient_is_that_of_finite_differences(logged: Sessions) -> None:
         return value.sum()
 
     total().backward()
-    model_gate = slice(model.head_sizes["category"] + model.head_sizes["latent"], None)
-    of_gate = model.heads.weight.grad, model.heads.weight
-    assert of_gate[0] is not None and model.segment_offset.grad is not None
+    model_gate = slice(model.heads.sizes["category"] + model.heads.sizes["latent"], None)
+    of_gate = model.heads.linear.weight.grad, model.heads.linear.weight
+    assert of_gate[0] is not None and model.heads.segment_offset.grad is not None
     pairs = [
-        (model.segment_offset.grad, model.segment_offset.detach()),
-        (of_gate[0][model_gate][: model.num_segments], model.head("gate")[0].detach()),
+        (model.heads.segment_offset.grad, model.heads.segment_offset.detach()),
+        (of_gate[0][model_gate][: model.num_segments], model.heads.of("gate")[0].detach()),
         *((loads.grad, loads.detach()) for loads in (model.tastes.click, model.tastes.sale)),
     ]
     generator, tiny = torch.Generator().manual_seed(0), 1e-5
@@ -405,5 +406,5 @@ def test_segments_differ_before_a_fit() -> None:
     seen_I, start = torch.ones(40, dtype=torch.bool), torch.zeros(5, dtype=torch.int64)
     model = LSTMUserModel(catalog, seen_I, torch.zeros(5, 2), start, segments=4)
     for first, other in itertools.combinations(range(4), 2):
-        apart = (model.segment_offset[first] - model.segment_offset[other]).detach()
+        apart = (model.heads.segment_offset[first] - model.heads.segment_offset[other]).detach()
         assert float(apart.abs().max()) > 0.3

@@ -13,14 +13,17 @@ from torch import Tensor
 from recgym.simulator import Simulator
 from recgym.types import Sessions
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
-from recgym.users.lstm import LSTMState, LSTMUserModel
+from recgym.users.lstm import LSTMUserModel
 from recgym.users.shrinkage import SHRUNK, shrink
+from recgym.users.states import LSTMState
 
 SLOTS = 4
 TRUE = learned_shop(torch.float64)
 with torch.no_grad():
-    TRUE.head("clicked")[0].mul_(3.0)  # who differ enough for some hundreds of sessions to show it
-    TRUE.head("worth")[0].mul_(3.0)
+    TRUE.heads.of("clicked")[0].mul_(
+        3.0
+    )  # who differ enough for some hundreds of sessions to show it
+    TRUE.heads.of("worth")[0].mul_(3.0)
 TRUE.eval()
 
 
@@ -45,8 +48,8 @@ def bolder(name: str, by: float, sessions: Sessions) -> LSTMUserModel:
     """The model with one head further from its mean over the sessions' states."""
     model = copy.deepcopy(TRUE)
     mean_W = model.wide(states(model, sessions)).mean(0)
-    weight, bias = model.head(name)
-    bias.sub_((by - 1.0) * (model.weight_HW[model.rows(name)] @ mean_W))
+    weight, bias = model.heads.of(name)
+    bias.sub_((by - 1.0) * (model.weight_HW[model.heads.rows(name)] @ mean_W))
     weight.mul_(by)
     return model.eval()
 
@@ -57,7 +60,7 @@ def test_a_head_that_is_too_bold_is_drawn_back(name: str, sessions: Sessions) ->
     model = bolder(name, 2.0, sessions)
     slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
     assert slopes[name] == pytest.approx(0.5, abs=0.15)
-    torch.testing.assert_close(model.head(name)[0], 2.0 * slopes[name] * TRUE.head(name)[0])
+    torch.testing.assert_close(model.heads.of(name)[0], 2.0 * slopes[name] * TRUE.heads.of(name)[0])
 
 
 def test_predictions_that_are_right_stay_nearly_as_they_are(sessions: Sessions) -> None:
@@ -82,7 +85,7 @@ def test_shoppers_are_drawn_together_and_not_moved(sessions: Sessions) -> None:
 
 def worth(model: LSTMUserModel, state: LSTMState) -> Tensor:
     """Queries of what is bought, before the part of the segment, [n, D]."""
-    size = model.item_own.shape[1]
+    size = model.items.own.shape[1]
     return model.read(state).shared[:, size : 2 * size]
 
 
@@ -101,9 +104,9 @@ def test_the_loads_of_the_belief_are_drawn_back_with_their_head(
 
 def test_without_held_out_sessions_nothing_moves(sessions: Sessions) -> None:
     model = bolder("clicked", 2.0, sessions)
-    before, loads = model.heads.weight.detach().clone(), model.tastes.click.detach().clone()
+    before, loads = model.heads.linear.weight.detach().clone(), model.tastes.click.detach().clone()
     assert set(shrink(model, sessions, torch.zeros(0, dtype=torch.int64)).values()) == {1.0}
-    assert torch.equal(model.heads.weight, before) and torch.equal(model.tastes.click, loads)
+    assert torch.equal(model.heads.linear.weight, before) and torch.equal(model.tastes.click, loads)
 
 
 def test_a_search_that_runs_away_moves_nothing(
@@ -111,7 +114,7 @@ def test_a_search_that_runs_away_moves_nothing(
 ) -> None:
     # Why: a slope that is no number would spoil a fit that took minutes.
     model, place = copy.deepcopy(TRUE), "recgym.users.shrinkage._descend"
-    before = model.heads.weight.detach().clone()
+    before = model.heads.linear.weight.detach().clone()
     monkeypatch.setattr(place, lambda *found: found[-1].fill_(torch.nan))
     assert set(shrink(model, sessions, torch.arange(50)).values()) == {1.0}
-    assert torch.equal(model.heads.weight, before)
+    assert torch.equal(model.heads.linear.weight, before)

@@ -20,7 +20,7 @@ from recgym.rng import Purpose
 from recgym.simulator import SESSION_GAP_S, SimState, Simulator
 from recgym.types import After, Kind, Outcome, Record, where
 from recgym.users.base import Shoppers
-from recgym.users.lstm import LSTMState
+from recgym.users.states import LSTMState
 from recgym.worlds.taste import TasteShop
 
 GOLDEN = Path(__file__).with_name("golden_trace.json")

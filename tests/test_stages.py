@@ -112,8 +112,8 @@ def test_other_assumptions_need_no_other_fit(cache: Path) -> None:
     other, said, place, reused = prepare_model(bare, reader, settings, cache, CPU, {})
     assert reused and place != folder and said["assumptions"]["rho"] == 0.9
     assert said["assumptions"]["num_slots"] == 2 and said["on_policy"] == report["on_policy"]
-    assert not torch.equal(other.head("clicked")[0], first.head("clicked")[0])
-    assert torch.equal(other.item_own, first.item_own)
+    assert not torch.equal(other.heads.of("clicked")[0], first.heads.of("clicked")[0])
+    assert torch.equal(other.items.own, first.items.own)
     # from the fit within the folder, the very same shop again
     chosen = {name: MODEL["assumptions"][name] for name in ("rho", "page_share", "seed")}
     again = assumed_shop(load_model(folder / FIT_FOLDER), **chosen, num_slots=3)
@@ -187,7 +187,7 @@ def test_members_are_fits_of_their_own_and_made_once(
     folders = prepare_members(*log, settings, cache, CPU, seconds)
     assert len(set(folders)) == 4 and set(seconds) == {"ensemble"}
     models = [load_model(folder) for folder in folders]
-    assert len({float(model.item_own.detach().sum()) for model in models}) == 4
+    assert len({float(model.items.own.detach().sum()) for model in models}) == 4
     # what the members are not checked by does not make them anew, and there may be more of them
     other = {**settings, "on_policy": {"seed": 9, "sessions": 2}, "ensemble": {"members": 6}}
     written = [(folder / "model.pt").stat().st_mtime_ns for folder in folders]

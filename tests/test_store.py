@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_loaded_model_responds_bit_for_bit_alike(tmp_path: Path, dtype: torch.dtype) -> None:
     # Why: policies trained on the model before and after a restart must meet the same shoppers.
     model = learned_shop(dtype)
-    model.get_buffer("seen")[5] = 0.0
+    model.items.seen[5] = 0.0
     model.eval()
     save_model(model, tmp_path / "model", {})
     again = load_model(tmp_path / "model")
@@ -64,7 +64,7 @@ def test_a_shop_opens_by_its_name(folder: Path) -> None:
 def test_the_description_keeps_what_the_fit_said(folder: Path) -> None:
     # Why: a report on a model must be able to name its assumptions and figures.
     description = read_description(folder)
-    assert description["extra"] == {"valid": {"nll": 1.5}} and description["schema_version"] == 5
+    assert description["extra"] == {"valid": {"nll": 1.5}} and description["schema_version"] == 6
     assert sorted(os.listdir(folder)) == ["model.json", "model.pt"]
 
 
@@ -72,9 +72,9 @@ def test_a_model_is_replaced_whole_and_nothing_is_left_over(folder: Path) -> Non
     # Why: a half-written model would be opened by the next command.
     other = learned_shop()
     with torch.no_grad():
-        other.position[0] += 1.0
+        other.answers.position[0] += 1.0
     save_model(other, folder, {})
-    assert torch.equal(load_model(folder).position, other.position)
+    assert torch.equal(load_model(folder).answers.position, other.answers.position)
     assert os.listdir(folder.parent) == ["model"]
 
 

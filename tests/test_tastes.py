@@ -308,8 +308,8 @@ def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
     sessions, _, _ = simulate(simulator, logging_policy(model, SLOTS), count)
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(count))
     expected = expectations(model, steps)
-    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
-    said = tastes.lesson(model.loads, expected, found_nX, steps.page, steps.event)
+    found_nX = tastes.found_surprise(expected, model.tables.input_IX, steps.event)
+    said = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, steps.event)
     row_n = torch.cat([torch.arange(active) for active in steps.active])
     at_once = beliefs(tastes.begin(torch.zeros(count, 1, dtype=F64)), said, steps, row_n)
     unrolled = states_before(model, steps, expected).belief
@@ -350,8 +350,8 @@ def test_scores_are_zero_on_average_under_any_policy(policy: Policy) -> None:
     # Why: else a better page would by itself move what is believed of every shopper's taste.
     model = learned_shop(F64)
     steps, expected = foreseen(model, policy, SLOTS)
-    found_nX = tastes.found_surprise(expected, model.input_IX, steps.event)
-    said = tastes.lesson(model.loads, expected, found_nX, steps.page, steps.event)
+    found_nX = tastes.found_surprise(expected, model.tables.input_IX, steps.event)
+    said = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, steps.event)
     viewed_n = steps.event.kind == int(Kind.VIEW)
     assert bool((said.score[viewed_n] != 0).any(-1).all())
     assert_zero_on_average(said.score[with_room(steps)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from simulated_log import simulate
 from agents.baselines import Random
 from recgym import choice
 from recgym.simulator import Simulator
-from recgym.types import Kind
+from recgym.types import Kind, Page
+from recgym.users.ensemble import Ensemble
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.store import load_model, save_model
 from recgym.users.training import FitSettings, fit
@@ -71,7 +73,7 @@ def test_in_the_blind_shop_pages_do_nothing_at_all(blind: LSTMUserModel) -> None
 
 def test_in_the_item_clicks_shop_a_click_is_the_same_for_all(clicks: LSTMUserModel) -> None:
     law = law_of(clicks, torch.tensor([[1, 2, 3]] * 5))
-    assert clicks.dissimilarity.item() == 1.0
+    assert clicks.answers.dissimilarity.item() == 1.0
     assert torch.allclose(law.response.slot, law.response.slot[:1].expand(5, -1))
     # strangers to what is found alone: all of the slot's mass is added, none taken over
     torch.testing.assert_close(law.added, law.response.slot.exp())
@@ -91,3 +93,22 @@ def test_a_wrong_model_is_kept_as_what_it_is(
     first = law_of(model, item_NK)
     torch.manual_seed(1)
     assert torch.equal(first.added, law_of(again, item_NK).added)
+
+
+@pytest.mark.parametrize("kind", ["blind", "clicks"])
+@torch.no_grad()
+def test_an_ensemble_of_wrong_models_is_wrong_alike(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    # Why: greedy ranks by appeal and shoppers answer by respond, in an ensemble too.
+    model: LSTMUserModel = request.getfixturevalue(kind)
+    pair: Any = Ensemble([model, model])
+    state: Any = Simulator(pair, num_slots=3).reset(torch.arange(6), torch.arange(6))
+    supposed = pair.suppose(pair.read(state.user), torch.rand(6))
+    price_NI = model.catalog.price_at(state.visit.time_ms)
+    appeal_NI = pair.appeal(supposed, state.visit, price_NI)
+    response = pair.respond(
+        supposed, Page(torch.arange(3).expand(6, 3), price_NI[:, :3]), state.visit
+    )
+    place_K = model.answers.position[:3] - model.answers.position[0]
+    torch.testing.assert_close(response.slot, appeal_NI[:, :3] + place_K)

@@ -138,7 +138,7 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
                 fits.models, world, cell.num_slots, min(cell.sessions, SECOND_SESSIONS)
             ),
             "on_policy": fits.on_policy,
-            "page_weight": float(fits.models[RIGHT].page_weight.detach()),
+            "page_weight": float(fits.models[RIGHT].answers.page_weight.detach()),
             "values": {shop: value.mean() for shop, value in values.items()},
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
         }

@@ -140,8 +140,8 @@ def learned(
     start_from_counts(model, log, torch.arange(LOG_SESSIONS))
     with torch.no_grad():
         # random weights, and segments as a fit begins, make some shoppers stay for a hundred pages
-        model.head("upper")[0].zero_()
-        model.offset("upper").zero_()
+        model.heads.of("upper")[0].zero_()
+        model.heads.offset("upper").zero_()
     return model.to(device).eval()
 
 

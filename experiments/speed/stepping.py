@@ -81,7 +81,8 @@ def learned_of(setting: Setting) -> LSTMUserModel:
 
 def watched(stepping: Stepping) -> list[tuple[Any, str, str]]:
     """Which function counts as which part of a step; the rest is bookkeeping."""
-    shop, rng = stepping.simulator.shop, recgym.rng
+    shop: Any = stepping.simulator.shop
+    answers, rng = getattr(shop, "answers", None), recgym.rng
     return [
         (shop, "observe", "LSTM" if isinstance(shop, LSTMUserModel) else "shopper's state"),
         (shop, "read", "heads"),
@@ -89,8 +90,8 @@ def watched(stepping: Stepping) -> list[tuple[Any, str, str]]:
         (recgym.organic, "log_prob", "organic choice"),
         (recgym.organic, "draw", "sampling"),
         (recgym.choice, "law", "page choice"),
-        (shop, "_response", "page choice"),
-        (shop, "_laws", "segments"),
+        (answers, "response", "page choice"),
+        (answers, "laws", "segments"),
         (shop, "after", "after"),
         (shop, "gap", "gap"),
         (recgym.choice, "sample", "sampling"),

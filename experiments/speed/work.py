@@ -48,14 +48,14 @@ def learned_work(model: LSTMUserModel, lanes: int, slots: int, records: int) -> 
     shopper's and the segment's. ``records`` are the bytes of `records_moved`.
     """
     inputs, hidden = model.lstm.input_size, model.lstm.hidden_size  # X, H
-    items, embedding = model.vector_ID.shape  # I, D
+    items, embedding = model.tables.vector_ID.shape  # I, D
     categories = model.catalog.num_categories  # C
-    classes = model.class_taste.shape[0]  # Z
-    wide = model.heads.in_features  # W: the state as the heads read it
+    classes = model.items.class_taste.shape[0]  # Z
+    wide = model.heads.linear.in_features  # W: the state as the heads read it
     segments = model.num_segments  # G
     products: tuple[Shape, ...] = (
         (lanes, inputs + hidden, 4 * hidden),  # the LSTM's gates
-        (lanes, wide, model.heads.out_features + 1),  # all heads once a page, and the gap
+        (lanes, wide, model.heads.linear.out_features + 1),  # all heads once a page, and the gap
         (lanes, embedding, categories),  # organic choice: a score for each category
         (lanes, embedding, slots),  # taste for each slot's item
         (lanes, slots, embedding),  # surprises of the slots, summed into one vector

@@ -81,12 +81,14 @@ def bin_error(one_HJ: Floats, other_HJ: Floats) -> Floats:
 @torch.no_grad()
 def predict(model: LSTMUserModel, trace: Trace) -> dict[str, Floats]:
     """Probabilities before each step and, of cart and purchase, after its view; each [S]."""
-    sessions, device = trace.sessions, model.item_own.device
+    sessions, device = trace.sessions, model.items.own.device
     found = {name: np.zeros(len(trace.owner)) for name in TITLES}
     cart_S, length_B = cart_counts(sessions), torch.from_numpy(np.diff(trace.offset))
     for part in batches(length_B, WALKED_STEPS, None):
         for moment in walk(model, gather_steps(sessions, cart_S, part).to(device)):
-            expected = model.expect(moment.reading, moment.found, moment.steps.page)
+            expected = model.senses.expect(
+                model.tables, moment.reading, moment.found, moment.steps.page
+            )
             share_nM = tastes.at_nodes(moment.reading.share).exp()
             view_n, after_n4 = (share_nM * moment.found.view).sum(-1), expected.after
             clicked_n = expected.slot.sum(-1) * view_n

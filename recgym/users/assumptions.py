@@ -17,7 +17,9 @@ from recgym.errors import UserError
 from recgym.organic import probabilities
 from recgym.simulator import Simulator
 from recgym.types import Kind
-from recgym.users.lstm import MAX_SLOTS, LSTMState, LSTMUserModel
+from recgym.users.answers import MAX_SLOTS
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import LSTMState
 from recgym.users.surprises import NUM_TALLIES
 from recgym.users.training import MAX_LOGITS
 
@@ -67,14 +69,14 @@ def assume_pages(
     _forget_pages(model)
     _set_constants(model)
     model.eval()  # prepares its tables from the weights as they are now
-    empty_K = torch.full((num_slots,), -1, device=model.item_own.device)
+    empty_K = torch.full((num_slots,), -1, device=model.items.own.device)
     taste = _project(model, _roll(model, empty_K, seed))
     _mix(model, taste, rho, torch.Generator().manual_seed(seed))
     popular_K = empty_K.clone()
     best = taste.found_I.topk(min(num_slots, len(taste.found_I))).indices
     popular_K[: len(best)] = best
     for _ in range(ROUNDS):  # what is viewed, and so the states, moves a little with the level
-        model.head("level")[1][0] += _shift(_sample(model, popular_K, seed), page_share)
+        model.heads.of("level")[1][0] += _shift(_sample(model, popular_K, seed), page_share)
     return {
         "rho": rho,
         "page_share": page_share,
@@ -118,28 +120,28 @@ def _forget_pages(model: LSTMUserModel) -> None:
     Else a shopper who is shown something would leave or buy differently by mere chance.
     """
     weight_GX = model.lstm.get_parameter("weight_ih_l0")
-    weight_GX[:, 2 * model.input_IX.shape[1] + CLICK_TALLY] = 0.0
-    for head in (model.heads, model.gap_mean):
-        head.weight[:, model.known - NUM_TALLIES + CLICK_TALLY] = 0.0
+    weight_GX[:, 2 * model.tables.input_IX.shape[1] + CLICK_TALLY] = 0.0
+    for head in (model.heads.linear, model.gap_mean):
+        head.weight[:, model.heads.known - NUM_TALLIES + CLICK_TALLY] = 0.0
     model.tastes.click.zero_()
-    model.get_buffer("knows_clicks").zero_()
+    model.senses.knows_clicks.zero_()
 
 
 def _set_constants(model: LSTMUserModel) -> None:
-    place_K = torch.arange(1, MAX_SLOTS + 1, device=model.position.device)
-    model.position.copy_(-POSITION_DECAY * place_K.to(model.position).log2())
+    place_K = torch.arange(1, MAX_SLOTS + 1, device=model.answers.position.device)
+    model.answers.position.copy_(-POSITION_DECAY * place_K.to(model.answers.position).log2())
     for name, value in (("slope", NO_SLOPE), ("usual_slope", 0.0), ("level", FAINT)):
-        weight, bias = model.head(name)
+        weight, bias = model.heads.of(name)
         weight[0], bias[0] = 0.0, value
-    model.offset("clicked").zero_()
+    model.heads.offset("clicked").zero_()
     for name in ("level", "slope", "usual_slope"):
-        model.offset(name)[:, 0] = 0.0
-    model.offset("level")[:, 4:] = 0.0
+        model.heads.offset(name)[:, 0] = 0.0
+    model.heads.offset("level")[:, 4:] = 0.0
     weight[4:] = 0.0  # a click sells like a find: no log without pages tells them apart
     bias[4:] = 0.0
-    model.fatigue.fill_(0.0)
-    model.page_weight.fill_(0.0)
-    model.dissimilarity.fill_(DISSIMILARITY)
+    model.answers.fatigue.fill_(0.0)
+    model.answers.page_weight.fill_(0.0)
+    model.answers.dissimilarity.fill_(DISSIMILARITY)
 
 
 # ---- the taste for what is shown ----------------------------------------------------------------
@@ -167,11 +169,11 @@ def _project(model: LSTMUserModel, played: Iterator[tuple[LSTMState, choice.Law]
     shared_I, centre_W = sum_I / count, sum_W / count
     personal_IW = sum_IW / count - torch.outer(shared_I, centre_W)
     wide_WW = sum_WW / count - torch.outer(centre_W, centre_W)
-    seen_I1 = model.get_buffer("seen")
-    vector_ID = ((model.vector_ID - model.vector_ID.mean(0)) * seen_I1).double()
+    seen_I1 = model.items.seen
+    vector_ID = ((model.tables.vector_ID - model.tables.vector_ID.mean(0)) * seen_I1).double()
     personal_IW = (personal_IW - personal_IW.mean(0)) * seen_I1
     weight_DW = torch.linalg.pinv(vector_ID) @ personal_IW @ torch.linalg.pinv(wide_WW)
-    like = model.vector_ID
+    like = model.tables.vector_ID
     return _Taste(*(x.to(like) for x in (shared_I, weight_DW, centre_W, wide_WW, found_I)))
 
 
@@ -182,10 +184,10 @@ def _mix(model: LSTMUserModel, taste: _Taste, rho: float, generator: torch.Gener
     share, (v_i - v̄)ᵀc + own_i, and the personal p_si = (v_i - v̄)ᵀW(w_s - w̄). Each of the two is
     mixed with a stranger of equal variance.
     """
-    size, seen_I = model.item_own.shape[1], model.get_buffer("seen").squeeze(-1)
-    centre_D, centre_W, wide_WW = model.vector_ID.mean(0), taste.centre_W, taste.wide_WW
-    vector_ID = model.vector_ID - centre_D
-    item_DD = _covariance(model.vector_ID)
+    size, seen_I = model.items.own.shape[1], model.items.seen.squeeze(-1)
+    centre_D, centre_W, wide_WW = model.tables.vector_ID.mean(0), taste.centre_W, taste.wide_WW
+    vector_ID = model.tables.vector_ID - centre_D
+    item_DD = _covariance(model.tables.vector_ID)
 
     def centred(value_I: Tensor) -> Tensor:
         return (value_I - (value_I * seen_I).sum() / seen_I.sum().clamp(min=1.0)) * seen_I
@@ -210,13 +212,16 @@ def _mix(model: LSTMUserModel, taste: _Taste, rho: float, generator: torch.Gener
         rho, weight_DW, noise_DW, lambda a, b: (item_DD @ a @ wide_WW * b).sum()
     )  # fmt: skip
     bias_D = pair[:size] - shown_DW @ centre_W
-    (clicked_DW, clicked_D), (level_7W, level_7) = model.head("clicked"), model.head("level")
-    reads_HW = model.get_buffer("reads")  # as search does, what was viewed among them
-    reads_HW[model.rows("clicked")] = 1.0
-    reads_HW[model.rows("level").start] = 1.0
+    (clicked_DW, clicked_D), (level_7W, level_7) = (
+        model.heads.of("clicked"),
+        model.heads.of("level"),
+    )
+    heads = model.heads
+    heads.reads[heads.rows("clicked")] = 1.0  # as search does, what was viewed among them
+    heads.reads[heads.rows("level").start] = 1.0
     clicked_DW.copy_(shown_DW)
     clicked_D.copy_(bias_D)
-    model.item_bias[:, 1] = centred(pair[size:])
+    model.items.bias[:, 1] = centred(pair[size:])
     level_7W[0] = -centre_D @ shown_DW
     level_7[0] -= centre_D @ bias_D
     model.prepare()
@@ -253,7 +258,7 @@ def _roll(
     """Play sessions under one constant page; each page's states with the laws of its choice."""
     shop: Any = model
     simulator = Simulator(
-        shop, num_slots=len(item_K), expected_revenue=False, dtype=model.item_own.dtype
+        shop, num_slots=len(item_K), expected_revenue=False, dtype=model.items.own.dtype
     )
     lanes = min(SESSIONS, max(32, MAX_LOGITS // model.catalog.num_items))
     first_B = torch.arange(SESSIONS, device=item_K.device) + seed * SEED_STEP

@@ -26,7 +26,7 @@ def centre(model: LSTMUserModel, event: Event, expected: Expectation) -> None:
     chance_n, happened_n = expected.slot.sum(-1)[viewed_n], clicked_n[viewed_n]
     found_3 = _after_levels(event, expected, viewed_n & ~clicked_n)
     clicked_3 = _after_levels(event, expected, viewed_n & clicked_n)
-    _, level_7 = model.head("level")
+    _, level_7 = model.heads.of("level")
     level_7[0] += _newton(happened_n, chance_n)
     level_7[1:4] += found_3
     level_7[4:7] += clicked_3 - found_3

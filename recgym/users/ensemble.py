@@ -36,11 +36,10 @@ from recgym.types import (
     Visit,
 )
 from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMState, LSTMUserModel, Reading, Supposed
-from recgym.users.tastes import Loads
+from recgym.users.cell import Fused
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import LSTMState, Reading, Supposed
 
-LOADS = tuple(field.name for field in dataclasses.fields(Loads))
-OF_ITEMS = ("vector_ID", "detail_I5", "input_IX", "mean_CZX", "weight_HW")  # made by `prepare`
 FALLBACK = "There is a performance drop because we have not yet implemented the batching rule"
 
 
@@ -78,15 +77,11 @@ class _Called(nn.Module):
     def forward(self, function: Callable[..., Any], tables: Sequence[Tensor], args: Any) -> Any:
         """``function(member, *args)``; ``args(table)`` gives what hangs on the member's table."""
         member = copy.copy(self.model)  # of parameters that stand in, and with tables of its own
-        share, weight, bias, *others = tables
-        member.table, member.cell = (
-            dataclasses.replace(self.model.table, share=share),
-            (weight, bias),
-        )
-        member.loads = Loads(*others[: len(LOADS)])
-        for name, value in zip(OF_ITEMS, others[len(LOADS) :], strict=True):
-            setattr(member, name, value)
-        return function(member, *args(member.table))
+        share, weight, bias, weight_HW, *of_items = tables
+        member.weight_HW, member.cell = weight_HW, Fused(weight, bias)
+        law = dataclasses.replace(self.model.tables.law, share=share)
+        member.tables = _filled(self.model.tables, iter(of_items), law)
+        return function(member, *args(law))
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ class Ensemble:
         }
         tables = zip(*map(_tables_of, members), strict=True)
         self._tables = [torch.stack(parts).detach() for parts in tables]
-        self.table = _side_by_side([member.table for member in members])
+        self.table = _side_by_side([member.tables.law for member in members])
 
     def member_of(self, seed_N: Tensor, session_N: Tensor) -> Tensor:
         """Whom the shopper meets in this session, [N] int64 in [0, M)."""
@@ -285,8 +280,8 @@ def _sales(
 
 def _tables_of(model: LSTMUserModel) -> list[Tensor]:
     """What `prepare` made and a verb reads, in the order of `_Called`."""
-    loads = (getattr(model.loads, name) for name in LOADS)
-    return [model.table.share, *model.cell, *loads, *(getattr(model, name) for name in OF_ITEMS)]
+    tables, cell = model.tables, model.cell
+    return [tables.law.share, cell.weight, cell.bias, model.weight_HW, *_tensors_of(tables)]
 
 
 def _side_by_side(tables: Sequence[ItemTable]) -> ItemTable:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
 from recgym.users import tastes
-from recgym.users.lstm import LSTMState, LSTMUserModel, Reading
+from recgym.users.lstm import LSTMUserModel
 from recgym.users.segments import Prospect, along_sessions
+from recgym.users.states import LSTMState, Reading
 from recgym.users.surprises import Expectation, tallies
 from recgym.users.tastes import Belief, Lesson
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
@@ -132,7 +133,7 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
 def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
     parts = [
-        model.expect(moment.reading, moment.found, moment.steps.page)
+        model.senses.expect(model.tables, moment.reading, moment.found, moment.steps.page)
         for moment in walk(model, steps)
     ]
     return Expectation(
@@ -155,14 +156,16 @@ class Run(NamedTuple):
 def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
     """The model along the sessions, in one run of the LSTM: the same as `walk`."""
     step_nF = tallies(expected, steps.event)
-    found_nX = model.found_surprise(expected, steps.event)
-    inputs_nX = torch.cat(model.inputs(expected, step_nF, found_nX, steps.event, steps.visit), -1)
+    found_nX = model.senses.found_surprise(model.tables, expected, steps.event)
+    inputs_nX = torch.cat(
+        model.senses.inputs(model.tables, expected, step_nF, found_nX, steps.event, steps.visit), -1
+    )
     begin = model.init_state(steps.arrival)
-    h_nH = model.unroll(begin, inputs_nX, steps.active)
+    h_nH = model.lstm.unroll(begin.h, begin.c, inputs_nX, steps.active)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
     tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
-    read = model.as_read(steps.event)
-    lesson = tastes.lesson(model.loads, expected, found_nX, steps.page, read)
+    read = model.senses.as_read(steps.event)
+    lesson = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, read)
     state = LSTMState(
         h_nH,
         h_nH,
@@ -207,7 +210,9 @@ def _viewed(model: LSTMUserModel, viewed: Tensor, steps: Steps) -> Tensor:
     for active in steps.active:
         viewed = viewed[:active]
         before.append(viewed)
-        viewed = model.fade(viewed, steps.event.lanes(slice(first, first + active)))
+        viewed = model.senses.fade(
+            model.tables, viewed, steps.event.lanes(slice(first, first + active))
+        )
         first += active
     return torch.cat(before)
 

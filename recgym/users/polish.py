@@ -52,15 +52,15 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collecte
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     parts, count = [], 0
     for part in batches(length_B, BATCH_STEPS, None):
-        steps = gather_steps(sessions, cart_S, row_B[part]).to(model.item_own.device)
+        steps = gather_steps(sessions, cart_S, row_B[part]).to(model.items.own.device)
         done = run(model, steps, expectations(model, steps))
         order_n = (done.session * len(steps.active) + steps.number).argsort()
         number_n = steps.number[order_n]
         row_n = torch.arange(len(order_n), device=order_n.device) + count
         parts.append(
             Collected(
-                model.wide(done.state)[order_n, : model.known],
-                model.cart_features(steps.visit)[order_n],
+                model.wide(done.state)[order_n, : model.heads.known],
+                model.answers.cart_features(steps.visit)[order_n],
                 done.found.attraction[order_n],
                 done.found.item[order_n],
                 done.found.logits[order_n],
@@ -86,13 +86,13 @@ def polish(
     found = collect(model, sessions, row_B[chosen_B])
     centre_W, spread_W = found.wide.mean(0), found.wide.std(0, correction=0).clamp(min=1e-3)
     found = found._replace(wide=(found.wide - centre_W) / spread_W)
-    heads = {name: model.head(name) for name in ("upper", "gate")}
+    heads = {name: model.heads.of(name) for name in ("upper", "gate")}
     width = len(centre_W)
     free = {
-        "cart": model.of_cart.weight.detach().clone(),
-        "page_weight": model.page_weight.detach().clone(),
-        "offset": model.offset("upper").detach().clone(),
-        "level": torch.zeros_like(model.offset("level")[:, :3]),
+        "cart": model.answers.of_cart.weight.detach().clone(),
+        "page_weight": model.answers.page_weight.detach().clone(),
+        "offset": model.heads.offset("upper").detach().clone(),
+        "level": torch.zeros_like(model.heads.offset("level")[:, :3]),
     }
     for name, (weight, bias) in heads.items():
         read = weight.detach()[:, :width]
@@ -104,10 +104,10 @@ def polish(
         for name, (weight, bias) in heads.items():
             weight[:, :width] = free[f"{name}_weight"] / spread_W
             bias.copy_(free[f"{name}_bias"] - weight[:, :width] @ centre_W)
-        model.of_cart.weight.copy_(free["cart"])
-        model.page_weight.copy_(free["page_weight"])
-        model.offset("upper").copy_(free["offset"])
-        model.offset("level")[:, 1:4] += free["level"]
+        model.answers.of_cart.weight.copy_(free["cart"])
+        model.answers.page_weight.copy_(free["page_weight"])
+        model.heads.offset("upper").copy_(free["offset"])
+        model.heads.offset("level")[:, 1:4] += free["level"]
     model.project()
 
 

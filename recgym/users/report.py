@@ -95,7 +95,7 @@ def predict(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Predicti
     for part in batches(length_B, most, None) if len(row_B) else ():
         steps = gather_steps(sessions, cart_S, row_B[part])
         later_n = (steps.event.kind == Kind.VIEW) & (before_S[steps.step] >= 0)
-        device = model.item_own.device
+        device = model.items.own.device
         found = _predict_batch(model, steps.to(device), later_n.to(device))
         parts.append(Predictions(*(value.cpu() for value in found)))
     return Predictions(*(torch.cat(values) for values in zip(*parts, strict=True)))

@@ -71,6 +71,12 @@ def prospect(
     return whole._map(lambda value: value.unflatten(0, (-1, num_segments)))
 
 
+def lanes_of(like: Tensor, num_lanes: int) -> Tensor:
+    """The shopper of each lane, where each of N shoppers has so many; ``like`` is [N, ...]."""
+    lane_N1 = torch.arange(len(like), device=like.device).unsqueeze(-1)
+    return lane_N1.expand(-1, num_lanes).flatten()
+
+
 def mean_logits(logits_X3: Tensor, spread_X3: Tensor) -> AfterLogits:
     """Logits of the mean chances of buy, cart and favourite over the shopper's own taste."""
     return AfterLogits(*averaged(logits_X3, spread_X3).unbind(-1))

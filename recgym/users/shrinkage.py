@@ -18,8 +18,9 @@ from torch import Tensor
 from recgym.types import Sessions
 from recgym.users import tastes
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
-from recgym.users.lstm import LSTMUserModel, Reading
+from recgym.users.lstm import LSTMUserModel
 from recgym.users.sessions import batches
+from recgym.users.states import Reading
 
 SHRUNK = ("clicked", "worth", "level", "slope", "usual_slope")  # heads, each by a slope of its own
 BATCH_STEPS = 16_384
@@ -43,8 +44,8 @@ def shrink(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> dict[str,
     if not parts:
         return dict.fromkeys(SHRUNK, 1.0)
     mean_S = torch.cat([part.reading.shared for part in parts]).mean(0)
-    sizes = [model.head_sizes[name] for name in model.of_segment]
-    which_S = torch.tensor([_place(name) for name in model.of_segment], device=mean_S.device)
+    names, sizes = list(model.heads.of_segment), list(model.heads.of_segment.values())
+    which_S = torch.tensor([_place(name) for name in names], device=mean_S.device)
     which_S = which_S.repeat_interleave(torch.tensor(sizes, device=mean_S.device))
     slope_H = torch.ones(len(SHRUNK), device=mean_S.device, dtype=mean_S.dtype)
     _descend(model, parts, mean_S, which_S, slope_H)
@@ -54,11 +55,10 @@ def shrink(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> dict[str,
     with torch.no_grad():
         slope_S = _slopes(slope_H, which_S)
         loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
-        first = 0
-        for name, size in zip(model.of_segment, sizes, strict=True):
-            weight, bias = model.head(name)
-            columns = slice(first, first + size)
-            slope_s, first = slope_S[columns], first + size
+        for name in names:
+            weight, bias = model.heads.of(name)
+            columns = model.heads.columns(name)
+            slope_s = slope_S[columns]
             weight.mul_(slope_s.unsqueeze(-1))
             if name in loads:
                 loads[name].mul_(slope_s)  # one slope for all of a head, and a row a taste
@@ -83,7 +83,7 @@ def _collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> list[_P
     row_B, length_B = row_B[enough_B], length_B[enough_B]
     parts = []
     for part in batches(length_B, BATCH_STEPS, None) if len(row_B) else ():
-        steps = gather_steps(sessions, cart_S, row_B[part]).to(model.item_own.device)
+        steps = gather_steps(sessions, cart_S, row_B[part]).to(model.items.own.device)
         done = run(model, steps, expectations(model, steps))
         reading = dataclasses.replace(model.read(done.state), share=done.share)
         parts.append(_Part(steps, reading))

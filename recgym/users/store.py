@@ -20,7 +20,7 @@ from recgym.types import Catalog
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 KINDS = {kind.__name__: kind for kind in (LSTMUserModel, PageBlind, ItemClicks)}
 TENSORS, SETTINGS = "model.pt", "model.json"
 FIT = "fit"  # folder within a model's, of the same model before assumptions were made
@@ -134,12 +134,12 @@ def _build(
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         model = KINDS[description["kind"]](
             single,
-            state["seen"].squeeze(-1).bool(),
+            state["items.seen"].squeeze(-1).bool(),
             state["profile"].float(),
             state["start_ms"],
             **description["settings"],
         )
-    model = model.to(state["item_own"].dtype)
+    model = model.to(state["items.own"].dtype)
     model.load_state_dict(state)
     model.catalog = catalog
     return model

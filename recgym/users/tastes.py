@@ -123,6 +123,11 @@ def at_nodes(log_share_NG: Tensor) -> Tensor:
     return whole_NGS.flatten(1) - math.log(len(NODES))
 
 
+def nodes(like: Tensor) -> Tensor:
+    """The `NODES` on the device and of the type of ``like``, [S]."""
+    return like.new_tensor(NODES)
+
+
 def over_nodes(evidence_NM: Tensor) -> Tensor:
     """Log of the mean likelihood over the nodes of each segment, [N, G]."""
     whole_NGS = evidence_NM.unflatten(-1, (-1, len(NODES)))

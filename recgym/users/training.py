@@ -64,7 +64,7 @@ def mean_nll(
     cart_S = cart_counts(sessions)
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     sums = {"choice": 0.0, "after": 0.0, "gap": 0.0}
-    device = model.item_own.device
+    device = model.items.own.device
     with torch.no_grad():
         for part in batches(length_B, batch_steps, None):
             steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
@@ -104,13 +104,13 @@ def start_from_counts(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -
     views, shown = float(view_S.sum()), float((sessions.page.item[in_train_S] >= 0).sum())
     clicks = float((view_S & (event.slot >= 0)).sum())
     with torch.no_grad():
-        model.item_bias[:, 0] = log_share(found_n, catalog.num_items)
+        model.items.bias[:, 0] = log_share(found_n, catalog.num_items)
         category_n = catalog.category.cpu()[found_n]
-        model.category_bias.copy_(log_share(category_n, catalog.num_categories))
-        _, upper_2 = model.head("upper")
+        model.items.category_bias.copy_(log_share(category_n, catalog.num_categories))
+        _, upper_2 = model.heads.of("upper")
         upper_2[0] = logit(event.kind == Kind.LEAVE, in_train_S)
         upper_2[1] = logit(event.kind == Kind.CHECKOUT, in_train_S)
-        _, level_7 = model.head("level")
+        _, level_7 = model.heads.of("level")
         if shown > 0:
             per_slot = (clicks + 0.5) / max(views - clicks, 1.0) * views / shown
             level_7[0] = float(torch.tensor(per_slot).log())
@@ -138,10 +138,10 @@ def _expectations_of_all(
     """The model's expectations of every step of these sessions, by row of the log's steps."""
     model.eval()
     num_steps, num_slots = sessions.page.item.shape
-    device, dtype = model.item_own.device, model.item_own.dtype
+    device, dtype = model.items.own.device, model.items.own.dtype
     slot_SK = torch.zeros(num_steps, num_slots, device=device, dtype=dtype)
     leave_S, after_S4 = slot_SK.new_zeros(num_steps), slot_SK.new_zeros(num_steps, len(After))
-    found_SX = slot_SK.new_zeros(num_steps, model.input_IX.shape[1])
+    found_SX = slot_SK.new_zeros(num_steps, model.tables.input_IX.shape[1])
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     for part in batches(length_B, WALKED_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
@@ -153,7 +153,7 @@ def _expectations_of_all(
 
 def _measure_finds(model: LSTMUserModel, event: Event, expected: Expectation) -> None:
     """How far what is found alone lies from what would have been, over these steps."""
-    surprise_nX = model.found_surprise(expected, event)
+    surprise_nX = model.senses.found_surprise(model.tables, expected, event)
     model.tastes.measure(surprise_nX[(event.kind == Kind.VIEW) & (event.slot < 0)])
 
 
@@ -183,7 +183,7 @@ def fit(
     Raises:
         UserError: if the likelihood stops being finite.
     """
-    device = model.item_own.device
+    device = model.items.own.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout draws from the global generator
         return _fit(model, sessions, settings, seed, bootstrap, log, progress)
@@ -199,7 +199,7 @@ def _fit(
     progress: Callable[[float], Any] | None,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
-    device = model.item_own.device
+    device = model.items.own.device
     train_B, valid_B = rows_of(sessions, Split.TRAIN), rows_of(sessions, Split.VALID)
     if bootstrap:
         train_B = resampled(sessions, train_B, generator)
@@ -213,7 +213,7 @@ def _fit(
     start_from_counts(model, sessions, train_B)
     # effects that are small by what they are, and not for want of data, do not decay
     loads = (model.tastes.click, model.tastes.sale, model.tastes.found)
-    spared = {id(value) for value in (model.item_bias, model.segment_offset, *loads)}
+    spared = {id(value) for value in (model.items.bias, model.heads.segment_offset, *loads)}
     matrices = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
     others = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]
     optimiser = torch.optim.AdamW(

@@ -11,7 +11,30 @@ import torch
 from torch import Tensor
 
 from recgym.types import Organic, Page, Response, Sessions, Visit
-from recgym.users.lstm import Levels, LSTMUserModel, Supposed
+from recgym.users.answers import Answers
+from recgym.users.items import Tables
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.states import Levels, Supposed
+
+
+class _ToNoPage(Answers):
+    """Answers any page like an empty one."""
+
+    def response(
+        self,
+        tables: Tables,
+        found: Organic,
+        levels: Levels,
+        like_NK: Tensor,
+        page: Page,
+        visit: Visit,
+    ) -> Response:
+        empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
+        return super().response(tables, found, levels, like_NK, empty, visit)
+
+    def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
+        """No item has any."""
+        return torch.full_like(price_NI, -torch.inf)
 
 
 class PageBlind(LSTMUserModel):
@@ -19,6 +42,8 @@ class PageBlind(LSTMUserModel):
 
     Its arguments are those of `LSTMUserModel`.
     """
+
+    answering = _ToNoPage
 
     @staticmethod
     def sees(sessions: Sessions) -> Sessions:
@@ -28,16 +53,37 @@ class PageBlind(LSTMUserModel):
         found = dataclasses.replace(event, slot=torch.full_like(event.slot, -1))
         return dataclasses.replace(sessions, page=empty, event=found)
 
-    def _response(
-        self, found: Organic, levels: Levels, like_NK: Tensor, page: Page, visit: Visit
-    ) -> Response:
-        # to an empty page, whatever it holds
-        empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
-        return super()._response(found, levels, like_NK, empty, visit)
 
-    def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
-        """No item has any."""
-        return torch.full_like(price_NI, -torch.inf)
+class _Alike(Answers):
+    """Whoever answers, an item has the same mass in a slot."""
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """An item on the page and its organic twin are strangers."""
+        super().project()
+        self.dissimilarity.fill_(1.0)
+
+    def response(
+        self,
+        tables: Tables,
+        found: Organic,
+        levels: Levels,
+        like_NK: Tensor,
+        page: Page,
+        visit: Visit,
+    ) -> Response:
+        place_NK = self.position[: page.item.shape[1]].expand_as(like_NK)
+        return super().response(tables, found, levels, place_NK, page, visit)
+
+    def mass(
+        self, tables: Tables, levels: Levels, like: Tensor, detail: Tensor, price: Tensor
+    ) -> Tensor:
+        return self.heads.of("level")[1][0] + like + detail[..., 0]
+
+    def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
+        """The same for all."""
+        first_NI = self.position[0].expand_as(price_NI)
+        return self.mass(tables, supposed.levels, first_NI, tables.detail_I5, price_NI)
 
 
 class ItemClicks(LSTMUserModel):
@@ -47,22 +93,4 @@ class ItemClicks(LSTMUserModel):
     showing what would be found anyway counts in full. Its arguments are those of `LSTMUserModel`.
     """
 
-    @torch.no_grad()
-    def project(self) -> None:
-        """An item on the page and its organic twin are strangers."""
-        super().project()
-        self.dissimilarity.fill_(1.0)
-
-    def _response(
-        self, found: Organic, levels: Levels, like_NK: Tensor, page: Page, visit: Visit
-    ) -> Response:
-        place_NK = self.position[: page.item.shape[1]].expand_as(like_NK)
-        return super()._response(found, levels, place_NK, page, visit)
-
-    def _mass(self, levels: Levels, like: Tensor, detail: Tensor, price: Tensor) -> Tensor:
-        return self.head("level")[1][0] + like + detail[..., 0]
-
-    def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
-        """The same for all."""
-        first_NI = self.position[0].expand_as(price_NI)
-        return self._mass(supposed.levels, first_NI, self.detail_I5, price_NI)
+    answering = _Alike

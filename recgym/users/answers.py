@@ -1,0 +1,245 @@
+"""What shoppers of one segment answer to a page, and what follows a view.
+
+`respond`, `appeal` and `after` are verbs of `recgym.users.base` for single lanes; `prospect` says
+the same of all segments at all nodes of taste at once, sharing what these have in common.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recgym import choice
+from recgym.types import Event, Organic, Page, Response, Visit
+from recgym.users import tastes
+from recgym.users.base import AfterLogits
+from recgym.users.heads import Heads
+from recgym.users.items import Tables
+from recgym.users.products import match, match_all
+from recgym.users.segments import Prospect, lanes_of, mean_logits, prospect
+from recgym.users.states import Levels, Reading, Supposed
+from recgym.users.tastes import NODES, CommonTaste
+from recgym.visit import brief, times_shown, times_shown_of_all
+
+MIN_DISSIMILARITY = 0.05  # below, the nest's arithmetic divides by nearly nothing
+MAX_SLOTS = 64
+
+
+class Answers(nn.Module):
+    """The laws of choice and of what follows, of shoppers whose `heads` are read.
+
+    What is bought, carted or made a favourite is a matter of one worth to the shopper, on which the
+    three depend each by its own scale: sales are few, and three tastes fitted apart would be noise.
+
+    Args:
+        heads: of the model.
+        priced: whether the log holds prices.
+    """
+
+    def __init__(self, heads: Heads, *, priced: bool) -> None:
+        super().__init__()
+        self.heads, self.priced = heads, priced
+        self.of_cart = nn.Linear(3, 2, bias=False)  # on leave and checkout
+        nn.init.zeros_(self.of_cart.weight)
+        self.worth_scale = nn.Parameter(torch.ones(3))  # of buy, cart, favourite
+        self.position = nn.Parameter(torch.zeros(MAX_SLOTS))
+        self.fatigue = nn.Parameter(torch.zeros(()))
+        self.page_weight = nn.Parameter(torch.tensor(0.5))
+        self.dissimilarity = nn.Parameter(torch.tensor(0.7))
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Keep the nest's parameters in their ranges."""
+        self.page_weight.clamp_(0.0, 1.0)
+        self.dissimilarity.clamp_(MIN_DISSIMILARITY, 1.0)
+
+    # ---- single lanes ---------------------------------------------------------------------------
+
+    def respond(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Response:
+        """Nested logit of `recgym.choice`."""
+        item_NK = page.item.clamp(min=0)
+        query_N2D = torch.stack([supposed.clicked, supposed.anyone], 1)
+        like_N2K = match(item_NK, tables.vector_ID, query_N2D)
+        like_NK, anyone_NK = (like_N2K + self._place(page, visit).unsqueeze(1)).unbind(1)
+        common = _common(tables, supposed.covariance, page, anyone_NK)
+        like_NK = like_NK + common.at(supposed.node.unsqueeze(-1)).squeeze(-1)
+        return self.response(tables, supposed.found, supposed.levels, like_NK, page, visit)
+
+    def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
+        """Log-mass of each item alone in the first slot."""
+        like_NI = supposed.clicked @ tables.vector_ID.T
+        alone = tastes.alone(tables.loads, supposed.covariance)
+        like_NI = like_NI + alone.at(supposed.node.unsqueeze(-1)).squeeze(-1)
+        tired_NI = times_shown_of_all(visit.recent_item, price_NI.shape[1], like_NI.dtype)
+        mass_NI = self.mass(tables, supposed.levels, like_NI, tables.detail_I5, price_NI)
+        return mass_NI - tired_NI * self.fatigue + self.position[0]
+
+    def after(
+        self,
+        tables: Tables,
+        supposed: Supposed,
+        item_NJ: Tensor | None,
+        price_NJ: Tensor,
+        clicked_NJ: Tensor | bool,
+    ) -> AfterLogits:
+        """What would follow viewing these items (None: all), dearer selling less."""
+        if item_NJ is None:
+            detail, like_NJ = tables.detail_I5, supposed.worth @ tables.vector_ID.T
+        else:
+            detail = F.embedding(item_NJ, tables.detail_I5)
+            like_NJ = match(item_NJ, tables.vector_ID, supposed.worth.unsqueeze(1)).squeeze(1)
+        spread_NJ = tastes.variance(tables.loads.sale_IV, supposed.covariance, item_NJ)
+        return mean_logits(
+            *self._logits(tables, supposed.levels, like_NJ, spread_NJ, detail, price_NJ, clicked_NJ)
+        )
+
+    # ---- all segments at once -------------------------------------------------------------------
+
+    def prospect(
+        self, tables: Tables, reading: Reading, page: Page, event: Event, visit: Visit
+    ) -> Prospect:
+        """What each segment at each node makes of a page and of the event that followed."""
+        num_lanes = reading.share.shape[1] * len(NODES)
+        lane_M = lanes_of(reading.share, num_lanes)
+        event_M = event.lanes(lane_M)
+        law, logits_M3, spread_M3 = self.laws(
+            tables, reading, page, event_M, event.item, visit, lane_M
+        )
+        return prospect(law, logits_M3, spread_M3, event_M, num_lanes)
+
+    def laws(
+        self,
+        tables: Tables,
+        reading: Reading,
+        page: Page,
+        event_M: Event,
+        item_N: Tensor,
+        visit: Visit,
+        lane_M: Tensor,
+    ) -> tuple[choice.Law, Tensor, Tensor]:
+        """What `respond` and `after` say of a page and its event, of N · G · S lanes.
+
+        The second of these before the mean over the shopper's own taste: logits and variances.
+
+        A query is the shopper's plus the segment's, and so is what an item is to it: no vector is
+        gathered for each segment anew.
+        """
+        nodes, vector_ID = len(NODES), tables.vector_ID
+        clicked_ND, worth_ND, levels_NL = self.heads.parts(reading.shared)
+        clicked_GD, worth_GD, levels_GL = self.heads.parts(self.heads.segment_offset)
+        levels_NGL = levels_NL.unsqueeze(1) + levels_GL
+        levels = self.heads.levels(levels_NGL.repeat_interleave(nodes, 1).flatten(0, 1))
+
+        shown_NK = page.item.clamp(min=0)
+        like_NK = match(shown_NK, vector_ID, clicked_ND.unsqueeze(1)).squeeze(1)
+        like_NK = like_NK + self._place(page, visit)
+        common = _common(tables, reading.covariance, page, like_NK)
+        common_NKS = common.at(tastes.nodes(like_NK).expand(len(item_N), -1))
+        like_NKG = like_NK.unsqueeze(-1) + match_all(shown_NK, vector_ID, clicked_GD)
+        like_NKM = (like_NKG.unsqueeze(-1) + common_NKS.unsqueeze(2)).flatten(2)
+        page, now = page.lanes(lane_M), brief(visit).lanes(lane_M)
+        # what is found alone is the same in all segments: see `organic.log_prob`
+        response = self.response(
+            tables, reading.found, levels, like_NKM.mT.flatten(0, 1), page, now
+        )
+
+        item_N1 = item_N.clamp(min=0).unsqueeze(-1)
+        like_N11 = match(item_N1, vector_ID, worth_ND.unsqueeze(1))
+        like_NG = like_N11.squeeze(1) + match_all(item_N1, vector_ID, worth_GD).squeeze(1)
+        like_M1 = like_NG.repeat_interleave(nodes, 1).flatten().unsqueeze(-1)
+        spread_N1 = tastes.variance(tables.loads.sale_IV, reading.covariance, item_N1)
+        detail_M15 = F.embedding(item_N1, tables.detail_I5)[lane_M]
+        clicked_M1, price_M1 = (event_M.slot >= 0).unsqueeze(-1), event_M.price.unsqueeze(-1)
+        logit_M13, spread_M13 = self._logits(
+            tables, levels, like_M1, spread_N1[lane_M], detail_M15, price_M1, clicked_M1
+        )
+        return choice.law(response, now), logit_M13.squeeze(1), spread_M13.squeeze(1)
+
+    # ---- what both are made of ------------------------------------------------------------------
+
+    def response(
+        self,
+        tables: Tables,
+        found: Organic,
+        levels: Levels,
+        like_NK: Tensor,
+        page: Page,
+        visit: Visit,
+    ) -> Response:
+        """Given what each item of the page is to the shopper, in its slot."""
+        upper_N2 = levels.upper + self.of_cart(self.cart_features(visit))
+        leave_N, checkout_N = upper_N2.unbind(-1)
+        detail_NK5 = F.embedding(page.item.clamp(min=0), tables.detail_I5)
+        mass_NK = self.mass(tables, levels, like_NK, detail_NK5, page.price)
+        return Response(
+            leave=leave_N,
+            checkout=checkout_N,
+            organic=found,
+            slot=mass_NK.masked_fill(page.item < 0, -torch.inf),
+            page_item=page.item,
+            page_weight=self.page_weight,
+            dissimilarity=self.dissimilarity,
+        )
+
+    def mass(
+        self, tables: Tables, levels: Levels, like: Tensor, detail: Tensor, price: Tensor
+    ) -> Tensor:
+        """Log-mass of items of which ``detail`` are the rows of `Tables.detail_I5`, [N, J]."""
+        own, usual = detail[..., 0], detail[..., 4]
+        like = levels.level[:, :1] + like + own
+        return like - self._price_loss(tables, levels, 0, usual, price)
+
+    def cart_features(self, visit: Visit) -> Tensor:
+        """What leaving and paying read of the cart beside the state, [N, 3]."""
+        count_N = visit.cart_count().to(self.of_cart.weight.dtype)
+        return torch.stack([count_N.clamp(max=1.0), count_N.log1p(), 0.25 * count_N], -1)
+
+    def _place(self, page: Page, visit: Visit) -> Tensor:
+        """What a slot's place and having been shown before bring, whatever the shopper, [N, K]."""
+        tired_NK = times_shown(page.item, visit.recent_item) * self.fatigue
+        return self.position[: page.item.shape[1]] - tired_NK
+
+    def _price_loss(
+        self, tables: Tables, levels: Levels, head: int, usual: Tensor, price: Tensor
+    ) -> Tensor:
+        """What prices [N, J] take from the logits of clicks (head 0) or sales (head 1), [N, J].
+
+        A move of an item's price against its own mean always deters. What sets usually dear items
+        apart from cheap ones is confounded with quality, so that slope is another one, of either
+        sign: one slope for both would be wrong by as much as quality is worth.
+        """
+        if not self.priced:
+            return torch.zeros_like(price)
+        move = price.clamp(min=1e-6).log() - usual
+        slope = levels.slope[:, head : head + 1]
+        usual_slope = levels.usual_slope[:, head : head + 1]
+        return slope * move + usual_slope * (usual - tables.mean_log_price)
+
+    def _logits(
+        self,
+        tables: Tables,
+        levels: Levels,
+        like_NJ: Tensor,
+        spread_NJ: Tensor,
+        detail: Tensor,
+        price_NJ: Tensor,
+        clicked_NJ: Tensor | bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of buy, cart and favourite at the believed taste, and variances, [N, J, 3]."""
+        level_N6 = levels.level[:, 1:].unsqueeze(-1)
+        if isinstance(clicked_NJ, Tensor):
+            clicked_NJ = clicked_NJ.unsqueeze(1)
+        like_N3J = like_NJ.unsqueeze(1) * self.worth_scale.unsqueeze(-1)
+        logit_N3J = like_N3J + level_N6[:, :3] + level_N6[:, 3:] * clicked_NJ
+        buy_NJ, cart_NJ, favourite_NJ = (logit_N3J + detail[..., 1:4].mT).unbind(1)
+        loss_NJ = self._price_loss(tables, levels, 1, detail[..., 4], price_NJ)
+        logit_NJ3 = torch.stack([buy_NJ - loss_NJ, cart_NJ - loss_NJ, favourite_NJ], -1)
+        return logit_NJ3, spread_NJ.unsqueeze(-1) * self.worth_scale.square()
+
+
+def _common(tables: Tables, covariance_NVV: Tensor, page: Page, like_NK: Tensor) -> CommonTaste:
+    """Of a page whose items a shopper of any segment likes as much as this."""
+    own_NK = F.embedding(page.item.clamp(min=0), tables.detail_I5)[..., 0]
+    mass_NK = (like_NK + own_NK).masked_fill(page.item < 0, -torch.inf)
+    return tastes.common(tables.loads, covariance_NVV, page.item.clamp(min=0), mass_NK)

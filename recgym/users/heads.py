@@ -1,0 +1,144 @@
+"""All heads of the LSTM user model: one linear layer, and what each segment adds to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recgym.users.states import NUM_FADING, Levels
+from recgym.users.surprises import NUM_TALLIES
+from recgym.users.tastes import NUM_TASTES
+
+BLOCK = 16  # rows of a weight that a matrix product takes at once, about
+INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
+
+
+class Said(NamedTuple):
+    """The heads of N shoppers."""
+
+    category: Tensor  # [N, D] query of the categories searched
+    latent: Tensor  # [N, Z] logits of the latent classes
+    gate: Tensor  # [N, G] logits of the segments
+    shared: Tensor  # [N, S] the heads that a segment adds to, see `parts`
+
+
+class Heads(nn.Module):
+    """Reads [N, W]: output of the LSTM, context, squashed tallies, belief and what was viewed.
+
+    Args:
+        hidden, num_context: columns of the LSTM's output and of the context.
+        embedding, classes, segments: D, Z and G.
+    """
+
+    reads: Tensor  # [., W], 0 where a head may not read
+
+    def __init__(
+        self, hidden: int, num_context: int, *, embedding: int, classes: int, segments: int
+    ) -> None:
+        super().__init__()
+        self.hidden = hidden
+        # how many columns heads other than those of the search may read; they come first
+        self.known = hidden + num_context + NUM_TALLIES
+        self.of_segment = {
+            "clicked": embedding,
+            "worth": embedding,
+            "level": 7,
+            "upper": 2,
+            "slope": 2,
+            "usual_slope": 2,
+        }
+        self.sizes = {
+            "category": embedding, "latent": classes, "gate": segments, **self.of_segment
+        }  # fmt: skip
+        # a product of whole blocks of rows is twice as fast as one with a few rows more
+        self.sizes["unused"] = -sum(self.sizes.values()) % BLOCK
+        self.segment_offset = nn.Parameter(torch.zeros(segments, sum(self.of_segment.values())))
+        wide = self.known + NUM_TASTES + NUM_FADING * embedding
+        self.linear = nn.Linear(wide, sum(self.sizes.values()))
+        self.register_buffer("reads", torch.ones_like(self.linear.weight))
+        with torch.no_grad():
+            self._limit_reading()
+
+    def _limit_reading(self) -> None:
+        """Keep apart what moves what.
+
+        The mark of what was viewed, and the belief about taste as a feature, colour the search
+        alone. Tastes for what is shown and for what is bought follow the belief, by its loads, and
+        not the LSTM, to which a shopper of whom little is known and one who is known to be average
+        are the same. How much prices deter is a matter of the profile.
+        """
+        searching, known = self.rows("latent").stop, self.known
+        self.reads[searching:, known:] = 0.0
+        for name in ("clicked", "worth", "slope"):
+            self.reads[self.rows(name), : self.hidden] = 0.0
+        self.reads[self.rows("slope"), known - NUM_TALLIES :] = 0.0
+        self.linear.weight[:, known:] = 0.0  # at first neither says anything
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Where a fit begins."""
+        self.of("slope")[1].fill_(INITIAL_SLOPE)
+        weight, bias = self.of("usual_slope")
+        weight.zero_()
+        bias.fill_(1.0)
+        weight, bias = self.of("level")
+        weight[4:].zero_()
+        bias[4:].zero_()
+        # at first who buys stays, and a little of everything else tells segments apart: equal ones
+        # would have equal gradients for ever
+        self.segment_offset.normal_(std=0.1)
+        count = len(self.segment_offset)
+        spread_G = torch.linspace(-1.0, 1.0, count) if count > 1 else torch.zeros(1)
+        self.offset("level")[:, 1:3] = spread_G.unsqueeze(-1)
+        self.offset("upper").copy_(spread_G.unsqueeze(-1) * torch.tensor([-1.0, 1.0]))
+
+    def rows(self, name: str) -> slice:
+        """Of one of the heads."""
+        return _place(self.sizes, name)
+
+    def of(self, name: str) -> tuple[Tensor, Tensor]:
+        """Weight [., W] and bias [.] of one of the heads, as views."""
+        rows = self.rows(name)
+        return self.linear.weight[rows], self.linear.bias[rows]
+
+    def columns(self, name: str) -> slice:
+        """Of one of the heads that a segment adds to, within `Said.shared`."""
+        return _place(self.of_segment, name)
+
+    def offset(self, name: str) -> Tensor:
+        """What each segment adds to one of the heads, [G, .], as a view."""
+        return self.segment_offset[:, self.columns(name)]
+
+    def weight(self) -> Tensor:
+        """As it is now, without what a head may not read, [., W]."""
+        return self.linear.weight * self.reads
+
+    def forward(self, wide_NW: Tensor, weight_HW: Tensor) -> Said:
+        """All heads at once; ``weight_HW`` is the `weight`, which many steps share."""
+        sizes = list(self.sizes.values())
+        parts = [*sizes[:3], self.segment_offset.shape[1], sizes[-1]]
+        category, latent, gate, shared, _ = F.linear(
+            wide_NW, weight_HW, self.linear.bias
+        ).split(parts, -1)  # fmt: skip
+        return Said(category, latent, gate, shared)
+
+    def parts(self, shared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of what is clicked and of worth, and the rest, of [., S]; see `levels`."""
+        clicked, worth, *levels = self.of_segment.values()
+        clicked_XD, worth_XD, levels_XL = shared.split([clicked, worth, sum(levels)], -1)
+        return clicked_XD, worth_XD, levels_XL
+
+    def levels(self, heads_NL: Tensor) -> Levels:
+        """Of the last of the `parts`; a softplus keeps the slopes on prices from turning."""
+        sizes = list(self.of_segment.values())[2:]
+        level, upper, slope, usual_slope = heads_NL.split(sizes, -1)
+        return Levels(level, upper, F.softplus(slope), usual_slope)
+
+
+def _place(sizes: dict[str, int], name: str) -> slice:
+    names = list(sizes)
+    first = sum(sizes[other] for other in names[: names.index(name)])
+    return slice(first, first + sizes[name])

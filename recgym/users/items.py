@@ -1,0 +1,112 @@
+"""What the LSTM user model holds of each item, and the tables that its verbs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recgym import organic
+from recgym.types import Catalog, ItemTable, Organic, Shared
+from recgym.users.tastes import Loads, Tastes
+
+OWN_SD = 0.4  # times `prior_sd`: effects on buying, carting and favouring beside the worth
+
+
+@dataclass(frozen=True)
+class Tables(Shared):
+    """All items under the parameters of one moment."""
+
+    vector_ID: Tensor  # [I, D]
+    detail_I5: Tensor  # [I, 5] own effects on click, buy, cart, favourite; usual log price
+    input_IX: Tensor  # [I, D + 1] vector and usual log price, as the LSTM reads an item
+    mean_log_price: Tensor  # []
+    loads: Loads
+    law: ItemTable  # of what is found alone
+    mean_CZX: Tensor  # [C, Z, D + 1] of the items' inputs, see `organic.mean_of_classes`
+
+
+class Items(nn.Module):
+    """Vectors, effects and usual prices of items; how they are found alone.
+
+    An item's vector is made of a free part (only for items met in training), its category and its
+    features, so that a new item is not a stranger.
+
+    Args:
+        catalog: of the log.
+        seen_I: items met in training, [I] bool.
+        embedding: D, the length of a vector.
+        classes: Z, latent classes of organic taste within a category.
+    """
+
+    seen: Tensor  # [I, 1] float, 1 for an item met in training
+    log_price: Tensor  # [I] each item's mean over the days
+    mean_log_price: Tensor  # []
+
+    def __init__(self, catalog: Catalog, seen_I: Tensor, *, embedding: int, classes: int) -> None:
+        super().__init__()
+        num_items, num_features = catalog.feature.shape
+        self.register_buffer("seen", seen_I.float().unsqueeze(-1))
+        log_price_DI = catalog.price.clamp(min=1e-6).log()
+        self.register_buffer("mean_log_price", log_price_DI.mean())
+        self.register_buffer("log_price", log_price_DI.mean(0))
+        self.own = nn.Parameter(0.1 * torch.randn(num_items, embedding))
+        self.of_category = nn.Embedding(catalog.num_categories, embedding)
+        self.of_feature = nn.Linear(num_features, embedding, bias=False)
+        nn.init.normal_(self.of_category.weight, std=0.1)
+        # each item's own effect on: being found in its category, click, worth, buy, cart, favourite
+        self.bias = nn.Parameter(torch.zeros(num_items, 6))
+        self.category_bias = nn.Parameter(torch.zeros(catalog.num_categories))  # being searched
+        self.class_taste = nn.Parameter(torch.randn(classes, embedding))
+
+    def tables(
+        self, catalog: Catalog, tastes: Tastes, worth_scale_3: Tensor, *, drawn: bool
+    ) -> Tables:
+        """From the parameters as they are now.
+
+        ``worth_scale_3`` is how far buying, carting and favouring hang on an item's worth;
+        ``drawn`` whether items will be drawn from the table, see `organic.item_table`.
+        """
+        own_I6 = self.bias * self.seen
+        vector_ID = (
+            self.own * self.seen
+            + self.of_category(catalog.category)
+            + self.of_feature(catalog.feature)
+        )
+        usual_I1 = self.log_price.unsqueeze(-1)
+        after_I3 = own_I6[:, 3:] + own_I6[:, 2:3] * worth_scale_3
+        detail_I5 = torch.cat([own_I6[:, 1:2], after_I3, usual_I1], -1)
+        input_IX = torch.cat([vector_ID, usual_I1 - self.mean_log_price], -1)
+        loads = tastes.loads(vector_ID)
+        law = organic.item_table(
+            vector_ID @ self.class_taste.T + own_I6[:, :1],
+            catalog.category,
+            catalog.num_categories,
+            drawn=drawn,
+        )
+        with torch.no_grad():  # expectations are constants to the gradient
+            mean_CZX = organic.mean_of_classes(law, input_IX)
+        return Tables(
+            vector_ID=vector_ID,
+            detail_I5=detail_I5,
+            input_IX=input_IX,
+            mean_log_price=self.mean_log_price,
+            loads=loads,
+            law=law,
+            mean_CZX=mean_CZX,
+        )
+
+    def found(self, query_ND: Tensor, latent_NZ: Tensor, law: ItemTable) -> Organic:
+        """What is found alone, given a query of categories and the logits of latent classes."""
+        category_NC = torch.addmm(self.category_bias, query_ND, self.of_category.weight.T)
+        return organic.organic(category_NC, latent_NZ, law)
+
+    def penalty(self, prior_sd: float) -> Tensor:
+        """Negative log-density of the Gaussian prior on the items' own parts, a scalar in nats.
+
+        With a handful of purchases an item, maximum likelihood alone would sell wildly.
+        """
+        own = self.bias[:, 1:3].square().sum() + self.own.square().sum()
+        apart = (self.bias[:, 3:] / OWN_SD).square().sum()
+        return 0.5 * (own + apart) / prior_sd**2

@@ -1,0 +1,89 @@
+"""What a state of the LSTM user model takes in of a page and of the event that followed.
+
+What a site can bring about enters as a *surprise*: a sale of what sells anyway says little about
+the shopper, and a better page must not make every shopper look keener. Expectations are the
+model's own, so surprises are zero on average under any policy (score-driven models: Creal, Koopman
+and Lucas 2013, "Generalized autoregressive score models", equation 2, with the score of the
+multinomial logit). The one exception are the items viewed, see `recgym.users.lstm`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recgym import organic
+from recgym.types import After, Event, Kind, Page, Visit
+from recgym.users import tastes
+from recgym.users.items import Tables
+from recgym.users.segments import Prospect, expect
+from recgym.users.states import NUM_FADING, Reading
+from recgym.users.surprises import NUM_TALLIES, Expectation
+
+
+def num_inputs(embedding: int) -> int:
+    """X of the LSTM, the length of `Senses.inputs`."""
+    return 2 * (embedding + 1) + NUM_TALLIES + 3
+
+
+class Senses(nn.Module):
+    """How much of what happened counts."""
+
+    scale_3: Tensor  # of the LSTM's inputs quantity, gap and cart, so that all are about 1
+    knows_clicks: Tensor  # [] 0 where the log said nothing of pages: a click tells what a find does
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale_3", torch.tensor([1.0, 0.2, 1.0]))
+        self.register_buffer("knows_clicks", torch.ones(()))
+        self.memory = nn.Parameter(torch.linspace(0.0, 2.0, NUM_FADING))  # before a sigmoid
+
+    def expect(self, tables: Tables, reading: Reading, found: Prospect, page: Page) -> Expectation:
+        """What is expected of the page whose prospect this is."""
+        mean_NX = organic.mean(reading.found, tables.mean_CZX)
+        found = dataclasses.replace(found, taken=found.taken * self.knows_clicks)
+        page_NKX = F.embedding(page.item.clamp(min=0), tables.input_IX)
+        return expect(tastes.at_nodes(reading.share), found, mean_NX, page_NKX)
+
+    def as_read(self, event: Event) -> Event:
+        """The event as states heed it: every view a find, where nothing is known of clicks."""
+        slot_N = torch.where(self.knows_clicks > 0, event.slot, -1)
+        return dataclasses.replace(event, slot=slot_N)
+
+    def found_surprise(self, tables: Tables, expected: Expectation, event: Event) -> Tensor:
+        """What a find tells, [N, X]; 0 for other events."""
+        return tastes.found_surprise(expected, tables.input_IX, self.as_read(event))
+
+    def fade(self, tables: Tables, viewed: Tensor, event: Event) -> Tensor:
+        """The fading means of what was viewed after an event, [N, R D]."""
+        kept_R1 = self.memory.sigmoid().unsqueeze(-1)
+        seen_N1D = F.embedding(event.item.clamp(min=0), tables.vector_ID).unsqueeze(1)
+        moved_NRD = seen_N1D + kept_R1 * (viewed.unflatten(-1, (NUM_FADING, -1)) - seen_N1D)
+        viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
+        return torch.where(viewed_N1, moved_NRD.flatten(1), viewed)
+
+    def inputs(
+        self,
+        tables: Tables,
+        expected: Expectation,
+        tally_NF: Tensor,
+        found_NX: Tensor,
+        event: Event,
+        visit: Visit,
+    ) -> list[Tensor]:
+        """What the LSTM reads of one step, parts of [N, X], given its `tallies` and surprise.
+
+        An item found alone is compared with what would be found, and sold or not with its chance;
+        of clicks the tallies tell here and the rest moves the belief about taste. Having stayed
+        enters as the hazard that was survived.
+        """
+        dtype, viewed_N1 = tally_NF.dtype, tally_NF[:, -1:]
+        sold_N1 = (event.after >= int(After.CART)).to(dtype).unsqueeze(-1)
+        surprise_N1 = (sold_N1 - expected.sold().unsqueeze(-1)) * viewed_N1
+        item_NX = F.embedding(event.item.clamp(min=0), tables.input_IX)
+        count_N = visit.cart_count().to(dtype)
+        scale_N3 = torch.stack([event.quantity, event.gap, count_N], -1).log1p() * self.scale_3
+        return [found_NX, item_NX * surprise_N1, tally_NF, scale_N3]

@@ -1,0 +1,59 @@
+"""What the LSTM user model remembers of a session, and what it says in such a state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recgym.types import Organic, Record
+from recgym.users.tastes import Belief
+
+NUM_FADING = 2  # R, of means of what was viewed, each with a memory of its own
+
+
+@dataclass(frozen=True)
+class LSTMState(Record):
+    """What the model remembers of a session; a function of observable events alone."""
+
+    h: Tensor  # [N, H]
+    c: Tensor  # [N, H]
+    context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
+    tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
+    viewed: Tensor  # [N, R D] fading means of the items viewed
+    belief: Belief
+    evidence: Tensor  # [N, G] log-likelihood of what happened so far in each segment, normalised
+
+
+@dataclass(frozen=True)
+class Reading(Record):
+    """All heads of the model in one state, from a single product."""
+
+    state: LSTMState
+    found: Organic  # what is found alone: the same in all segments
+    share: Tensor  # [N, G] log-probability of each segment
+    covariance: Tensor  # [N, V, V] of the shopper's own taste
+    shared: Tensor  # [N, S] the heads of `Supposed` before the part of the segment
+
+
+@dataclass(frozen=True)
+class Levels(Record):
+    """The heads of a shopper of one segment that no item's vector is matched with."""
+
+    level: Tensor  # [N, 7] of clicked, buy, cart, favourite; the last three if clicked
+    upper: Tensor  # [N, 2] leave, checkout
+    slope: Tensor  # [N, 2] on moves of an item's price, positive: of clicks, of sales
+    usual_slope: Tensor  # [N, 2] on the items' usual prices, of either sign
+
+
+@dataclass(frozen=True)
+class Supposed(Record):
+    """The heads of a shopper of one segment, at one node of the taste that a page speaks to."""
+
+    found: Organic
+    covariance: Tensor  # [N, V, V]
+    node: Tensor  # [N] in standard deviations
+    clicked: Tensor  # [N, D] query of the items shown
+    anyone: Tensor  # [N, D] the same without the part of the segment
+    worth: Tensor  # [N, D] query of what is bought, carted, made a favourite
+    levels: Levels
