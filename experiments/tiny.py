@@ -18,9 +18,8 @@ from omegaconf import OmegaConf
 
 from agents.base import Agent
 from agents.baselines import Greedy, Popular
-from agents.dqn import DQN
 from agents.tabular import TabularQ
-from agents.valuing import shop_specs
+from agents.valuing import make_agent, shop_specs
 from recgym import progress
 from recgym.cli import use_threads
 from recgym.envs.core import ShopCore
@@ -40,6 +39,8 @@ SLOTS = 2  # K
 LANES = 512
 TRAIN_SEED, VALUE_SEED = 1 << 50, 1 << 40  # of shoppers, apart from those of the log
 UNSATED = {"satisfied_leave": 0.0, "satisfied_buying": 0.0}  # orders end nothing and hide nothing
+NUM_PAGES = 400_000  # on which an agent is trained, as in conf/train.yaml
+FAMILY = ("dqn", "ppo", "a2c", "reinforce", "linucb", "thompson")  # the bandits are myopic
 LEAST = 1e-6  # branches of a learned shop's tree below it are not followed: 0.01 % of orders
 
 
@@ -141,16 +142,34 @@ def tabular_loss(exact: ExactShop, *, num_pages: int, seed: int) -> Loss:
     return Loss(1.0 - exact.of(agent).revenue / exact.best().revenue, 0.0)
 
 
-def dqn_loss(
-    exact: ExactShop, model: LSTMUserModel, *, num_pages: int, num_sessions: int, seed: int
+def agent_loss(
+    name: str,
+    exact: ExactShop,
+    model: LSTMUserModel,
+    *,
+    num_pages: int,
+    num_sessions: int,
+    seed: int,
+    gamma: float = 1.0,
 ) -> Loss:
-    """Of DQN, on the same shoppers as the best policy: its observations are no table's rows."""
+    """Of an entry of ``conf/agent``, on the same shoppers as the best policy.
+
+    It reads what happens through a model fitted on a log; its observations are no table's rows.
+    ``gamma`` is for agents that have a discount: undiscounted, as the optimum is.
+    """
     world = TinyShop()
     spec = shop_specs(model, world, SLOTS)["true"]
-    agent = DQN(
-        user_model=model, num_features=spec.num_features, num_slots=SLOTS, cart_paid=0.0,
-        seed=seed, gamma=1.0,
-    )  # fmt: skip
+    text = (files("conf") / "agent" / f"{name}.yaml").read_text(encoding="utf-8")
+    settings: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    settings |= {"gamma": gamma} if "gamma" in settings else {}
+    offered = {
+        "user_model": model,
+        "num_features": spec.num_features,
+        "num_slots": SLOTS,
+        "cart_paid": 0.0,
+        "seed": seed,
+    }
+    agent = make_agent(settings, offered)
     spec.simulator.expected_revenue = False
     trained(agent, ShopCore(spec, "chosen_revenue", num_envs=LANES), num_pages, seed)
     spec.simulator.expected_revenue = True
@@ -175,8 +194,11 @@ def learners(cache: Path, num_sessions: int, seed: int) -> None:
     loss = tabular_loss(exact, num_pages=400_000, seed=seed)
     progress.say(f"tabular: {-loss.share:+.2%}, exactly")
     model = learned({}, num_sessions=num_sessions, seed=seed, cache=cache)
-    loss = dqn_loss(exact, model, num_pages=200_000, num_sessions=100_000, seed=seed)
-    progress.say(f"dqn: {-loss.share:+.2%} (95 % interval ± {1.96 * loss.error:.2%})")
+    for name in FAMILY:
+        loss = agent_loss(
+            name, exact, model, num_pages=NUM_PAGES, num_sessions=100_000, seed=seed
+        )  # fmt: skip
+        progress.say(f"{name}: {-loss.share:+.2%} (95 % interval ± {1.96 * loss.error:.2%})")
 
 
 def redundancy(world: dict[str, Any], cache: Path, num_sessions: int, seed: int) -> None:
