@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from probe_shop import START_MS, ProbeShop, found_alone
+from tiny import compose
 from torch import Tensor
 
+from agents.valuing import make_agent
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Arrival, Catalog, Observation
@@ -75,3 +77,22 @@ WORTH = 10.0 * MODEL.tables.vector_ID @ torch.tensor([1.0, -1.0, 0.5, 0.0, 1.0, 
 def first_pages(num: int) -> Observation:
     seed = torch.arange(num)
     return SPEC.observe(SPEC.simulator.reset(seed, torch.zeros_like(seed)))
+
+
+def agent_named(name: str, **changed: Any) -> Any:
+    """An entry of ``conf/agent`` for this shop, as small and as quick as a test wants it."""
+    offered = {
+        "model": MODEL,
+        "user_model": MODEL,
+        "num_features": SPEC.num_features,
+        "num_items": ITEMS,
+        "num_slots": SLOTS,
+        "views_I": torch.arange(ITEMS),
+        "view_V2": torch.arange(2 * ITEMS).view(ITEMS, 2) % ITEMS,
+        "cart_paid": 0.3,
+        "seed": 0,
+    }
+    quick = {"hidden": 32, "batch_size": 64, "learning_starts": 64, "updates": 1}
+    settings = compose("train", f"agent={name}")["agent"]
+    settings |= {key: value for key, value in quick.items() if key in settings}
+    return make_agent(settings | changed, offered)

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from probe_model import MODEL, SLOTS, SPEC, WORTH, first_pages
+from probe_model import MODEL, SLOTS, SPEC, first_pages
 from torch import Tensor
 
 from agents.dqn import DQN, slate_value
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
-from recgym.types import Outcome
 
 
 def agent_of(**changed: Any) -> DQN:
@@ -121,16 +120,6 @@ def test_what_is_stored_is_the_next_state_and_stops_at_terminated_alone() -> Non
     assert not torch.equal(rows["next_feature"][cut], transition.observation.feature[cut])
 
 
-def test_exploration_is_a_function_of_the_lane() -> None:
-    # Why: results must not depend on the number of lanes or on what was drawn before.
-    agent = agent_of(epsilon=(1.0, 1.0))
-    few, many = agent.act(first_pages(8), explore=True), agent.act(first_pages(32), explore=True)
-    assert torch.equal(few, many[:8]) and len(many.unique(dim=0)) > 8
-    assert torch.equal(few, agent.act(first_pages(8), explore=True))
-    keen = agent_of(epsilon=(0.0, 0.0))
-    assert torch.equal(keen.act(first_pages(8), explore=True), keen.act(first_pages(8)))
-
-
 def test_exploration_falls_as_it_was_told() -> None:
     # Why: a schedule that never anneals keeps half of the slots random. By hand, halfway from 0.5
     # to 0.1 is 0.3.
@@ -139,49 +128,6 @@ def test_exploration_falls_as_it_was_told() -> None:
     for agent.steps in (0, 5, 10, 99):
         shares.append(agent._epsilon())
     assert shares == pytest.approx([0.5, 0.3, 0.1, 0.1])
-
-
-def trained(shuffled: bool) -> DQN:
-    generator = torch.Generator().manual_seed(0)
-
-    def reward(outcome: Outcome) -> Tensor:
-        event = outcome.event
-        paid_N = torch.where(event.slot >= 0, WORTH[event.item.clamp(min=0)], 0.0)
-        return paid_N[torch.randperm(len(paid_N), generator=generator)] if shuffled else paid_N
-
-    core = ShopCore(SPEC, reward, num_envs=64, max_pages=5)
-    agent = agent_of(gamma=0.0, learning_rate=3e-3, epsilon=(1.0, 0.2), epsilon_steps=150)
-    observation = core.reset(0)
-    for _ in range(250):
-        item_NK = agent.act(observation, explore=True)
-        transition = core.step(item_NK)
-        agent.learn(observation, item_NK, transition)
-        observation = transition.observation
-    return agent
-
-
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_it_learns_the_best_slate_of_a_probe_shop(shuffled: bool) -> None:
-    # Why: all items appeal alike, so a slate is worth the sum of its items: the best one holds the
-    # three of highest worth. Rewards of other lanes say nothing, and must not lead there.
-    item_NK = trained(shuffled).act(first_pages(200))
-    assert bool((item_NK >= 0).all())
-    reached = WORTH[item_NK].sum(-1).mean() / WORTH.topk(SLOTS).values.sum()
-    assert bool(reached < 0.8) if shuffled else bool(reached >= 0.9), reached
-
-
-def test_a_saved_agent_acts_alike(tmp_path: Any) -> None:
-    # Why: a checkpoint is what an evaluation opens; it loads without pickled code.
-    agent, other = agent_of(seed=0), agent_of(seed=1)
-    with torch.no_grad():
-        for parameter in agent.network.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
-    agent.steps = 7
-    torch.save(agent.state_dict(), tmp_path / "agent.pt")
-    observation = first_pages(50)
-    assert not torch.equal(agent.act(observation), other.act(observation))
-    other.load_state_dict(torch.load(tmp_path / "agent.pt", weights_only=True))
-    assert torch.equal(agent.act(observation), other.act(observation)) and other.steps == 7
 
 
 def test_items_that_may_not_be_shown_are_not() -> None:

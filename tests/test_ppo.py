@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from typing import Any
 
 import pytest
 import torch
-from probe_model import ITEMS, MODEL, SLOTS, SPEC, WORTH, first_pages
-from torch import Tensor
+from probe_model import ITEMS, MODEL, SLOTS, SPEC, first_pages
 
 from agents.ppo import PPO, advantages, log_prob, surrogate
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
-from recgym.types import Outcome
 
 
 def agent_of(**changed: Any) -> PPO:
@@ -93,25 +90,6 @@ def test_the_objective_by_hand() -> None:
     assert surrogate(ratio, gain, None).tolist() == pytest.approx([3.0, -3.0, 1.0, -1.0])
 
 
-def test_exploration_is_a_function_of_the_lane() -> None:
-    # Why: results must not depend on the number of lanes or on what was drawn before.
-    agent = agent_of()
-    few, many = agent.act(first_pages(8), explore=True), agent.act(first_pages(32), explore=True)
-    assert torch.equal(few, many[:8]) and len(many.unique(dim=0)) > 8
-    assert torch.equal(few, agent.act(first_pages(8), explore=True))
-
-
-def test_items_that_may_not_be_shown_are_not() -> None:
-    # Why: stock and rules hold for a learner too, drawn or not, and where too few are left.
-    page, agent = first_pages(500), agent_of()
-    few = torch.zeros_like(page.eligible)
-    few[:, [3, 7]] = True
-    for explore in (False, True):
-        item = agent.act(dataclasses.replace(page, eligible=few), explore=explore)
-        assert set(item.flatten().tolist()) == {3, 7, -1}
-        assert bool(((item >= 0).sum(-1) == 2).all())
-
-
 def test_what_is_stored_is_the_page_s_own_probability_and_value() -> None:
     # Why: the reset observation taken for the next one, or a probability of other items, are the
     # classical traps. With logits all alike, 20 * 19 * 18 orders are equally likely.
@@ -133,65 +111,6 @@ def test_what_is_stored_is_the_page_s_own_probability_and_value() -> None:
     cut = transition.truncated
     assert bool(cut.any()) and bool(transition.terminated.any())
     assert not torch.equal(rows["next_value"][cut], agent.network.values(observation.feature)[cut])
-
-
-def trained(shuffled: bool, **changed: Any) -> PPO:
-    generator = torch.Generator().manual_seed(0)
-
-    def reward(outcome: Outcome) -> Tensor:
-        event = outcome.event
-        paid_N = torch.where(event.slot >= 0, WORTH[event.item.clamp(min=0)], 0.0)
-        return paid_N[torch.randperm(len(paid_N), generator=generator)] if shuffled else paid_N
-
-    core = ShopCore(SPEC, reward, num_envs=256, max_pages=5)
-    agent = agent_of(**{"gamma": 0.0, "learning_rate": 3e-3, **changed})
-    observation = core.reset(0)
-    for _ in range(160):
-        item_NK = agent.act(observation, explore=True)
-        transition = core.step(item_NK)
-        agent.learn(observation, item_NK, transition)
-        observation = transition.observation
-    return agent
-
-
-def reached(agent: PPO) -> float:
-    item_NK = agent.act(first_pages(200))
-    return float(WORTH[item_NK].sum(-1).mean() / WORTH.topk(SLOTS).values.sum())
-
-
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_it_learns_the_best_slate_of_a_probe_shop(shuffled: bool) -> None:
-    # Why: all items appeal alike, so a slate is worth the sum of its items: the best one holds the
-    # three of highest worth. Rewards of other lanes say nothing, and must not lead there.
-    found = reached(trained(shuffled))
-    assert found < 0.8 if shuffled else found >= 0.95, found
-
-
-@pytest.mark.parametrize(
-    "preset",
-    [
-        {"clip": None, "horizon": 2, "epochs": 1, "minibatches": 1},
-        {"clip": None, "horizon": 2, "epochs": 1, "minibatches": 1, "smoothing": 1.0},
-    ],
-    ids=["a2c", "reinforce"],
-)
-def test_its_ancestors_learn_it_too(preset: dict[str, Any]) -> None:
-    # Why: actor-critic and REINFORCE are the same file with other settings.
-    assert reached(trained(False, **preset)) >= 0.95
-
-
-def test_a_saved_agent_acts_alike(tmp_path: Any) -> None:
-    # Why: a checkpoint is what an evaluation opens; it loads without pickled code.
-    agent, other = agent_of(seed=0), agent_of(seed=1)
-    with torch.no_grad():
-        for parameter in agent.network.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
-    agent.steps = 7
-    torch.save(agent.state_dict(), tmp_path / "agent.pt")
-    page = first_pages(50)
-    assert not torch.equal(agent.act(page), other.act(page))
-    other.load_state_dict(torch.load(tmp_path / "agent.pt", weights_only=True))
-    assert torch.equal(agent.act(page), other.act(page)) and other.steps == 7
 
 
 def test_a_shop_without_a_user_model_is_refused_in_a_sentence() -> None:
