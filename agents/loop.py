@@ -33,6 +33,8 @@ def train(
 ) -> int:
     """Train, and leave the agent in ``folder``; returns the environment steps taken.
 
+    The last state stays there too, so that what comes after training may be killed as well.
+
     Args:
         agent: as it was made.
         core: of the shop; not yet reset.
@@ -41,8 +43,11 @@ def train(
         logger: of the curves.
         folder: of the run.
         checkpoint_steps: environment steps between two states to resume from; None: none are left.
-        resume: whether to go on from the state in ``folder``, where there is one.
+        resume: whether to go on from the state in ``folder``, where there is one; else that of an
+            earlier run is removed.
     """
+    if not resume:
+        (folder / PROGRESS).unlink(missing_ok=True)
     core.reset(SEED_BASE + (seed << 32))
     num_updates = max(1, steps // core.num_envs)
     first = _resumed(agent, core, folder / PROGRESS) if resume else 0
@@ -63,7 +68,8 @@ def train(
             clicked = transition.outcome.clicked.float().mean()
             logger.scalar("train/clicks_per_page", clicked, taken)
             logger.scalar("train/orders_per_page", transition.outcome.bought.mean(), taken)
-        if checkpoint_steps and taken % checkpoint_steps < core.num_envs:
+        due = checkpoint_steps and taken % checkpoint_steps < core.num_envs
+        if due or (checkpoint_steps and update == num_updates - 1):
             state = {
                 "update": update + 1,
                 "agent": agent.state_dict(learning=True),
@@ -71,7 +77,6 @@ def train(
             }
             save(state, folder / PROGRESS)
     save(agent.state_dict(), folder / AGENT)
-    (folder / PROGRESS).unlink(missing_ok=True)
     return num_updates * core.num_envs
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.evaluate import write_json
 from agents.judging import judge, shops_of
 from agents.logger import Logger
-from agents.loop import train
+from agents.loop import PROGRESS, train
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
     honest_policies,
@@ -70,10 +70,10 @@ def check_pessimism(cfg: DictConfig) -> None:
         )
 
 
-def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     """All stages of the main job; returns the summary that it also writes.
 
-    What ``folder`` holds of a run that was killed is gone on from.
+    With ``resume`` what ``folder`` holds of a run that was killed is gone on from.
     """
     OmegaConf.save(cfg, folder / CONFIG, resolve=True)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -99,7 +99,7 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         offered = resources(model, log.sessions(), cfg.num_slots, seed)
         agent = make_agent(settings["agent"], offered)
         spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
-        steps = _train(agent, spec, cfg, folder, logger, seconds)
+        steps = _train(agent, spec, cfg, folder, logger, seconds, resume)
 
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
         judged = judge(
@@ -127,7 +127,13 @@ def run(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def _train(
-    agent: Any, spec: Any, cfg: DictConfig, folder: Path, logger: Logger, seconds: dict[str, float]
+    agent: Any,
+    spec: Any,
+    cfg: DictConfig,
+    folder: Path,
+    logger: Logger,
+    seconds: dict[str, float],
+    resume: bool,
 ) -> int:
     if not hasattr(agent, "learn"):
         seconds["train"] = 0.0
@@ -152,7 +158,7 @@ def _train(
             logger=logger,
             folder=folder,
             checkpoint_steps=int(cfg.checkpoint_steps),
-            resume=True,
+            resume=resume,
         )
     spec.simulator.expected_revenue, spec.simulator.doubt = True, False
     return steps
@@ -170,6 +176,7 @@ def keep(
         shutil.copytree(member, folder / "members" / str(number), dirs_exist_ok=True)
     (folder / "table.txt").write_text(policy_table(summary) + "\n")
     write_json(folder / SUMMARY, summary)
+    (folder / PROGRESS).unlink(missing_ok=True)  # the run is over
 
 
 def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
@@ -187,14 +194,12 @@ def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
     return lines
 
 
-def resumed(cfg: DictConfig, folder: Path) -> DictConfig:
-    """The settings of the run in ``folder``, where ``resume`` names it; else those given.
+def resumed(folder: Path) -> DictConfig:
+    """The settings of the run in ``folder``, which ``resume`` names.
 
     Raises:
         UserError: if there is no such run, it is over, or other settings are asked for.
     """
-    if OmegaConf.is_missing(cfg, "resume"):
-        return cfg
     given = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
     if given:
         raise UserError(
@@ -220,7 +225,8 @@ def main(cfg: DictConfig) -> float | None:
     """Train an agent in the shop learned from a log, and value it beside the baselines."""
     begun = time.perf_counter()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    cfg = resumed(cfg, folder)
+    resume = not OmegaConf.is_missing(cfg, "resume")
+    cfg = resumed(folder) if resume else cfg
     use_threads(cfg.num_threads)
     check_numbers(cfg, NUMBERS)
     check_world(cfg)
@@ -231,7 +237,7 @@ def main(cfg: DictConfig) -> float | None:
     check_settings("agent", settings["agent"])
     check_user_model(settings["user_model"], cfg.num_slots)
     check_pessimism(cfg)
-    summary = run(cfg, folder)
+    summary = run(cfg, folder, resume=resume)
     progress.say("\n" + policy_table(summary) + "\n")
     for line in closing_lines(summary, folder):
         progress.say(line)

@@ -88,7 +88,9 @@ def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> 
     for name, value in whole.items():
         same = torch.equal(value, ended[name]) if torch.is_tensor(value) else value == ended[name]
         assert same, name
-    assert not (folder / PROGRESS).exists()
+    # what comes after training may be killed too: nothing is trained again
+    again = flat(run(Mortal(made(kind), 0), folder, resume=True))
+    assert all(torch.equal(again[k], v) for k, v in whole.items() if torch.is_tensor(v))
 
 
 def test_a_run_that_is_not_resumed_begins_anew(tmp_path: Path) -> None:
@@ -97,6 +99,9 @@ def test_a_run_that_is_not_resumed_begins_anew(tmp_path: Path) -> None:
         run(Mortal(made("ppo"), 12), tmp_path / "a")
     first, second = flat(run(made("ppo"), tmp_path / "a")), flat(run(made("ppo"), tmp_path / "b"))
     assert all(torch.equal(first[k], v) for k, v in second.items() if torch.is_tensor(v))
+    # without states of its own it leaves none of the earlier run's, which a later one could take
+    run(made("ppo"), tmp_path / "a", checkpoint_steps=None)
+    assert not (tmp_path / "a" / PROGRESS).exists()
 
 
 def test_a_damaged_state_is_refused_in_a_sentence(tmp_path: Path) -> None:

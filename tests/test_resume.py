@@ -63,6 +63,15 @@ def test_a_killed_run_ends_as_one_that_was_not(home: Path) -> None:
     assert not (folder / PROGRESS).exists()
 
 
+def test_the_same_folder_without_resume_is_another_run(home: Path) -> None:
+    # Why: a folder named by hand may hold the state of a killed run with other settings.
+    folder = home / "again"
+    folder.mkdir()
+    (folder / PROGRESS).write_bytes(b"of another run")
+    call(train.main, *LONG, *below(home, "again"))
+    assert values(folder) == values(home / "whole") and not (folder / PROGRESS).exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
