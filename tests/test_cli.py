@@ -170,7 +170,7 @@ def test_a_bad_run_ends_in_a_sentence(
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Why: only what a user can mend is cut down to a sentence.
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr(train, "run", broken)
