@@ -24,6 +24,7 @@ from recgym.users.surprises import Expectation
 LEAVE, CHECKOUT, VIEW = 0, 1, 2
 LOG_ROOT_TWO_PI = 0.9189385332046727
 NODES = (-1.0, 1.0)  # standard deviations of the taste that a page speaks to, alike likely
+MOST_GROUPS = 64  # of categories, whose views are counted
 TINY = 1e-6  # a variance, added where a root is divided by
 
 
@@ -36,24 +37,26 @@ class Known:
     tally: Tensor
     mean: Tensor  # [N, V] of the belief
     viewed: Tensor  # [N, R D]
+    sated: Tensor  # [N, J] fading count of views of each group of categories
     precision: Tensor  # [N, V, V] of the belief
 
     def wide(self) -> Tensor:
         """All of it side by side but the precision."""
         squashed = self.tally.sign() * (1 + self.tally.abs()).log()
-        return torch.cat([self.h, self.context, squashed, self.mean, self.viewed], -1)
+        most = self.sated.max(-1, keepdim=True).values
+        return torch.cat([self.h, self.context, squashed, most, self.mean, self.viewed], -1)
 
     def read(self, model: LSTMUserModel, name: str) -> Tensor:
         """One of the heads, of which search alone heeds what was viewed and is believed."""
-        h, tally, mean, viewed = self.h, self.tally, self.mean, self.viewed
+        h, tally, mean, viewed, sated = self.h, self.tally, self.mean, self.viewed, self.sated
         if name not in ("category", "latent"):
             mean, viewed = torch.zeros_like(mean), torch.zeros_like(viewed)
         if name in ("clicked", "worth", "slope"):
             h = torch.zeros_like(h)
         if name == "slope":  # a matter of the profile and the hour alone
-            tally = torch.zeros_like(tally)
+            tally, sated = torch.zeros_like(tally), torch.zeros_like(sated)
         weight, bias = model.heads.of(name)
-        seen = Known(h, self.context, tally, mean, viewed, self.precision)
+        seen = Known(h, self.context, tally, mean, viewed, sated, self.precision)
         # own taste moves these two by its loads
         loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
         moved = self.mean @ loads[name] if name in loads else 0.0
@@ -94,7 +97,8 @@ def beginning(model: LSTMUserModel, arrival: Arrival) -> tuple[Tensor, Known]:
     viewed = h.new_zeros(count, means * model.items.own.shape[1])
     precision = torch.eye(tastes, dtype=h.dtype).repeat(count, 1, 1)  # of N(0, 1) each
     mean = h.new_zeros(count, tastes)
-    return c, Known(h, context, h.new_zeros(count, 7), mean, viewed, precision)
+    sated = h.new_zeros(count, min(model.catalog.num_categories, MOST_GROUPS))
+    return c, Known(h, context, h.new_zeros(count, 7), mean, viewed, sated, precision)
 
 
 def inverse(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
@@ -216,14 +220,18 @@ def as_read(model: LSTMUserModel) -> Tensor:
     return torch.cat([vectors(model), usual_I1], -1)
 
 
-def liked(model: LSTMUserModel, query_ND: Tensor, page: Page, now: Visit) -> Tensor:
+def liked(
+    model: LSTMUserModel, query_ND: Tensor, sated_NJ: Tensor, page: Page, now: Visit
+) -> Tensor:
     """Log-mass of each slot to a shopper of this query before level and price, [N, K]."""
     own_I6, slots = model.items.bias * model.items.seen, []
     for k in range(page.item.shape[1]):
         item_N = page.item[:, k].clamp(min=0)
         like_N = (vectors(model)[item_N] * query_ND).sum(-1) + own_I6[item_N, 1]
         tired_N = (now.recent_item == page.item[:, k : k + 1]).sum(-1)
-        slots.append(like_N + model.answers.position[k] - model.answers.fatigue * tired_N)
+        again_N = sated_NJ[torch.arange(len(item_N)), group(model, item_N, sated_NJ)]
+        like_N = like_N + model.answers.position[k] - model.answers.fatigue * tired_N
+        slots.append(like_N - model.answers.satiation * again_N)
     return torch.stack(slots, -1)
 
 
@@ -232,7 +240,8 @@ def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit, node_N
     load_IV = vectors(model) @ model.tastes.click.T
     covariance_NVV = torch.linalg.inv(known.precision)
     # the direction in which the page's mean item lies, by what a shopper of any segment likes
-    weight_NK = liked(model, known.read(model, "clicked"), page, now).exp() * (page.item >= 0)
+    like_NK = liked(model, known.read(model, "clicked"), known.sated, page, now)
+    weight_NK = like_NK.exp() * (page.item >= 0)
     mean_NV = torch.zeros_like(known.mean)
     for k in range(page.item.shape[1]):
         share_N = weight_NK[:, k] / weight_NK.sum(-1).clamp(min=TINY**4)
@@ -271,7 +280,7 @@ def shoppers(
         head("usual_slope"), none, found_NI.gather(-1, item_NK), none, none, none,
         torch.linalg.inv(known.precision),
     )  # fmt: skip
-    slot_NK = liked(model, head("clicked"), page, now) + them.level[:, :1]
+    slot_NK = liked(model, head("clicked"), known.sated, page, now) + them.level[:, :1]
     slot_NK = slot_NK + spoken_to(model, known, page, now, node_N)
     lost = [them.deterred(0, item_NK[:, k], page.price[:, k]) for k in range(item_NK.shape[1])]
     slot_NK = slot_NK - torch.stack(lost, -1)
@@ -336,6 +345,18 @@ def faded(model: LSTMUserModel, viewed: Tensor, event: Event) -> Tensor:
     return torch.where((event.kind == VIEW).unsqueeze(-1), torch.cat(moved, -1), viewed)
 
 
+def group(model: LSTMUserModel, item_N: Tensor, sated_NJ: Tensor) -> Tensor:
+    """Which count the category of each item is counted in, [N]."""
+    return model.catalog.category[item_N] % sated_NJ.shape[1]
+
+
+def tired(model: LSTMUserModel, sated_NJ: Tensor, event: Event) -> Tensor:
+    """The fading counts of views after an event, [N, J]: views alone fade and add."""
+    after_NJ = sated_NJ / (1 + (-model.senses.sated_memory).exp())
+    after_NJ[torch.arange(len(after_NJ)), group(model, event.item.clamp(min=0), sated_NJ)] += 1
+    return torch.where((event.kind == VIEW).unsqueeze(-1), after_NJ, sated_NJ)
+
+
 def believed(
     model: LSTMUserModel, known: Known, expected: Expectation, page: Page, event: Event
 ) -> tuple[Tensor, Tensor]:
@@ -398,7 +419,9 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Tenso
         )  # fmt: skip
         h, c = torch.lstm_cell(input_nX[rows], (known.h, c), *model.lstm.all_weights[0])
         viewed, tally = faded(model, known.viewed, event), known.tally + tally_n7[rows]
-        known, first = Known(h, known.context, tally, mean, viewed, precision), first + active
+        sated = tired(model, known.sated, event)
+        known = Known(h, known.context, tally, mean, viewed, sated, precision)
+        first += active
     known = Known(*(torch.cat(values) for values in zip(*map(fields, before), strict=True)))
 
     # what each segment makes of each step, the mean over the nodes
@@ -529,7 +552,8 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.lstm.all_weights[0])
     mean, precision = believed(model, known, expected, page, event)
     tally, viewed = known.tally + surprises(expected, event), faded(model, known.viewed, event)
-    known = Known(h, known.context, tally, mean, viewed, precision)
+    sated = tired(model, known.sated, event)
+    known = Known(h, known.context, tally, mean, viewed, sated, precision)
 
     z_N = rng.normal(noise(Purpose.GAP), dtype=dtype)
     gap_N = (model.gap_mean(known.wide()).squeeze(-1) + model.gap_log_std.exp() * z_N).exp()

@@ -31,7 +31,8 @@ class ModelState(LSTMState):
     def of(cls, views_N: Tensor) -> ModelState:
         none_N0 = views_N.unsqueeze(-1)[:, :0]
         belief = Belief(none_N0, none_N0.unsqueeze(-1))
-        return cls(views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0, belief, none_N0)
+        first = views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0
+        return cls(*first, belief, none_N0, none_N0)
 
 
 class ProbeModel(ProbeShop):

@@ -78,8 +78,9 @@ def linear_part(model: LSTMUserModel, state: LSTMState, found_NI: Tensor) -> Ten
     personal_NI = found_NI - shared_I
     personal_NI = personal_NI - personal_NI.mean(-1, keepdim=True)
     vector_ID = model.tables.vector_ID - model.tables.vector_ID.mean(0)
-    known = [state.h, state.context, squashed(state.tally), state.belief.mean, state.viewed]
-    wide_NW = torch.cat(known, -1)
+    most_N1 = state.sated.amax(-1, keepdim=True)
+    known = [state.h, state.context, squashed(state.tally), most_N1]
+    wide_NW = torch.cat([*known, state.belief.mean, state.viewed], -1)
     wide_NW = wide_NW - wide_NW.mean(0)
     like_ND = torch.linalg.lstsq(vector_ID, personal_NI.T).solution.T
     like_ND = wide_NW @ torch.linalg.lstsq(wide_NW, like_ND, driver="gelsd").solution
@@ -255,8 +256,8 @@ def test_the_same_seed_assumes_the_same() -> None:
 def test_only_the_response_to_showing_changes() -> None:
     # Why: what the log does tell must stay as it was fitted.
     model, before = assumed(0.3), learned_shop(F64)
-    # the heads read the fading means last, before them the eight tastes and the seven tallies
-    click = model.heads.linear.in_features - 2 * model.items.own.shape[1] - 8 - 7 + 3
+    # the heads read the fading means last, before them eight tastes, satiety and seven tallies
+    click = model.heads.linear.in_features - 2 * model.items.own.shape[1] - 8 - 1 - 7 + 3
     keep = torch.arange(model.heads.linear.in_features) != click
     for name in ("category", "latent", "worth", "upper"):
         (weight, bias), (old_weight, old_bias) = model.heads.of(name), before.heads.of(name)

@@ -176,6 +176,7 @@ def states(model: LSTMUserModel, n: int) -> LSTMState:
         torch.randn(like.viewed.shape, generator=g, dtype=F64),
         some_belief(n, g),
         torch.randn(like.evidence.shape, generator=g, dtype=F64),
+        3.0 * torch.rand(like.sated.shape, generator=g, dtype=F64),
     )
 
 

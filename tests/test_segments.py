@@ -284,7 +284,7 @@ def some_reading(model: LSTMUserModel, count: int) -> Reading:
     generator = torch.Generator().manual_seed(2)
     drawn = {
         name: torch.randn(getattr(like, name).shape, generator=generator, dtype=F64)
-        for name in ("h", "c", "tally", "viewed", "evidence")
+        for name in ("h", "c", "tally", "viewed", "evidence", "sated")
     }
     belief = some_belief(count, generator)
     return model.read(LSTMState(context=like.context, belief=belief, **drawn))

@@ -45,6 +45,7 @@ class Answers(nn.Module):
         self.worth_scale = nn.Parameter(torch.ones(3))  # of buy, cart, favourite
         self.position = nn.Parameter(torch.zeros(MAX_SLOTS))
         self.fatigue = nn.Parameter(torch.zeros(()))
+        self.satiation = nn.Parameter(torch.zeros(()))
         self.page_weight = nn.Parameter(torch.tensor(0.5))
         self.dissimilarity = nn.Parameter(torch.tensor(0.7))
 
@@ -61,7 +62,8 @@ class Answers(nn.Module):
         item_NK = page.item.clamp(min=0)
         query_N2D = torch.stack([supposed.clicked, supposed.anyone], 1)
         like_N2K = match(item_NK, tables.vector_ID, query_N2D)
-        like_NK, anyone_NK = (like_N2K + self._place(page, visit).unsqueeze(1)).unbind(1)
+        place_NK = self._place(tables, supposed.sated, page, visit)
+        like_NK, anyone_NK = (like_N2K + place_NK.unsqueeze(1)).unbind(1)
         common = _common(tables, supposed.covariance, page, anyone_NK)
         like_NK = like_NK + common.at(supposed.node.unsqueeze(-1)).squeeze(-1)
         return self.response(tables, supposed.found, supposed.levels, like_NK, page, visit)
@@ -72,8 +74,10 @@ class Answers(nn.Module):
         alone = tastes.alone(tables.loads, supposed.covariance)
         like_NI = like_NI + alone.at(supposed.node.unsqueeze(-1)).squeeze(-1)
         tired_NI = times_shown_of_all(visit.recent_item, price_NI.shape[1], like_NI.dtype)
+        sated_NI = supposed.sated[:, tables.groups(supposed.sated.shape[1])]
         mass_NI = self.mass(tables, supposed.levels, like_NI, tables.detail_I5, price_NI)
-        return mass_NI - tired_NI * self.fatigue + self.position[0]
+        tired_NI = tired_NI * self.fatigue + sated_NI * self.satiation
+        return mass_NI - tired_NI + self.position[0]
 
     def after(
         self,
@@ -133,7 +137,7 @@ class Answers(nn.Module):
 
         shown_NK = page.item.clamp(min=0)
         like_NK = match(shown_NK, vector_ID, clicked_ND.unsqueeze(1)).squeeze(1)
-        like_NK = like_NK + self._place(page, visit)
+        like_NK = like_NK + self._place(tables, reading.state.sated, page, visit)
         common = _common(tables, reading.covariance, page, like_NK)
         common_NKS = common.at(tastes.nodes(like_NK).expand(len(item_N), -1))
         like_NKG = like_NK.unsqueeze(-1) + match_all(shown_NK, vector_ID, clicked_GD)
@@ -195,9 +199,14 @@ class Answers(nn.Module):
         count_N = visit.cart_count().to(self.of_cart.weight.dtype)
         return torch.stack([count_N.clamp(max=1.0), count_N.log1p(), 0.25 * count_N], -1)
 
-    def _place(self, page: Page, visit: Visit) -> Tensor:
-        """What a slot's place and having been shown before bring, whatever the shopper, [N, K]."""
+    def _place(self, tables: Tables, sated_NJ: Tensor, page: Page, visit: Visit) -> Tensor:
+        """What a slot's place and having seen the like bring, whatever the taste, [N, K].
+
+        Having been shown the item itself deters; views of its category do either.
+        """
+        group_NK = tables.groups(sated_NJ.shape[1])[page.item.clamp(min=0)]
         tired_NK = times_shown(page.item, visit.recent_item) * self.fatigue
+        tired_NK = tired_NK + sated_NJ.gather(-1, group_NK) * self.satiation
         return self.position[: page.item.shape[1]] - tired_NK
 
     def _price_loss(

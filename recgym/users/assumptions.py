@@ -20,7 +20,6 @@ from recgym.types import Kind
 from recgym.users.answers import MAX_SLOTS
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.states import LSTMState
-from recgym.users.surprises import NUM_TALLIES
 from recgym.users.training import MAX_LOGITS
 
 POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
@@ -122,7 +121,7 @@ def _forget_pages(model: LSTMUserModel) -> None:
     weight_GX = model.lstm.get_parameter("weight_ih_l0")
     weight_GX[:, 2 * model.tables.input_IX.shape[1] + CLICK_TALLY] = 0.0
     for head in (model.heads.linear, model.gap_mean):
-        head.weight[:, model.heads.known - NUM_TALLIES + CLICK_TALLY] = 0.0
+        head.weight[:, model.heads.tallies + CLICK_TALLY] = 0.0
     model.tastes.click.zero_()
     model.senses.knows_clicks.zero_()
 
@@ -140,6 +139,7 @@ def _set_constants(model: LSTMUserModel) -> None:
     weight[4:] = 0.0  # a click sells like a find: no log without pages tells them apart
     bias[4:] = 0.0
     model.answers.fatigue.fill_(0.0)
+    model.answers.satiation.fill_(0.0)
     model.answers.page_weight.fill_(0.0)
     model.answers.dissimilarity.fill_(DISSIMILARITY)
 

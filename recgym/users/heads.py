@@ -26,7 +26,7 @@ class Said(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Reads [N, W]: output of the LSTM, context, squashed tallies, belief and what was viewed.
+    """Reads [N, W]: the LSTM's output, context, squashed tallies, satiety, belief, what was viewed.
 
     Args:
         hidden, num_context: columns of the LSTM's output and of the context.
@@ -41,7 +41,8 @@ class Heads(nn.Module):
         super().__init__()
         self.hidden = hidden
         # how many columns heads other than those of the search may read; they come first
-        self.known = hidden + num_context + NUM_TALLIES
+        self.tallies = hidden + num_context  # where these begin; satiety follows them
+        self.known = self.tallies + NUM_TALLIES + 1
         self.of_segment = {
             "clicked": embedding,
             "worth": embedding,
@@ -74,7 +75,7 @@ class Heads(nn.Module):
         self.reads[searching:, known:] = 0.0
         for name in ("clicked", "worth", "slope"):
             self.reads[self.rows(name), : self.hidden] = 0.0
-        self.reads[self.rows("slope"), known - NUM_TALLIES :] = 0.0
+        self.reads[self.rows("slope"), self.tallies :] = 0.0
         self.linear.weight[:, known:] = 0.0  # at first neither says anything
 
     @torch.no_grad()

@@ -26,6 +26,10 @@ class Tables(Shared):
     law: ItemTable  # of what is found alone
     mean_CZX: Tensor  # [C, Z, D + 1] of the items' inputs, see `organic.mean_of_classes`
 
+    def groups(self, count: int) -> Tensor:
+        """Which of so many groups of categories each item belongs to, [I] int64."""
+        return self.law.category % count
+
 
 class Items(nn.Module):
     """Vectors, effects and usual prices of items; how they are found alone.

@@ -166,14 +166,16 @@ def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
     tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
     read = model.senses.as_read(steps.event)
     lesson = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, read)
+    viewed_nD, sated_nJ = _seen(model, begin, steps)
     state = LSTMState(
         h_nH,
         h_nH,
         begin.context[row_n],
         tally_nF,
-        _viewed(model, begin.viewed, steps),
+        viewed_nD,
         beliefs(begin.belief, lesson, steps, row_n),
         begin.evidence[row_n],
+        sated_nJ,
     )
     reading = model.read(state)
     found = model.prospect(reading, steps.page, steps.event, steps.visit)
@@ -204,17 +206,18 @@ def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belie
     )
 
 
-def _viewed(model: LSTMUserModel, viewed: Tensor, steps: Steps) -> Tensor:
-    """The fading means before each step, [n, R D]."""
-    before, first = [], 0
+def _seen(model: LSTMUserModel, begin: LSTMState, steps: Steps) -> tuple[Tensor, Tensor]:
+    """The fading means [n, R D] and counts [n, J] of what was viewed before each step."""
+    viewed, sated, before, first = begin.viewed, begin.sated, [], 0
     for active in steps.active:
-        viewed = viewed[:active]
-        before.append(viewed)
-        viewed = model.senses.fade(
-            model.tables, viewed, steps.event.lanes(slice(first, first + active))
-        )
+        viewed, sated = viewed[:active], sated[:active]
+        before.append((viewed, sated))
+        event = steps.event.lanes(slice(first, first + active))
+        viewed = model.senses.fade(model.tables, viewed, event)
+        sated = model.senses.tire(model.tables, sated, event)
         first += active
-    return torch.cat(before)
+    means, counts = zip(*before, strict=True)
+    return torch.cat(means), torch.cat(counts)
 
 
 def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:

@@ -27,7 +27,7 @@ from recgym.users.items import Items, Tables
 from recgym.users.products import tanh
 from recgym.users.segments import Prospect, lanes_of
 from recgym.users.senses import Senses, num_inputs
-from recgym.users.states import NUM_FADING, LSTMState, Reading, Supposed
+from recgym.users.states import MOST_GROUPS, NUM_FADING, LSTMState, Reading, Supposed
 from recgym.users.surprises import NUM_TALLIES, squashed, tallies
 from recgym.users.tastes import NODES, NUM_TASTES, Tastes
 from recgym.visit import hour_of_day
@@ -37,10 +37,11 @@ class LSTMUserModel(nn.Module):
     """p(choice, after, gap | history) of a log's shoppers.
 
     What happens moves a state only as a *surprise*, what happened minus what the model expected
-    (see `recgym.users.senses`), with one exception: the items viewed, whatever led there, colour
-    what is looked for next. Taste that was there before and the mark that a view leaves are thus
-    told apart (Heckman 1981, "Heterogeneity and state dependence"), which a log confounds, and
-    which a policy that shows each shopper more of the same would drive apart.
+    (see `recgym.users.senses`), with two exceptions: the items viewed, whatever led there, colour
+    what is looked for next, and views of one category again and again satiate, by one number for
+    all shoppers. Taste that was there before and the mark that a view leaves are thus told apart
+    (Heckman 1981, "Heterogeneity and state dependence"), which a log confounds, and which a policy
+    that shows each shopper more of the same would drive apart.
 
     Args:
         catalog: of the log.
@@ -85,7 +86,9 @@ class LSTMUserModel(nn.Module):
         for name, size in sizes.items():
             at_least_1(f"user_model.model.{name}", size)
         self.catalog, self.quantity = catalog, quantity
+        self.num_groups = min(catalog.num_categories, MOST_GROUPS)
         self.num_encoded = hidden + NUM_TALLIES + NUM_FADING * embedding + NUM_TASTES + segments
+        self.num_encoded += self.num_groups
         self.prior_sd = prior_sd
         self.num_segments = segments
         self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
@@ -177,12 +180,14 @@ class LSTMUserModel(nn.Module):
         evidence = h_NH.new_full((len(h_NH), self.num_segments), -math.log(self.num_segments))
         viewed = h_NH.new_zeros(len(h_NH), NUM_FADING * self.tables.vector_ID.shape[1])
         belief = tastes.begin(h_NH)
-        return LSTMState(h_NH, c_NH, context_NP, tally, viewed, belief, evidence)
+        sated = h_NH.new_zeros(len(h_NH), self.num_groups)
+        return LSTMState(h_NH, c_NH, context_NP, tally, viewed, belief, evidence, sated)
 
     def wide(self, state: LSTMState) -> Tensor:
         """What the heads read, [N, W]."""
-        known = [state.context, squashed(state.tally), state.belief.mean, state.viewed]
-        return torch.cat([self.dropout(state.h), *known], -1)
+        known = [state.context, squashed(state.tally), state.sated.amax(-1, keepdim=True)]
+        read = [self.dropout(state.h), *known, state.belief.mean, state.viewed]
+        return torch.cat(read, -1)
 
     def read(self, state: LSTMState) -> Reading:
         """All heads at once."""
@@ -231,6 +236,7 @@ class LSTMUserModel(nn.Module):
             clicked=clicked,
             anyone=self.heads.parts(reading.shared)[0],
             worth=worth,
+            sated=reading.state.sated,
             levels=self.heads.levels(levels),
         )
 
@@ -290,10 +296,11 @@ class LSTMUserModel(nn.Module):
             senses.fade(tables, state.viewed, event),
             tastes.learn(state.belief, lesson),
             evidence_NG,
+            senses.tire(tables, state.sated, event),
         )
 
     def encode(self, state: Record) -> Tensor:
         """All of the state that moves but precisions, [N, num_encoded]: what a policy reads."""
         assert isinstance(state, LSTMState)
-        moving = [state.h, squashed(state.tally), state.viewed, state.belief.mean]
+        moving = [state.h, squashed(state.tally), state.viewed, state.belief.mean, state.sated]
         return torch.cat([*moving, state.evidence.softmax(-1)], -1)

@@ -4,7 +4,7 @@ What a site can bring about enters as a *surprise*: a sale of what sells anyway 
 the shopper, and a better page must not make every shopper look keener. Expectations are the
 model's own, so surprises are zero on average under any policy (score-driven models: Creal, Koopman
 and Lucas 2013, "Generalized autoregressive score models", equation 2, with the score of the
-multinomial logit). The one exception are the items viewed, see `recgym.users.lstm`.
+multinomial logit). Exceptions are the items viewed and their categories, see `recgym.users.lstm`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Senses(nn.Module):
         self.register_buffer("scale_3", torch.tensor([1.0, 0.2, 1.0]))
         self.register_buffer("knows_clicks", torch.ones(()))
         self.memory = nn.Parameter(torch.linspace(0.0, 2.0, NUM_FADING))  # before a sigmoid
+        self.sated_memory = nn.Parameter(torch.ones(()))  # before a sigmoid
 
     def expect(self, tables: Tables, reading: Reading, found: Prospect, page: Page) -> Expectation:
         """What is expected of the page whose prospect this is."""
@@ -64,6 +65,19 @@ class Senses(nn.Module):
         moved_NRD = seen_N1D + kept_R1 * (viewed.unflatten(-1, (NUM_FADING, -1)) - seen_N1D)
         viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
         return torch.where(viewed_N1, moved_NRD.flatten(1), viewed)
+
+    def tire(self, tables: Tables, sated_NJ: Tensor, event: Event) -> Tensor:
+        """The fading counts of the views of each group of categories after an event, [N, J].
+
+        What is had again and again pleases less, and no taste for it (McAlister 1982, "A dynamic
+        attribute satiation model of variety-seeking behavior", equations 1 and 2, with an inventory
+        that views fill and views use up).
+        """
+        count = sated_NJ.shape[-1]
+        group_N1 = tables.groups(count)[event.item.clamp(min=0)].unsqueeze(-1)
+        seen_NJ = (group_N1 == torch.arange(count, device=group_N1.device)).to(sated_NJ.dtype)
+        viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
+        return torch.where(viewed_N1, seen_NJ + self.sated_memory.sigmoid() * sated_NJ, sated_NJ)
 
     def inputs(
         self,

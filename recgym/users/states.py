@@ -10,6 +10,7 @@ from recgym.types import Organic, Record
 from recgym.users.tastes import Belief
 
 NUM_FADING = 2  # R, of means of what was viewed, each with a memory of its own
+MOST_GROUPS = 64  # J, of categories whose views are counted; beyond, some share a count
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class LSTMState(Record):
     viewed: Tensor  # [N, R D] fading means of the items viewed
     belief: Belief
     evidence: Tensor  # [N, G] log-likelihood of what happened so far in each segment, normalised
+    sated: Tensor  # [N, J] fading count of the views of each group of categories
 
 
 @dataclass(frozen=True)
@@ -56,4 +58,5 @@ class Supposed(Record):
     clicked: Tensor  # [N, D] query of the items shown
     anyone: Tensor  # [N, D] the same without the part of the segment
     worth: Tensor  # [N, D] query of what is bought, carted, made a favourite
+    sated: Tensor  # [N, J] as in the state
     levels: Levels

@@ -20,7 +20,7 @@ from recgym.types import Catalog
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 KINDS = {kind.__name__: kind for kind in (LSTMUserModel, PageBlind, ItemClicks)}
 TENSORS, SETTINGS = "model.pt", "model.json"
 FIT = "fit"  # folder within a model's, of the same model before assumptions were made

@@ -275,9 +275,13 @@ def _fit(
     model.load_state_dict(kept)
     model.eval()
     slopes = shrink(model, sessions, valid_B)
-    polish(model, sessions, train_B, generator)
+    # the validation sessions have chosen, and may now teach: rates are known as well as events many
+    all_B = torch.cat([train_B, valid_B])
+    polish(model, sessions, all_B, generator)
+    step_n = _steps_of(sessions, all_B).to(device)
+    event_n = sessions.event.to(device).lanes(step_n)
     for _ in range(CENTRINGS):
-        expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
+        expected_S = _expectations_of_all(model, sessions, cart_S, all_B.unique())
         centre(model, event_n, expected_S.lanes(step_n))
     model.eval()
     figures = mean_nll(model, sessions, valid_B, batch_steps)
