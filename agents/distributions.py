@@ -126,13 +126,14 @@ class Quantiles:
         return Atoms(value_NLZ.flatten(1), weight_NLZ.flatten(1))
 
     def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
-        """Quantile Huber loss with kappa = 1, summed over quantiles (equation 10)."""
-        output_NZ1, value_N1T = output_NZ.unsqueeze(-1), target.value.unsqueeze(1)
-        gap_NZT = (value_N1T - output_NZ1).abs()
-        huber_NZT = torch.where(gap_NZT < 1.0, 0.5 * gap_NZT**2, gap_NZT - 0.5)
-        above_NZT = (value_N1T < output_NZ1).to(gap_NZT.dtype)
-        slant_NZT = (self.share_Z.unsqueeze(-1) - above_NZT).abs()
-        return (slant_NZT * huber_NZT * target.weight.unsqueeze(1)).sum((-1, -2))
+        """Quantile Huber loss with kappa = 1 (equation 10), summed over quantiles."""
+        output_NZT, value_NZT = torch.broadcast_tensors(
+            output_NZ.unsqueeze(-1), target.value.unsqueeze(1)
+        )
+        share_Z1 = self.share_Z.unsqueeze(-1)
+        slant_NZT = torch.where(value_NZT < output_NZT, 1.0 - share_Z1, share_Z1)
+        huber_NZT = F.smooth_l1_loss(output_NZT, value_NZT, reduction="none")
+        return torch.bmm(slant_NZT * huber_NZT, target.weight.unsqueeze(-1)).sum((-1, -2))
 
 
 class Categorical:

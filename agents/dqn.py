@@ -16,7 +16,7 @@ Deviations: what is learned is the value of the clicked item, or of everything e
 the page was clicked (SlateQ); over several steps it is that of the first step's. The next slate is
 sought among the ``num_candidates`` items that score best when the transition is stored. The target
 network follows at each update by a share. Rows of one update share one draw of noise, with another
-for the target and a third for the choice of the next slate (Fortunato et al., section 3.2.1).
+for the target and a third for the choice of the next slate (Fortunato et al., section 3.1).
 Priorities are the error of the mean or, where a law is learned, its loss (Rainbow).
 
 Logged scalars: `loss` (of a row: Huber, quantile Huber or divergence, in middle prices or nats),

@@ -47,14 +47,14 @@ class NStep:
             return None
         ends = [kept["end"] for kept in self.window]
         total_N = ends[0]["reward"]
+        discount_N = torch.full_like(total_N, self.gamma)
         going_N, last_N = ~ends[0]["over"], torch.zeros_like(ends[0]["over"], dtype=torch.int64)
         for k, end in enumerate(ends[1:], start=1):
             total_N = torch.where(going_N, total_N + self.gamma**k * end["reward"], total_N)
+            discount_N = torch.where(going_N, self.gamma ** (k + 1), discount_N)
             last_N = torch.where(going_N, k, last_N)
             going_N = going_N & ~end["over"]
         gone_N = _at([end["terminated"] for end in ends], last_N)
-        power_M = [self.gamma ** (k + 1) for k in range(self.n)]
-        discount_N = torch.tensor(power_M, dtype=total_N.dtype, device=total_N.device)[last_N]
         kept_last = [kept["last"] for kept in self.window]
         return {
             **self.window[0]["first"],

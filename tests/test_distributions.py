@@ -109,10 +109,12 @@ def test_the_divergence_by_hand() -> None:
     assert head.losses(right, law).item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_tilt_moves_the_first_law_by_itself() -> None:
+@pytest.mark.parametrize("support", [(-5.0, 20.0), (-50.0, 100.0)])
+def test_a_tilt_moves_the_first_law_by_itself(support: tuple[float, float]) -> None:
     # Why: an agent begins at "an item is worth what it sells", whatever is learned of returns. A
-    # normal law of deviation s, tilted by t / s^2 times the atom, has moved by t.
-    head = Categorical(51, (-5.0, 20.0), CPU)
+    # normal law of deviation s, tilted by t / s^2 times the atom, has moved by t, also where the
+    # grid is so coarse (3 from atom to atom) that s follows it.
+    head = Categorical(51, support, CPU)
     tilt = torch.tensor([0.0, 0.3, 2.0]).unsqueeze(-1)
     moved: Tensor = head.mean(head.base_Z + tilt * head.slope_Z)
     assert moved.tolist() == pytest.approx([0.0, 0.3, 2.0], abs=1e-3)
