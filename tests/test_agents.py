@@ -34,7 +34,7 @@ SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "dqn": (250, {**MYOPIC, **WIDENING}),
     "qr_dqn": (250, {**MYOPIC, **WIDENING}),
     "c51": (250, {**MYOPIC, **WIDENING}),
-    "rainbow": (250, MYOPIC),
+    "rainbow": (120, MYOPIC),
     "ppo": (160, {**MYOPIC, "sharpness": 1e-3}),
     "a2c": (160, {**MYOPIC, "sharpness": 1e-3}),
     "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
