@@ -1,16 +1,28 @@
-"""Double DQN for slates: item-wise values, joined by the choice model (SlateQ).
+"""DQN for slates, from double DQN to Rainbow: each improvement is a switch.
 
-Papers: van Hasselt, Guez and Silver 2016, "Deep reinforcement learning with double Q-learning",
-equation 4; Ie et al. 2019, "SlateQ", equations 14 to 16: Q(s, A) = sum over i in A of
-P(i | s, A) Q(s, i), plus the value of everything else. Deviations: the "everything else" (found
-alone, checkout, leave) has a learned value Q0(s) where SlateQ takes 0; the choice model is the
-fitted user model's nested logit; item values are Q0(s) + A(s, i) with an advantage linear in the
-item's embedding and in what the user model expects it to sell; the next slate is sought among the
-``num_candidates`` items that score best when the transition is stored. The slate is the best full
-one of `agents.slates` for the mass that items *add* to what would be found anyway.
+One training step: `learn` stores a step of all lanes (`agents.returns` holds it until its return
+over n steps is known, `agents.replay` keeps it), then `_update` draws rows, asks `_target` for the
+law of each row's return and takes a gradient step. `agents.slateq` says what items and slates are
+worth; the slate shown is the best full one of `agents.slates` for the mass that items *add* to what
+would be found anyway.
 
-Logged scalars: `loss` (Huber, in reward units), `q_null` (mean Q0), `advantage` (mean of Q - Q0
-over clicked items), `td_error` (mean absolute), `epsilon` (share of slots filled at random).
+Papers: Mnih et al. 2015, "Human-level control through deep reinforcement learning"; `double`: van
+Hasselt, Guez and Silver 2016, equation 4; `duelling`: Wang et al. 2016, see `agents.slateq`;
+`n_step`: `agents.returns`; `prioritised`: Schaul et al. 2016, see `agents.prioritised`; `noisy`:
+Fortunato et al. 2018, see `agents.noisy`; `returns`: QR-DQN and C51, see `agents.distributions`;
+all of them: Hessel et al. 2018, "Rainbow" (``agent=rainbow``).
+
+Deviations: what is learned is the value of the clicked item, or of everything else where nothing on
+the page was clicked (SlateQ); over several steps it is that of the first step's. The next slate is
+sought among the ``num_candidates`` items that score best when the transition is stored. The target
+network follows at each update by a share. Rows of one update share one draw of noise, with another
+for the target and a third for the choice of the next slate (Fortunato et al., section 3.1).
+Priorities are the error of the mean or, where a law is learned, its loss (Rainbow).
+
+Logged scalars: `loss` (of a row: Huber, quantile Huber or divergence, in middle prices or nats),
+`q_null` (mean Q0), `advantage` (mean of Q - Q0 over clicked items), `td_error` (mean absolute, of
+the means), `epsilon` (share of slots filled at random; 0 with noisy weights), `importance` (mean
+weight of a row; 1 without priorities).
 """
 
 from __future__ import annotations
@@ -20,80 +32,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
-from agents import slates
+from agents import slateq, slates
 from agents.baselines import top_k
-from agents.exploring import falling, some_at_random
-from agents.outlook import NUM_SALES, Outlook, middle_price, outlook, sold_if_clicked
+from agents.distributions import Atoms, head_of
+from agents.exploring import falling, lane_key, some_at_random
+from agents.outlook import Outlook, middle_price, outlook, sold_if_clicked
+from agents.prioritised import PrioritisedReplay
 from agents.replay import Replay
+from agents.returns import NStep
+from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
+from recgym.rng import Purpose
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
 
-class SlateQNetwork(nn.Module):
-    """Q0(s) and A(s, i); linear in the item's features, so that a catalogue is one product.
-
-    Args:
-        num_features: O, of the observation.
-        embedding: of an item.
-        hidden: width of the two layers.
-        cart_paid: what money in the cart is worth, as a first guess.
-    """
-
-    def __init__(self, num_features: int, embedding: int, hidden: int, cart_paid: float) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
-        )
-        self.null = nn.Linear(hidden, 1)
-        self.taste = nn.Linear(hidden, embedding)
-        self.sales = nn.Linear(hidden, NUM_SALES + 1)
-        for layer in (self.taste, self.sales):  # begin at "an item is worth what it sells"
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            self.sales.bias[0], self.sales.bias[1] = 1.0, cart_paid
-
-    def forward(self, feature_NO: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Q0 [N], weights on item embeddings [N, D] and on sales features [N, NUM_SALES + 1]."""
-        body_NH = self.body(feature_NO)
-        return self.null(body_NH).squeeze(-1), self.taste(body_NH), self.sales(body_NH)
-
-
-def advantage(taste_ND: Tensor, sales_NF: Tensor, vector_NJD: Tensor, sold_NJF: Tensor) -> Tensor:
-    """A(s, i) of J items a lane, [N, J]."""
-    like_NJ = torch.bmm(vector_NJD, taste_ND.unsqueeze(-1)).squeeze(-1)
-    worth_NJ = torch.bmm(sold_NJF, sales_NF[:, :-1].unsqueeze(-1)).squeeze(-1)
-    return like_NJ + worth_NJ + sales_NF[:, -1:]
-
-
-def slate_value(
-    null_N: Tensor,
-    advantage_NC: Tensor,
-    added_NC: Tensor,
-    taken_NC: Tensor,
-    go_on_N: Tensor,
-    page_weight: Tensor,
-    slate_NK: Tensor,
-) -> Tensor:
-    """Q(s, A) of the slate made of candidates ``slate_NK``, [N] (SlateQ, equation 14).
-
-    ``go_on_N`` is the probability of going on from an empty page.
-    """
-    mass_N = 1.0 + added_NC.gather(-1, slate_NK).sum(-1)
-    pulled_N = go_on_N * mass_N**page_weight
-    view_N = pulled_N / (pulled_N + 1.0 - go_on_N)
-    clicked_NK = (added_NC + taken_NC).gather(-1, slate_NK) / mass_N.unsqueeze(-1)
-    gain_N = (clicked_NK * advantage_NC.gather(-1, slate_NK)).sum(-1)
-    return null_N + view_N * gain_N
-
-
 class DQN:
-    """Double DQN over slates; see the module's docstring.
+    """DQN over slates; see the module's docstring.
 
     Args:
         user_model: whose embeddings, choice model and sales the values build on.
@@ -113,6 +71,15 @@ class DQN:
         learning_starts: transitions before the first update.
         updates: gradient steps for each step of all lanes.
         clip: largest norm of a gradient.
+        double: whether the online network picks the next slate; else the target network does.
+        duelling: whether an item's value builds on that of everything else.
+        n_step: steps of a return.
+        prioritised: whether rows are drawn by priority, to the power ``alpha``; ``beta`` is the
+            power of importance weights at first, which reaches 1 after ``beta_steps`` of all lanes.
+        noisy: whether noise on the weights explores, of ``sigma`` at first, in place of random
+            slots.
+        returns: `mean`, `quantiles` or `categorical`: what is learned of a return.
+        num_atoms: quantiles, or atoms on the range ``support``, in middle prices.
     """
 
     def __init__(
@@ -135,28 +102,48 @@ class DQN:
         learning_starts: Count = 5_000,
         updates: Count = 4,
         clip: Positive = 10.0,
+        double: bool = True,
+        duelling: bool = True,
+        n_step: Count = 1,
+        prioritised: bool = False,
+        alpha: Share = 0.5,
+        beta: Share = 0.4,
+        beta_steps: Count = 800,
+        noisy: bool = False,
+        sigma: Positive = 0.5,
+        returns: str = "mean",
+        num_atoms: Count = 51,
+        support: tuple[float, float] = (-5.0, 20.0),
     ) -> None:
         if user_model is None:
             raise UserError(
-                "agent=dqn scores items through a fitted user model, and this shop has none: "
-                "train on shop='model:DIR'."
+                "agents of the kind of agent=dqn score items through a fitted user model, and this "
+                "shop has none: train on shop='model:DIR'."
             )
         self.user_model, self.num_slots = user_model, num_slots
-        self.gamma, self.batch_size, self.target_rate = gamma, batch_size, target_rate
+        self.batch_size, self.target_rate, self.double = batch_size, target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
-        self.epsilon, self.epsilon_steps = epsilon, epsilon_steps
+        self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
         self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
-        device = user_model.tables.vector_ID.device
+        device, embedding = user_model.tables.vector_ID.device, user_model.tables.vector_ID.shape[1]
+        self.head = head_of(returns, num_atoms, support, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = SlateQNetwork(
-                num_features, user_model.tables.vector_ID.shape[1], hidden, cart_paid
-            )
+            network = slateq.SlateQNetwork(
+                num_features, embedding, hidden, cart_paid, self.head,
+                duelling=duelling, sigma=sigma if noisy else None,
+            )  # fmt: skip
         self.network = network.to(device)
         self.target = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
+        self.n_step = NStep(n_step, gamma)
         self.replay = Replay(capacity, device)
+        if prioritised:
+            self.replay = PrioritisedReplay(
+                capacity, device, alpha=alpha, beta=beta, beta_steps=beta_steps
+            )
         self.generator = torch.Generator(device).manual_seed(seed)
+        self.seed_1 = torch.tensor([seed], device=device)
         self.steps = 0
         self.unit = middle_price(user_model)
 
@@ -164,21 +151,26 @@ class DQN:
 
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
-        """Items [N, K], the best first; with ``explore`` some slots hold random ones."""
-        score_NI = self._scores(observation, outlook(self.user_model, observation))
+        """Items [N, K], the best first; with ``explore`` of noisy weights or with random slots."""
+        key_N = lane_key(observation) if explore and self.noisy else None
+        score_NI = self._scores(observation, outlook(self.user_model, observation), key_N)
         item_NK = top_k(score_NI, observation.eligible, self.num_slots)
-        return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
+        if explore and not self.noisy:
+            return some_at_random(observation, item_NK, self._epsilon())
+        return item_NK
 
-    def _scores(self, observation: Observation, seen: Outlook) -> Tensor:
+    def _scores(
+        self, observation: Observation, seen: Outlook, key_N: Tensor | None = None
+    ) -> Tensor:
         """Of which the best slate holds the K highest, [N, I]."""
-        _, taste_ND, sales_NF = self.network(observation.feature)
-        like_NI = taste_ND @ self.user_model.tables.vector_ID.T
-        worth_NI: Tensor = (seen.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
-        gain_NI = like_NI + worth_NI
+        values = self.network(observation.feature, key_N)
+        gain_NI = slateq.all_advantages(
+            self.head, values, self.user_model.tables.vector_ID, seen.sold
+        )
         return slates.scores(seen.added, gain_NI, observation.eligible, self.num_slots)
 
     def _epsilon(self) -> float:
-        return falling(self.epsilon, self.steps, self.epsilon_steps)
+        return 0.0 if self.noisy else falling(self.epsilon, self.steps, self.epsilon_steps)
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -186,50 +178,54 @@ class DQN:
         self, observation: Observation, item_NK: Tensor, transition: Transition
     ) -> dict[str, Tensor]:
         """Store one step of all lanes, then take `updates` gradient steps."""
-        self._store(observation, transition)
+        rows = self.n_step.push(self._step(observation, transition))
+        if rows is not None:
+            self.replay.add(rows)
         self.steps += 1
         metrics: dict[str, Tensor] = {}
         if self.replay.size >= self.learning_starts:
-            for _ in range(self.updates):
-                metrics = self._update(self.replay.sample(self.batch_size, self.generator))
+            for number in range(self.updates):
+                rows = self.replay.sample(self.batch_size, self.generator)
+                metrics = self._update(rows, number)
         return metrics
 
     @torch.no_grad()
-    def _store(self, observation: Observation, transition: Transition) -> None:
+    def _step(
+        self, observation: Observation, transition: Transition
+    ) -> dict[str, dict[str, Tensor]]:
+        """What `NStep.push` takes in."""
         event, following = transition.outcome.event, transition.final_observation
         clicked_N = event.slot >= 0
         item_N1 = event.item.clamp(min=0).unsqueeze(-1)
         sold_NF = sold_if_clicked(self.user_model, observation, item_N1)[:, 0]
         seen = outlook(self.user_model, following)
-        best = self._scores(following, seen).topk(self.num_candidates, -1)
-        best_NC, allowed_NC = best.indices, best.values > -torch.inf
-        index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)
-        self.replay.add(
-            {
-                "feature": observation.feature,
-                "chosen": torch.where(clicked_N, event.item, torch.full_like(event.item, -1)),
-                "sold": sold_NF * clicked_N.unsqueeze(-1),
-                "reward": transition.reward / self.unit,
-                "going_on": (~transition.terminated).to(transition.reward.dtype),
-                "next_feature": following.feature,
-                "candidate": best_NC,
-                "added": seen.added.gather(-1, best_NC) * allowed_NC,
-                "taken": seen.taken.gather(-1, best_NC) * allowed_NC,
-                "next_sold": seen.sold.gather(1, index_NCF),
-                "go_on": seen.go_on,
-            }
-        )
+        first = {
+            "feature": observation.feature,
+            "chosen": torch.where(clicked_N, event.item, torch.full_like(event.item, -1)),
+            "sold": sold_NF * clicked_N.unsqueeze(-1),
+        }
+        last = {
+            "next_feature": following.feature,
+            **slateq.candidates(seen, self._scores(following, seen), self.num_candidates),
+        }
+        end = {
+            "reward": transition.reward / self.unit,
+            "terminated": transition.terminated,
+            "over": transition.terminated | transition.truncated,
+        }
+        return {"first": first, "last": last, "end": end}
 
-    def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One gradient step on the TD error of the chosen item, or of everything else."""
-        target_N = rows["reward"] + self.gamma * rows["going_on"] * self._next_value(rows)
-        null_N, taste_ND, sales_NF = self.network(rows["feature"])
+    def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
+        """One gradient step on the error of the chosen item, or of everything else."""
+        target = self._target(rows, number)
+        values = self.network(rows["feature"], self._noise(number, 0))
         clicked_N = rows["chosen"] >= 0
         vector_N1D = self.user_model.tables.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
-        gain_N = advantage(taste_ND, sales_NF, vector_N1D, rows["sold"].unsqueeze(1)).squeeze(1)
-        gain_N = gain_N * clicked_N
-        value_N = null_N + gain_N
-        loss = F.smooth_l1_loss(value_N, target_N)
+        gain_N1Z = slateq.gains(values, self.head.slope_Z, vector_N1D, rows["sold"].unsqueeze(1))
+        output_NZ = values.null + gain_N1Z.squeeze(1) * clicked_N.unsqueeze(-1)
+        loss_N = self.head.losses(output_NZ, target)
+        importance_N = rows.get("importance", torch.ones_like(loss_N))
+        loss = (importance_N * loss_N).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
@@ -238,32 +234,41 @@ class DQN:
             pairs = zip(self.target.parameters(), self.network.parameters(), strict=True)
             for old, new in pairs:
                 old.lerp_(new, self.target_rate)
-        return {
-            "loss": loss.detach(),
-            "q_null": null_N.detach().mean(),
-            "advantage": gain_N.detach().sum() / clicked_N.sum().clamp(min=1),
-            "td_error": (value_N - target_N).detach().abs().mean(),
-            "epsilon": torch.tensor(self._epsilon()),
-        }
+            error_N = (self.head.mean(output_NZ) - target.mean()).abs()
+            whole = self.head.num_outputs > 1  # a law, which may be wrong where its mean is right
+            self.replay.take_in(rows, loss_N.detach() if whole else error_N)
+            gain_N = slateq.advantages(self.head, values.null, gain_N1Z).squeeze(1) * clicked_N
+            return {
+                "loss": loss.detach(),
+                "q_null": self.head.mean(values.null).mean(),
+                "advantage": gain_N.sum() / clicked_N.sum().clamp(min=1),
+                "td_error": error_N.mean(),
+                "epsilon": torch.tensor(self._epsilon()),
+                "importance": importance_N.mean(),
+            }
 
     @torch.no_grad()
-    def _next_value(self, rows: dict[str, Tensor]) -> Tensor:
-        """Double DQN: the online network picks the next slate, the target network values it."""
+    def _target(self, rows: dict[str, Tensor], number: int = 0) -> Atoms:
+        """The law of the return: one network picks the next slate, the target network values it."""
         vector_NCD = self.user_model.tables.vector_ID[rows["candidate"]]
-        _, taste_ND, sales_NF = self.network(rows["next_feature"])
-        gain_NC = advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
+        picking = self.network if self.double else self.target
+        values = picking(rows["next_feature"], self._noise(number, 1))
+        gain_NCZ = slateq.gains(values, self.head.slope_Z, vector_NCD, rows["next_sold"])
+        gain_NC = slateq.advantages(self.head, values.null, gain_NCZ)
         score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
-        null_N, taste_ND, sales_NF = self.target(rows["next_feature"])
-        return slate_value(
-            null_N,
-            advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"]),
-            rows["added"],
-            rows["taken"],
-            rows["go_on"],
-            self.user_model.answers.page_weight,
-            slate_NK,
-        )
+        values = self.target(rows["next_feature"], self._noise(number, 2))
+        gain_NCZ = slateq.gains(values, self.head.slope_Z, vector_NCD, rows["next_sold"])
+        page_weight = self.user_model.answers.page_weight
+        after = slateq.after_slate(self.head, values, gain_NCZ, rows, slate_NK, page_weight)
+        return after.before(rows["reward"], rows["discount"])
+
+    def _noise(self, number: int, purpose: int) -> Tensor | None:
+        """Key of the noise of an update, a function of seed and step; None without noise."""
+        if not self.noisy:
+            return None
+        step_1 = torch.full_like(self.seed_1, self.steps)
+        return rng.key(self.seed_1, step_1, 3 * number + purpose, Purpose.EXPLORE)
 
     # ---- keeping --------------------------------------------------------------------------------
 
@@ -276,7 +281,8 @@ class DQN:
             "steps": self.steps,
         }
         if learning:
-            state |= {"replay": self.replay.state_dict(), "generator": self.generator.get_state()}
+            state |= {"replay": self.replay.state_dict(), "n_step": self.n_step.state_dict()}
+            state["generator"] = self.generator.get_state()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -287,4 +293,5 @@ class DQN:
         self.steps = int(state["steps"])
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
+            self.n_step.load_state_dict(state["n_step"])
             self.generator.set_state(state["generator"].cpu())

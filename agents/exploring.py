@@ -16,10 +16,16 @@ def falling(epsilon: tuple[float, float], steps: int, epsilon_steps: int) -> flo
     return last + (first - last) * max(0.0, 1.0 - steps / epsilon_steps)
 
 
+def lane_key(observation: Observation) -> Tensor:
+    """Key of the noise of exploring, [N]: a function of (lane seed, session, page)."""
+    who, page_N = observation.arrival, observation.visit.page_number
+    return rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
+
+
 def some_at_random(observation: Observation, item_NK: Tensor, share: float) -> Tensor:
     """The page with this share of its slots random, a function of (lane seed, session, page)."""
-    who, page_N = observation.arrival, observation.visit.page_number
-    key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-    coin_NK, pick_NK = rng.uniform(key_N, 2 * item_NK.shape[1], torch.float64).chunk(2, -1)
+    coin_NK, pick_NK = rng.uniform(
+        lane_key(observation), 2 * item_NK.shape[1], torch.float64
+    ).chunk(2, -1)
     random_NK = (pick_NK * observation.catalog.num_items).long()
     return torch.where(coin_NK < share, random_NK, item_NK)

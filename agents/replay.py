@@ -21,8 +21,8 @@ class Replay:
         self.rows: dict[str, Tensor] = {}
         self.size, self.next = 0, 0
 
-    def add(self, rows: dict[str, Tensor]) -> None:
-        """Append N rows, each tensor [N, ...]; the oldest go."""
+    def add(self, rows: dict[str, Tensor]) -> Tensor:
+        """Append N rows, each tensor [N, ...]; the oldest go. The places they took, [N]."""
         count = len(next(iter(rows.values())))
         for name, value in rows.items():
             if name not in self.rows:
@@ -33,11 +33,15 @@ class Replay:
             self.rows[name][place_N] = value
         self.next = (self.next + count) % self.capacity
         self.size = min(self.capacity, self.size + count)
+        return place_N
 
     def sample(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Rows drawn uniformly with replacement, each tensor [count, ...]."""
         index = torch.randint(self.size, (count,), generator=generator, device=self.device)
         return {name: value[index] for name, value in self.rows.items()}
+
+    def take_in(self, rows: dict[str, Tensor], error_N: Tensor) -> None:
+        """Hear how wrong the values of sampled rows were, [N]: all the same to uniform draws."""
 
     def state_dict(self) -> dict[str, Any]:
         """The rows that are kept, as copies."""

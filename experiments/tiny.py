@@ -40,7 +40,11 @@ LANES = 512
 TRAIN_SEED, VALUE_SEED = 1 << 50, 1 << 40  # of shoppers, apart from those of the log
 UNSATED = {"satisfied_leave": 0.0, "satisfied_buying": 0.0}  # orders end nothing and hide nothing
 NUM_PAGES = 400_000  # on which an agent is trained, as in conf/train.yaml
-FAMILY = ("dqn", "ppo", "a2c", "reinforce", "linucb", "thompson")  # the bandits are myopic
+FAMILY = (
+    "dqn", "qr_dqn", "c51", "rainbow",
+    "ppo", "a2c", "reinforce",
+    "linucb", "thompson",  # myopic
+)  # fmt: skip
 LEAST = 1e-6  # branches of a learned shop's tree below it are not followed: 0.01 % of orders
 
 

@@ -19,6 +19,8 @@ NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 LEARNERS = [name for name in NAMES if hasattr(agent_named(name), "learn")]
 WIDE = {  # exploration as wide as each agent has it
     "dqn": {"epsilon": (1.0, 1.0)},
+    "qr_dqn": {"epsilon": (1.0, 1.0)},
+    "c51": {"epsilon": (1.0, 1.0)},
     "tabular": {"epsilon": (1.0, 1.0)},
     "thompson": {"alpha": 5.0},
     "ppo": {"sharpness": 1e-3},
@@ -27,8 +29,12 @@ WIDE = {  # exploration as wide as each agent has it
 }
 # of the probe shop, where nothing is delayed; retrieval there knows nothing of what items are worth
 MYOPIC: dict[str, Any] = {"gamma": 0.0, "learning_rate": 3e-3}
+WIDENING: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 150}
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
-    "dqn": (250, {**MYOPIC, "epsilon": (1.0, 0.2), "epsilon_steps": 150}),
+    "dqn": (250, {**MYOPIC, **WIDENING}),
+    "qr_dqn": (250, {**MYOPIC, **WIDENING}),
+    "c51": (250, {**MYOPIC, **WIDENING}),
+    "rainbow": (120, MYOPIC),
     "ppo": (160, {**MYOPIC, "sharpness": 1e-3}),
     "a2c": (160, {**MYOPIC, "sharpness": 1e-3}),
     "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
@@ -53,7 +59,7 @@ def test_exploration_is_a_function_of_the_lane(name: str) -> None:
 def test_items_that_may_not_be_shown_are_not(name: str, explore: bool) -> None:
     # Why: stock and rules hold for every agent, and where too few are left. Slots that are filled
     # at random to explore are the exception: the shop itself leaves them empty.
-    if explore and name in ("dqn", "tabular"):
+    if explore and name in ("dqn", "qr_dqn", "c51", "tabular"):
         pytest.skip("fills slots at random")
     page = first_pages(500)
     few = torch.zeros_like(page.eligible)

@@ -1,4 +1,4 @@
-"""agents.dqn: slates valued by hand, targets that stop where they must, and real learning."""
+"""agents.dqn: targets by hand, what is stored, and what each switch changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from probe_model import MODEL, SLOTS, SPEC, first_pages
 from torch import Tensor
 
-from agents.dqn import DQN, slate_value
+from agents.dqn import DQN
+from agents.prioritised import LEAST
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
@@ -28,27 +29,6 @@ def agent_of(**changed: Any) -> DQN:
     return DQN(**{**settings, **changed})
 
 
-def test_the_value_of_a_slate_by_hand() -> None:
-    # Why: SlateQ, equation 14. Items add 0.5 and 0.25 and take over 0.1 and 0.05, so the page has
-    # mass 1.75; going on rises from 0.6 to 1.05 / 1.45 = 0.7241379; clicks have 0.6 / 1.75 and
-    # 0.3 / 1.75; the gain is 3 * 0.342857 + 1 * 0.1714286 = 1.2 a view.
-    given = (
-        torch.tensor([2.0]),
-        torch.tensor([[3.0, 1.0]]),
-        torch.tensor([[0.5, 0.25]]),
-        torch.tensor([[0.1, 0.05]]),
-        torch.tensor([0.6]),
-    )
-    both = torch.tensor([[0, 1]])
-    value = slate_value(*given, torch.tensor(1.0), both)
-    assert value.item() == pytest.approx(2.0 + 0.7241379 * 1.2, abs=1e-6)
-    # without a pull of the page on going on, 0.6 stays
-    assert slate_value(*given, torch.tensor(0.0), both).item() == pytest.approx(2.72, abs=1e-6)
-    # the first item alone: mass 1.5, 0.9 / 1.3 going on, clicked with 0.4
-    alone = slate_value(*given, torch.tensor(1.0), torch.tensor([[0]]))
-    assert alone.item() == pytest.approx(2.0 + 0.9 / 1.3 * 0.4 * 3.0, abs=1e-6)
-
-
 def constant(agent: DQN) -> DQN:
     """Online Q0 = 1 and target Q0 = 5; sales weigh 1, 2 online and 7, 3 in the target."""
     weights = {
@@ -60,11 +40,11 @@ def constant(agent: DQN) -> DQN:
             for parameter in network.parameters():
                 parameter.zero_()
             network.null.bias.fill_(null)
-            network.sales.bias.copy_(torch.tensor(sales))
+            network.sales.bias.copy_(torch.tensor(sales * network.num_outputs))
     return agent
 
 
-def one_row(going_on: float) -> dict[str, Tensor]:
+def one_row(discount: float) -> dict[str, Tensor]:
     """Candidates 0 and 1 alike but for what they sell; nothing was clicked; the reward was 1."""
     feature = torch.zeros(1, SPEC.num_features)
     return {
@@ -72,7 +52,7 @@ def one_row(going_on: float) -> dict[str, Tensor]:
         "chosen": torch.tensor([-1]),
         "sold": torch.zeros(1, 4),
         "reward": torch.tensor([1.0]),
-        "going_on": torch.tensor([going_on]),
+        "discount": torch.tensor([discount]),
         "next_feature": feature,
         "candidate": torch.tensor([[0, 1]]),
         "added": torch.tensor([[0.5, 0.5]]),
@@ -82,26 +62,49 @@ def one_row(going_on: float) -> dict[str, Tensor]:
     }
 
 
-def test_double_dqn_picks_online_and_values_by_the_target() -> None:
+@pytest.mark.parametrize("returns", ["mean", "quantiles"])
+@pytest.mark.parametrize(("double", "value"), [(True, 5.72), (False, 6.68)])
+def test_who_picks_and_who_values_the_next_slate(double: bool, value: float, returns: str) -> None:
     # Why: one network for both overestimates. The online network picks item 1 (2 above 1), which
     # the target values at 3 (it would itself pick item 0 at 7): going on 0.75 / 1.25 = 0.6, clicked
-    # with 0.6 / 1.5 = 0.4, so 5 + 0.6 * 0.4 * 3 = 5.72.
-    agent = constant(agent_of(num_slots=1))
-    assert agent._next_value(one_row(1.0)).item() == pytest.approx(5.72, abs=1e-5)
+    # with 0.6 / 1.5 = 0.4, so 5 + 0.6 * 0.4 * 3 = 5.72. Alone the target takes 5 + 0.24 * 7 = 6.68.
+    # Of a law that is the mean. Rewarded with 1 and discounted by a half: 1 + value / 2.
+    agent = constant(agent_of(num_slots=1, double=double, returns=returns, num_atoms=3))
+    assert agent._target(one_row(0.5)).mean().item() == pytest.approx(1 + value / 2, abs=1e-5)
 
 
-@pytest.mark.parametrize(("going_on", "error"), [(1.0, 2.86), (0.0, 0.0)])
-def test_the_target_by_hand(going_on: float, error: float) -> None:
+def test_the_law_of_the_target_by_hand() -> None:
+    # Why: a shopper who clicks item 1 (0.24) goes on with 5 + 3, all others with 5: a mean of 5.72
+    # that none of them has.
+    agent = constant(agent_of(num_slots=1, returns="quantiles", num_atoms=2))
+    law = agent._target(one_row(0.5))
+    assert law.value.flatten().tolist() == pytest.approx([3.5, 3.5, 5.0, 5.0])
+    assert law.weight.flatten().tolist() == pytest.approx([0.38, 0.38, 0.12, 0.12])
+
+
+@pytest.mark.parametrize(("discount", "error"), [(0.5, 2.86), (0.0, 0.0)])
+def test_the_target_by_hand(discount: float, error: float) -> None:
     # Why: 1 + 0.5 * 5.72 = 3.86 against Q0 = 1, and 1 alone where the shopper had left.
-    agent = constant(agent_of(num_slots=1, gamma=0.5))
-    assert agent._update(one_row(going_on))["td_error"].item() == pytest.approx(error, abs=1e-5)
+    agent = constant(agent_of(num_slots=1))
+    assert agent._update(one_row(discount))["td_error"].item() == pytest.approx(error, abs=1e-5)
+
+
+def test_importance_weighs_a_row() -> None:
+    # Why: rows drawn more often than they come count less. Huber's loss of 2.86 is 2.36; a quarter
+    # of it is 0.59, and the row's priority is its own error all the same.
+    agent = constant(agent_of(num_slots=1, prioritised=True, alpha=1.0))
+    agent.replay.add(one_row(0.5))
+    told = {"place": torch.tensor([0]), "importance": torch.tensor([0.25])}
+    assert agent._update({**one_row(0.5), **told})["loss"].item() == pytest.approx(0.59, abs=1e-5)
+    kept = agent.replay.state_dict()["priority"].tolist()
+    assert kept == pytest.approx([2.86 + LEAST], abs=1e-5)
 
 
 def test_what_is_stored_is_the_next_state_and_stops_at_terminated_alone() -> None:
     # Why: SlateQ's target on the state itself, the reset observation as the next one, and a page
     # limit taken for an end are the classical traps.
     core = ShopCore(SPEC, "revenue", num_envs=64, max_pages=2)
-    agent = agent_of(learning_starts=10**6)
+    agent = agent_of(learning_starts=10**6, gamma=0.5)
     observation = core.reset(0)
     stored = 0
     for _ in range(2):
@@ -111,11 +114,11 @@ def test_what_is_stored_is_the_next_state_and_stops_at_terminated_alone() -> Non
         rows = {k: v[stored : stored + 64] for k, v in agent.replay.rows.items()}
         assert torch.equal(rows["feature"], observation.feature)
         assert torch.equal(rows["next_feature"], transition.final_observation.feature)
-        assert torch.equal(rows["going_on"], (~transition.terminated).float())
+        assert torch.equal(rows["discount"], 0.5 * (~transition.terminated))
         observation, stored = transition.observation, stored + 64
     cut = transition.truncated
     assert bool(cut.any()) and bool(transition.terminated.any())
-    assert bool((rows["going_on"][cut] == 1.0).all())
+    assert bool((rows["discount"][cut] == 0.5).all())
     # where an episode ended, the next observation is another one
     assert not torch.equal(rows["next_feature"][cut], transition.observation.feature[cut])
 
@@ -128,6 +131,53 @@ def test_exploration_falls_as_it_was_told() -> None:
     for agent.steps in (0, 5, 10, 99):
         shares.append(agent._epsilon())
     assert shares == pytest.approx([0.5, 0.3, 0.1, 0.1])
+
+
+def test_a_return_over_steps_is_stored_with_the_first_one() -> None:
+    # Why: what is learned is the value of the first click; the row comes out two steps later. With
+    # gamma = 1/2 and pages of 10 to a middle price of 10, it is r0 + r1 / 2 + r2 / 4.
+    core = ShopCore(SPEC, "revenue", num_envs=64, max_pages=50)
+    agent = agent_of(learning_starts=10**6, gamma=0.5, n_step=3)
+    observation, seen, earned, ended = core.reset(0), [], [], torch.zeros(64, dtype=torch.bool)
+    for _ in range(3):
+        assert agent.replay.size == 0
+        transition = core.step(agent.act(observation))
+        agent.learn(observation, agent.act(observation), transition)
+        seen.append(observation.feature)
+        earned.append(transition.reward / 10.0)
+        ended |= transition.terminated | transition.truncated
+        observation = transition.observation
+    rows = {name: value[:64] for name, value in agent.replay.rows.items()}
+    whole = earned[0] + earned[1] / 2 + earned[2] / 4
+    assert 0 < int(ended.sum()) < 64 and torch.equal(rows["feature"], seen[0])
+    assert torch.allclose(rows["reward"][~ended], whole[~ended], atol=1e-6)
+    assert rows["discount"][~ended].unique().tolist() == [0.125]
+
+
+def test_noisy_weights_explore_in_place_of_random_slots() -> None:
+    # Why: acting alone uses mean weights; noise is a function of the lane, and of the step where it
+    # learns, so that a run that goes on meets the same.
+    page = first_pages(64)
+    agent = agent_of(noisy=True, epsilon=(1.0, 1.0))
+    assert torch.equal(agent.act(page), agent.act(page))
+    explored = agent.act(page, explore=True)
+    assert len(explored.unique(dim=0)) > 8 and agent._epsilon() == 0.0
+    for parameter in (p for n, p in agent.network.named_parameters() if n.endswith("sigma")):
+        parameter.data.zero_()
+    assert torch.equal(agent.act(page, explore=True), agent.act(page))
+    assert not torch.equal(explored, agent.act(page))
+    keys = {int(agent._noise(number, purpose)) for number in range(4) for purpose in range(3)}
+    agent.steps += 1
+    assert len(keys | {int(agent._noise(0, 0))}) == 13
+
+
+def test_an_update_draws_noise_anew_and_by_the_step_alone() -> None:
+    # Why: one draw for ever is no noise at all, and a stream of draws would have to be saved.
+    losses = []
+    for number in (0, 0, 1):
+        agent = agent_of(num_slots=1, noisy=True)
+        losses.append(agent._update(one_row(0.5), number)["loss"].item())
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_items_that_may_not_be_shown_are_not() -> None:

@@ -21,13 +21,17 @@ from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
 LANES, UPDATES = 32, 40
+RETURNS = {"dqn": "mean", "rainbow of quantiles": "quantiles", "rainbow": "categorical"}
 
 
 def made(kind: str) -> Agent:
     built: dict[str, Any] = {"user_model": MODEL, "num_slots": SLOTS, "cart_paid": 0.3}
     wide = {**built, "num_features": SPEC.num_features, "hidden": 16}
-    if kind == "dqn":
-        return DQN(**wide, batch_size=32, learning_starts=96, capacity=500)
+    if kind in RETURNS:
+        settings: dict[str, Any] = {"batch_size": 32, "learning_starts": 96, "capacity": 500}
+        if kind != "dqn":
+            settings |= {"prioritised": True, "noisy": True, "n_step": 3}
+        return DQN(**wide, **settings, returns=RETURNS[kind], num_atoms=8)
     if kind == "ppo":
         return PPO(**wide, horizon=7)
     if kind == "thompson":
@@ -73,7 +77,7 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", ["dqn", "ppo", "thompson", "tabular"])
+@pytest.mark.parametrize("kind", [*RETURNS, "ppo", "thompson", "tabular"])
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.

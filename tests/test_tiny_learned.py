@@ -28,8 +28,8 @@ def test_dqn_reaches_the_optimum_within_a_percent(model: LSTMUserModel) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ppo", "reinforce"])
-def test_policy_gradients_see_beyond_a_page(name: str, model: LSTMUserModel) -> None:
+@pytest.mark.parametrize("name", ["qr_dqn", "c51", "rainbow", "ppo", "reinforce"])
+def test_learners_of_returns_see_beyond_a_page(name: str, model: LSTMUserModel) -> None:
     # Why: what sells now ends the session and hides the dear item behind it: a delayed reward with
     # a known optimum, of which at least 95 % must be reached.
     loss = agent_loss(name, laid_out(), model, num_pages=100_000, num_sessions=20_000, seed=0)

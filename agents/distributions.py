@@ -1,0 +1,206 @@
+"""What a network says of a return: its mean, its quantiles or its probabilities on a grid.
+
+Papers: Dabney et al. 2018, "Distributional reinforcement learning with quantile regression",
+equation 10 (quantile Huber loss); Bellemare, Dabney and Munos 2017, "A distributional perspective
+on reinforcement learning", algorithm 1 (categorical projection). Deviation: after a slate the
+return is a mixture over what the shopper does, so targets are *weighted* atoms: each clicked item
+brings its own return with the probability of that click, everything else with what is left. The
+losses take the weights exactly; nothing is drawn.
+
+An item's advantage enters output z as slope_z * taste(s) · e_i + sales_z(s) · sold_i + bias_z(s).
+For means and quantiles the slope is 1, so that a taste shifts the whole return and mean advantages
+stay linear in the item. On a grid outputs are logits and the slope rises with the atom: a taste
+tilts the law, and cross-entropy fits the tilt of an item so that its *mean* is right, since its
+gradient is the mean's error. (The same slope for all would cancel in the softmax.) The law without
+any features begins as a normal one around 0, which a tilt of its slope shifts by as much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recgym.errors import UserError
+from recgym.types import Record
+
+SPREAD = 1.0  # standard deviation of the first categorical law, in middle prices
+
+
+@dataclass(frozen=True)
+class Atoms(Record):
+    """A law of returns of each row: values and their probabilities."""
+
+    value: Tensor  # [N, T] middle prices
+    weight: Tensor  # [N, T], of sum 1
+
+    def mean(self) -> Tensor:
+        """[N]."""
+        return (self.weight * self.value).sum(-1)
+
+    def before(self, reward_N: Tensor, discount_N: Tensor) -> Atoms:
+        """The law as it is before these rewards, in which it is discounted."""
+        value_NT = reward_N.unsqueeze(-1) + discount_N.unsqueeze(-1) * self.value
+        return Atoms(value_NT, self.weight)
+
+
+class Head(Protocol):
+    """How outputs [.., Z] of a network stand for the law of a return."""
+
+    num_outputs: int  # Z
+    linear: bool  # whether means are sums over an item's features
+    slope_Z: Tensor  # how an item's taste enters each output
+    base_Z: Tensor  # outputs at first
+
+    def mean(self, output_XZ: Tensor) -> Tensor:
+        """Of the law, [..]."""
+        ...
+
+    def following(
+        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+    ) -> Atoms:
+        """The law after a slate of K items; a view is of item k with ``clicked_NK``."""
+        ...
+
+    def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
+        """Of each row, [N]."""
+        ...
+
+
+class Mean:
+    """The mean alone, by Huber's loss."""
+
+    num_outputs, linear = 1, True
+
+    def __init__(self, device: torch.device) -> None:
+        self.slope_Z, self.base_Z = torch.ones(1, device=device), torch.zeros(1, device=device)
+
+    def mean(self, output_XZ: Tensor) -> Tensor:
+        """The output itself."""
+        return output_XZ.squeeze(-1)
+
+    def following(
+        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+    ) -> Atoms:
+        """One atom: SlateQ, equation 14."""
+        gain_N = (clicked_NK * gain_NKZ.squeeze(-1)).sum(-1)
+        value_N1 = null_NZ + (view_N * gain_N).unsqueeze(-1)
+        return Atoms(value_N1, torch.ones_like(value_N1))
+
+    def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
+        """Huber's."""
+        return F.smooth_l1_loss(output_NZ, target.value, reduction="none").squeeze(-1)
+
+
+class Quantiles:
+    """Quantiles at the midpoints of Z equal shares.
+
+    Args:
+        num_outputs: Z.
+        device: of the network.
+    """
+
+    linear = True
+
+    def __init__(self, num_outputs: int, device: torch.device) -> None:
+        self.num_outputs = num_outputs
+        self.slope_Z = torch.ones(num_outputs, device=device)
+        self.base_Z = torch.zeros(num_outputs, device=device)
+        self.share_Z = (torch.arange(num_outputs, device=device) + 0.5) / num_outputs
+
+    def mean(self, output_XZ: Tensor) -> Tensor:
+        """Each quantile stands for as much of the law."""
+        return output_XZ.mean(-1)
+
+    def following(
+        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+    ) -> Atoms:
+        """Z atoms of each item and of everything else."""
+        chance_NK = view_N.unsqueeze(-1) * clicked_NK
+        chance_NL = torch.cat([1.0 - chance_NK.sum(-1, keepdim=True), chance_NK], -1)
+        value_NLZ = null_NZ.unsqueeze(1) + F.pad(gain_NKZ, (0, 0, 1, 0))
+        weight_NLZ = (chance_NL / self.num_outputs).unsqueeze(-1).expand_as(value_NLZ)
+        return Atoms(value_NLZ.flatten(1), weight_NLZ.flatten(1))
+
+    def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
+        """Quantile Huber loss with kappa = 1 (equation 10), summed over quantiles."""
+        output_NZT, value_NZT = torch.broadcast_tensors(
+            output_NZ.unsqueeze(-1), target.value.unsqueeze(1)
+        )
+        share_Z1 = self.share_Z.unsqueeze(-1)
+        slant_NZT = torch.where(value_NZT < output_NZT, 1.0 - share_Z1, share_Z1)
+        huber_NZT = F.smooth_l1_loss(output_NZT, value_NZT, reduction="none")
+        return torch.bmm(slant_NZT * huber_NZT, target.weight.unsqueeze(-1)).sum((-1, -2))
+
+
+class Categorical:
+    """Probabilities of Z atoms on an even grid, from logits.
+
+    Args:
+        num_outputs: Z.
+        support: the lowest and the highest atom, in middle prices; returns beyond count as these.
+        device: of the network.
+    """
+
+    linear = False
+
+    def __init__(
+        self, num_outputs: int, support: tuple[float, float], device: torch.device
+    ) -> None:
+        low, high = support
+        if num_outputs < 2 or not low <= 0.0 < high:
+            raise UserError(
+                f"agent.num_atoms={num_outputs}, agent.support=[{low:g}, {high:g}]: expected at "
+                "least 2 atoms on a range that holds 0, such as [-5, 20]."
+            )
+        self.num_outputs = num_outputs
+        self.atom_Z = torch.linspace(low, high, num_outputs, device=device)
+        self.step = (high - low) / (num_outputs - 1)
+        spread = max(SPREAD, self.step)  # a law narrower than the grid would not move along it
+        self.slope_Z = self.atom_Z / spread**2
+        self.base_Z = -0.5 * (self.atom_Z / spread) ** 2
+
+    def mean(self, output_XZ: Tensor) -> Tensor:
+        """Of the atoms."""
+        return output_XZ.softmax(-1) @ self.atom_Z
+
+    def following(
+        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+    ) -> Atoms:
+        """All share one grid, so that the mixture has Z atoms again."""
+        chance_NK1 = (view_N.unsqueeze(-1) * clicked_NK).unsqueeze(-1)
+        item_NKZ = (null_NZ.unsqueeze(1) + gain_NKZ).softmax(-1)
+        else_NZ = null_NZ.softmax(-1) * (1.0 - chance_NK1.sum(1))
+        return Atoms(self.atom_Z.expand_as(else_NZ), else_NZ + (chance_NK1 * item_NKZ).sum(1))
+
+    def project(self, target: Atoms) -> Tensor:
+        """The law on the grid, [N, Z]: each atom is shared by its two neighbours (algorithm 1)."""
+        place_NT = ((target.value - self.atom_Z[0]) / self.step).clamp(0, self.num_outputs - 1)
+        below_NT = place_NT.floor().clamp(max=self.num_outputs - 2)
+        upper_NT = target.weight * (place_NT - below_NT)
+        index_NT = below_NT.long()
+        found_NZ = target.value.new_zeros(len(place_NT), self.num_outputs)
+        found_NZ.scatter_add_(-1, index_NT, target.weight - upper_NT)
+        return found_NZ.scatter_add_(-1, index_NT + 1, upper_NT)
+
+    def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
+        """Kullback-Leibler divergence: cross-entropy less the target's own entropy."""
+        share_NZ = self.project(target)
+        apart_NZ = torch.xlogy(share_NZ, share_NZ) - share_NZ * output_NZ.log_softmax(-1)
+        return apart_NZ.sum(-1)
+
+
+def head_of(
+    returns: str, num_atoms: int, support: tuple[float, float], device: torch.device
+) -> Head:
+    """The head of a setting ``agent.returns``."""
+    if returns == "mean":
+        return Mean(device)
+    if returns == "quantiles":
+        return Quantiles(num_atoms, device)
+    if returns == "categorical":
+        return Categorical(num_atoms, support, device)
+    raise UserError(f"agent.returns={returns}: expected mean, quantiles or categorical.")

@@ -1,0 +1,184 @@
+"""Values of items and of slates (SlateQ): the network, and the choice model that joins items.
+
+Paper: Ie et al. 2019, "SlateQ", equations 14 to 16: Q(s, A) = sum over i in A of
+P(i | s, A) Q(s, i), plus the value of everything else. Deviations: the "everything else" (found
+alone, checkout, leave) has a learned value Q0(s) where SlateQ takes 0; the choice model is the
+fitted user model's nested logit; item values are Q0(s) + A(s, i) with an advantage linear in the
+item's embedding and in what the user model expects it to sell. That is the duelling architecture
+(Wang et al. 2016, "Dueling network architectures", equation 7) with everything else, whose
+advantage is 0, in place of their maximum (equation 8). Without duelling item values have no part in
+Q0: they are the second sum alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from agents.distributions import Atoms, Head
+from agents.noisy import NoisyLinear
+from agents.outlook import NUM_SALES, Outlook
+from recgym.types import Record
+
+CHUNK = 1 << 20  # numbers at once, where an item has more than one
+
+
+@dataclass(frozen=True)
+class Values(Record):
+    """What the network says of a state, for each of Z outputs; `gains` reads it."""
+
+    null: Tensor  # [N, Z] of everything else
+    taste: Tensor  # [N, D] weights on an item's embedding
+    sales: Tensor  # [N, Z, F + 1] weights on an item's sales features, and a constant
+
+
+class SlateQNetwork(nn.Module):
+    """Q0(s) and A(s, i); linear in the item's features, so that a catalogue is one product.
+
+    Args:
+        num_features: O, of the observation.
+        embedding: D, of an item.
+        hidden: width of the two layers.
+        cart_paid: what money in the cart is worth, as a first guess.
+        head: of what the outputs stand for.
+        duelling: whether an item's value builds on Q0.
+        sigma: of the noise on all weights; None: the weights have none.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        embedding: int,
+        hidden: int,
+        cart_paid: float,
+        head: Head,
+        *,
+        duelling: bool = True,
+        sigma: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_outputs, self.duelling = head.num_outputs, duelling
+
+        def linear(inputs: int, outputs: int, number: int) -> nn.Linear:
+            if sigma is None:
+                return nn.Linear(inputs, outputs)
+            return NoisyLinear(inputs, outputs, sigma, number)
+
+        self.body = nn.Sequential(
+            linear(num_features, hidden, 0), nn.ReLU(), linear(hidden, hidden, 1), nn.ReLU()
+        )
+        self.null = linear(hidden, head.num_outputs, 2)
+        self.taste = linear(hidden, embedding, 3)
+        self.sales = linear(hidden, head.num_outputs * (NUM_SALES + 1), 4)
+        for layer in (self.taste, self.sales):  # begin at "an item is worth what it sells"
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        base_Z, slope_Z = head.base_Z.cpu(), head.slope_Z.cpu()
+        with torch.no_grad():
+            self.null.bias.add_(base_Z)
+            sales_ZF = self.sales.bias.view(head.num_outputs, NUM_SALES + 1)
+            sales_ZF[:, 0], sales_ZF[:, 1] = slope_Z, slope_Z * cart_paid
+            if not duelling:
+                sales_ZF[:, -1] = base_Z
+
+    def forward(self, feature_NO: Tensor, key_N: Tensor | None = None) -> Values:
+        """Of states; noisy weights need a key of their noise, their means None."""
+        given = () if key_N is None else (key_N,)
+        body_NH = feature_NO
+        for layer in self.body:
+            body_NH = layer(body_NH, *given) if isinstance(layer, nn.Linear) else layer(body_NH)
+        null_NZ = self.null(body_NH, *given)
+        sales_NZF = self.sales(body_NH, *given).view(-1, self.num_outputs, NUM_SALES + 1)
+        if not self.duelling:
+            constant_NZ1 = sales_NZF[..., -1:] - null_NZ.unsqueeze(-1)
+            sales_NZF = torch.cat([sales_NZF[..., :-1], constant_NZ1], -1)
+        return Values(null_NZ, self.taste(body_NH, *given), sales_NZF)
+
+
+def gains(values: Values, slope_Z: Tensor, vector_NJD: Tensor, sold_NJF: Tensor) -> Tensor:
+    """What J items a lane add to each output of everything else, [N, J, Z]."""
+    like_NJ1 = torch.bmm(vector_NJD, values.taste.unsqueeze(-1))
+    return _gains(values, slope_Z, like_NJ1, sold_NJF)
+
+
+def _gains(values: Values, slope_Z: Tensor, like_NJ1: Tensor, sold_NJF: Tensor) -> Tensor:
+    worth_NJZ = torch.bmm(sold_NJF, values.sales[..., :-1].mT)
+    return like_NJ1 * slope_Z + worth_NJZ + values.sales[..., -1].unsqueeze(1)
+
+
+def advantages(head: Head, null_NZ: Tensor, gain_NJZ: Tensor) -> Tensor:
+    """Mean return of each item above that of everything else, [N, J]."""
+    if head.linear:
+        return head.mean(gain_NJZ)
+    return head.mean(null_NZ.unsqueeze(1) + gain_NJZ) - head.mean(null_NZ).unsqueeze(-1)
+
+
+def all_advantages(head: Head, values: Values, vector_ID: Tensor, sold_NIF: Tensor) -> Tensor:
+    """`advantages` of the whole catalogue, [N, I]."""
+    like_NI = values.taste @ vector_ID.T
+    if head.linear:
+        sales_NF = values.sales.mean(1)
+        worth_NI: Tensor = (sold_NIF * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
+        return like_NI + worth_NI
+    found = []
+    width = max(1, CHUNK // values.null.numel())
+    for like_NJ, sold_NJF in zip(like_NI.split(width, 1), sold_NIF.split(width, 1), strict=True):
+        gain_NJZ = _gains(values, head.slope_Z, like_NJ.unsqueeze(-1), sold_NJF)
+        found.append(advantages(head, values.null, gain_NJZ))
+    return torch.cat(found, 1)
+
+
+def choices(
+    added_NK: Tensor, taken_NK: Tensor, go_on_N: Tensor, page_weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of a slate: the probability of a view [N], and that a view is of item k, [N, K].
+
+    Args:
+        added_NK: mass that each item adds to what is found anyway.
+        taken_NK: mass that it takes over from that.
+        go_on_N: probability of going on from an empty page.
+        page_weight: how much the page's mass pulls on going on.
+    """
+    mass_N = 1.0 + added_NK.sum(-1)
+    pulled_N = go_on_N * mass_N**page_weight
+    view_N = pulled_N / (pulled_N + 1.0 - go_on_N)
+    return view_N, (added_NK + taken_NK) / mass_N.unsqueeze(-1)
+
+
+def candidates(seen: Outlook, score_NI: Tensor, count: int) -> dict[str, Tensor]:
+    """Columns of the ``count`` items that score best, C of them: `after_slate` reads these.
+
+    ``candidate``, items [N, C]; ``added`` and ``taken`` [N, C], 0 for one that may not be shown;
+    ``next_sold`` [N, C, F]; ``go_on`` [N].
+    """
+    best = score_NI.topk(count, -1)
+    best_NC, allowed_NC = best.indices, best.values > -torch.inf
+    index_NCF = best_NC.unsqueeze(-1).expand(-1, -1, NUM_SALES)
+    return {
+        "candidate": best_NC,
+        "added": seen.added.gather(-1, best_NC) * allowed_NC,
+        "taken": seen.taken.gather(-1, best_NC) * allowed_NC,
+        "next_sold": seen.sold.gather(1, index_NCF),
+        "go_on": seen.go_on,
+    }
+
+
+def after_slate(
+    head: Head,
+    values: Values,
+    gain_NCZ: Tensor,
+    rows: dict[str, Tensor],
+    slate_NK: Tensor,
+    page_weight: Tensor,
+) -> Atoms:
+    """The law of the return after the slate of candidates ``slate_NK``."""
+    index_NKZ = slate_NK.unsqueeze(-1).expand(-1, -1, head.num_outputs)
+    view_N, clicked_NK = choices(
+        rows["added"].gather(-1, slate_NK),
+        rows["taken"].gather(-1, slate_NK),
+        rows["go_on"],
+        page_weight,
+    )
+    return head.following(values.null, gain_NCZ.gather(1, index_NKZ), view_N, clicked_NK)
