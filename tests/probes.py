@@ -3,8 +3,8 @@
 All have six items, two slots and a session of a few pages, after which everybody leaves. Item i on
 a page is clicked with probability v(i) / (1 + sum of v over the page), since items compete in one
 choice; what is found alone is never bought. A click on item i sells it with chance c(i) and so
-brings w(i) = c(i) · price(i). A page thus brings (sum of v w) / (1 + sum of v) over its items. With v = 2
-for both of them that is 0.4 (w + w').
+brings w(i) = c(i) · price(i). A page thus brings (sum of v w) / (1 + sum of v) over its items. With
+v = 2 for both of them that is 0.4 (w + w').
 
 The user model that agents read knows how shoppers choose and nothing of what they buy: to it every
 click sells by 1/2. So what sells has to be learned.

@@ -27,6 +27,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "linucb": (60, {"prior": 1.0, "alpha": 1.0}),
     "thompson": (60, {"prior": 1.0}),
     "tabular": (500, {"epsilon_steps": 150}),
+    "sarsa": (500, {"epsilon_steps": 150}),
     "greedy": (0, {}),
 }
 SAME = "one ranking for all shoppers: its weights know items, and not who likes them"
