@@ -113,6 +113,7 @@ class DQN:
         learning_starts: transitions before the first update.
         updates: gradient steps for each step of all lanes.
         clip: largest norm of a gradient.
+        slate_optimiser: how the best slate is sought, of `agents.slates`.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class DQN:
         learning_starts: Count = 5_000,
         updates: Count = 4,
         clip: Positive = 10.0,
+        slate_optimiser: str = "ratio",
     ) -> None:
         if user_model is None:
             raise UserError(
@@ -142,6 +144,7 @@ class DQN:
                 "train on shop='model:DIR'."
             )
         self.user_model, self.num_slots = user_model, num_slots
+        self.slate_optimiser = slates.known(slate_optimiser)
         self.gamma, self.batch_size, self.target_rate = gamma, batch_size, target_rate
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps = epsilon, epsilon_steps
@@ -175,7 +178,9 @@ class DQN:
         like_NI = taste_ND @ self.user_model.tables.vector_ID.T
         worth_NI: Tensor = (seen.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
         gain_NI = like_NI + worth_NI
-        return slates.scores(seen.added, gain_NI, observation.eligible, self.num_slots)
+        return slates.scores(
+            seen.added, gain_NI, observation.eligible, self.num_slots, self.slate_optimiser
+        )
 
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)
@@ -252,7 +257,9 @@ class DQN:
         vector_NCD = self.user_model.tables.vector_ID[rows["candidate"]]
         _, taste_ND, sales_NF = self.network(rows["next_feature"])
         gain_NC = advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"])
-        score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
+        score_NC = slates.scores(
+            rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots, self.slate_optimiser
+        )
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         null_N, taste_ND, sales_NF = self.target(rows["next_feature"])
         return slate_value(

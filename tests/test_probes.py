@@ -117,6 +117,24 @@ def test_without_foresight_it_cannot_solve_delay(name: str) -> None:
     assert reached == pytest.approx(Delayed.myopic / Delayed.optimum, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("optimiser", "least", "most"),
+    [
+        ("top_k", 43.2 / 19, 43.2 / 19),
+        ("greedy", 25.6 / 11, ENOUGH * 8 / 3),
+        ("exact", 8 / 3, 8 / 3),
+    ],
+)
+def test_the_slate_that_dqn_seeks_decides_where_items_compete(
+    optimiser: str, least: float, most: float
+) -> None:
+    # Why: by hand, a page holds two items that take clicks, one, or none. Which one greedy begins
+    # with is close (2.16 against 2 alone), so values that are learned may miss it on some page.
+    steps, changed = AGENTS["dqn"]
+    reached = learned("dqn", "substitution", steps, **changed, slate_optimiser=optimiser)
+    assert least - 1e-5 < reached * 8 / 3 < most + 1e-5
+
+
 def test_nobody_solves_a_probe_shop_before_learning() -> None:
     # Why: what an agent begins with must not be what is tested.
     for name, shop in itertools.product(LEARNERS, PROBES):
