@@ -71,6 +71,7 @@ class DQN:
         learning_starts: transitions before the first update.
         updates: gradient steps for each step of all lanes.
         clip: largest norm of a gradient.
+        slate_optimiser: how the best slate is sought, of `agents.slates`.
         double: whether the online network picks the next slate; else the target network does.
         duelling: whether an item's value builds on that of everything else.
         n_step: steps of a return.
@@ -102,6 +103,7 @@ class DQN:
         learning_starts: Count = 5_000,
         updates: Count = 4,
         clip: Positive = 10.0,
+        slate_optimiser: str = "ratio",
         double: bool = True,
         duelling: bool = True,
         n_step: Count = 1,
@@ -121,6 +123,7 @@ class DQN:
                 "shop has none: train on shop='model:DIR'."
             )
         self.user_model, self.num_slots = user_model, num_slots
+        self.slate_optimiser = slates.known(slate_optimiser)
         self.batch_size, self.target_rate, self.double = batch_size, target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
@@ -167,7 +170,10 @@ class DQN:
         gain_NI = slateq.all_advantages(
             self.head, values, self.user_model.tables.vector_ID, seen.sold
         )
-        return slates.scores(seen.added, gain_NI, observation.eligible, self.num_slots)
+        return self._best(seen.added, gain_NI, observation.eligible)
+
+    def _best(self, odds_NJ: Tensor, gain_NJ: Tensor, allowed_NJ: Tensor) -> Tensor:
+        return slates.scores(odds_NJ, gain_NJ, allowed_NJ, self.num_slots, self.slate_optimiser)
 
     def _epsilon(self) -> float:
         return 0.0 if self.noisy else falling(self.epsilon, self.steps, self.epsilon_steps)
@@ -255,7 +261,7 @@ class DQN:
         values = picking(rows["next_feature"], self._noise(number, 1))
         gain_NCZ = slateq.gains(values, self.head.slope_Z, vector_NCD, rows["next_sold"])
         gain_NC = slateq.advantages(self.head, values.null, gain_NCZ)
-        score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
+        score_NC = self._best(rows["added"], gain_NC, rows["added"] > 0.0)
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         values = self.target(rows["next_feature"], self._noise(number, 2))
         gain_NCZ = slateq.gains(values, self.head.slope_Z, vector_NCD, rows["next_sold"])

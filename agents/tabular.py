@@ -89,7 +89,7 @@ class TabularQ:
         self.cells, self.num_slots = Cells(num_kinds, num_pages), num_slots
         if num_items * self.cells.size > MAX_ENTRIES:
             raise UserError(
-                f"agent=tabular would need {num_items * self.cells.size:,} values for {num_items:,}"
+                f"a table would need {num_items * self.cells.size:,} values for {num_items:,}"
                 f" items in {self.cells.size} cells: expected at most {MAX_ENTRIES:,}; use "
                 "agent=dqn, or a smaller shop."
             )
@@ -110,18 +110,21 @@ class TabularQ:
         item_NK = self._best(observation)[0]
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
-    def _best(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """The slate of highest value among items that may be shown, [N, K], and its value [N]."""
+    def _known(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
+        """Q0 [N], and of every item its odds, 0 where it may not be shown, and Q - Q0, [N, I]."""
         cell_N = self.cells(observation)
         null_N, value_NI = self.value_SJ[cell_N, 0], self.value_SJ[cell_N, 1:]
         odds_NI = (self.visits_SJ[:, 1:] / self.passed_SI)[cell_N]
-        gain_NI, allowed_NI = value_NI - null_N.unsqueeze(-1), observation.eligible
-        score_NI = slates.scores(odds_NI, gain_NI, allowed_NI, self.num_slots)
-        item_NK = top_k(score_NI, allowed_NI, self.num_slots)
+        return null_N, odds_NI * observation.eligible, value_NI - null_N.unsqueeze(-1)
+
+    def _best(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """The slate of highest value among items that may be shown, [N, K], and its value [N]."""
+        null_N, odds_NI, gain_NI = self._known(observation)
+        score_NI = slates.scores(odds_NI, gain_NI, observation.eligible, self.num_slots)
+        item_NK = top_k(score_NI, observation.eligible, self.num_slots)
         # of a column that may not be shown there are no odds: as an empty slot
         best_NK = score_NI.topk(item_NK.shape[1], -1).indices
-        lifted_N = slates.lifted(odds_NI * allowed_NI, gain_NI, best_NK)
-        return item_NK, null_N + lifted_N
+        return item_NK, null_N + slates.lifted(odds_NI, gain_NI, best_NK)
 
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)

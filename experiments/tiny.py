@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 
 from agents.base import Agent
 from agents.baselines import Greedy, Popular
-from agents.tabular import TabularQ
 from agents.valuing import make_agent, shop_specs
 from recgym import progress
 from recgym.cli import use_threads
@@ -40,6 +39,7 @@ LANES = 512
 TRAIN_SEED, VALUE_SEED = 1 << 50, 1 << 40  # of shoppers, apart from those of the log
 UNSATED = {"satisfied_leave": 0.0, "satisfied_buying": 0.0}  # orders end nothing and hide nothing
 NUM_PAGES = 400_000  # on which an agent is trained, as in conf/train.yaml
+TABLES = ("tabular", "sarsa")
 FAMILY = (
     "dqn", "qr_dqn", "c51", "rainbow",
     "ppo", "a2c", "reinforce",
@@ -127,6 +127,13 @@ def effects(
     return found
 
 
+def settings_of(name: str) -> dict[str, Any]:
+    """An entry of ``conf/agent``."""
+    text = (files("conf") / "agent" / f"{name}.yaml").read_text(encoding="utf-8")
+    settings: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    return dict(settings)
+
+
 def trained(agent: Agent, core: ShopCore, num_pages: int, seed: int) -> None:
     """Train in the true shop, for so many pages of all lanes together."""
     observation = core.reset(TRAIN_SEED + (seed << 32))
@@ -137,11 +144,12 @@ def trained(agent: Agent, core: ShopCore, num_pages: int, seed: int) -> None:
         observation = transition.observation
 
 
-def tabular_loss(exact: ExactShop, *, num_pages: int, seed: int) -> Loss:
-    """Of tabular Q-learning, computed exactly."""
+def tabular_loss(name: str, exact: ExactShop, *, num_pages: int, seed: int) -> Loss:
+    """Of an entry of ``conf/agent`` that keeps a table, computed exactly."""
     simulator = Simulator(TinyShop(), num_slots=SLOTS, expected_revenue=False)
     core = ShopCore(ObservationSpec(simulator, "history"), "chosen_revenue", num_envs=LANES)
-    agent = TabularQ(num_items=exact.simulator.catalog.num_items, num_slots=SLOTS)
+    offered = {"num_items": exact.simulator.catalog.num_items, "num_slots": SLOTS}
+    agent = make_agent(settings_of(name), offered)
     trained(agent, core, num_pages, seed)
     return Loss(1.0 - exact.of(agent).revenue / exact.best().revenue, 0.0)
 
@@ -163,8 +171,7 @@ def agent_loss(
     """
     world = TinyShop()
     spec = shop_specs(model, world, SLOTS)["true"]
-    text = (files("conf") / "agent" / f"{name}.yaml").read_text(encoding="utf-8")
-    settings: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    settings = settings_of(name)
     settings |= {"gamma": gamma} if "gamma" in settings else {}
     offered = {
         "user_model": model,
@@ -195,8 +202,9 @@ def learners(cache: Path, num_sessions: int, seed: int) -> None:
     progress.say(f"optimum: {best.revenue:.4f} a session, {best.orders:.4f} orders")
     for name, plan in others.items():
         progress.say(f"{name}: {plan.revenue / best.revenue - 1.0:+.2%}")
-    loss = tabular_loss(exact, num_pages=400_000, seed=seed)
-    progress.say(f"tabular: {-loss.share:+.2%}, exactly")
+    for name in TABLES:
+        loss = tabular_loss(name, exact, num_pages=NUM_PAGES, seed=seed)
+        progress.say(f"{name}: {-loss.share:+.2%}, exactly")
     model = learned({}, num_sessions=num_sessions, seed=seed, cache=cache)
     for name in FAMILY:
         loss = agent_loss(

@@ -80,16 +80,17 @@ def first_pages(num: int) -> Observation:
     return SPEC.observe(SPEC.simulator.reset(seed, torch.zeros_like(seed)))
 
 
-def agent_named(name: str, **changed: Any) -> Any:
-    """An entry of ``conf/agent`` for this shop, as small and as quick as a test wants it."""
+def made(name: str, model: Any, spec: ObservationSpec, **changed: Any) -> Any:
+    """An entry of ``conf/agent`` for a probe shop, as small and as quick as a test wants it."""
+    num_items = model.catalog.num_items
     offered = {
-        "model": MODEL,
-        "user_model": MODEL,
-        "num_features": SPEC.num_features,
-        "num_items": ITEMS,
-        "num_slots": SLOTS,
-        "views_I": torch.arange(ITEMS),
-        "view_V2": torch.arange(2 * ITEMS).view(ITEMS, 2) % ITEMS,
+        "model": model,
+        "user_model": model,
+        "num_features": spec.num_features,
+        "num_items": num_items,
+        "num_slots": spec.simulator.num_slots,
+        "views_I": torch.arange(num_items),
+        "view_V2": torch.arange(2 * num_items).view(num_items, 2) % num_items,
         "cart_paid": 0.3,
         "seed": 0,
     }
@@ -97,3 +98,8 @@ def agent_named(name: str, **changed: Any) -> Any:
     settings = compose("train", f"agent={name}")["agent"]
     settings |= {key: value for key, value in quick.items() if key in settings}
     return make_agent(settings | changed, offered)
+
+
+def agent_named(name: str, **changed: Any) -> Any:
+    """The same for the shop of this file."""
+    return made(name, MODEL, SPEC, **changed)

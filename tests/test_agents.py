@@ -17,11 +17,13 @@ from recgym.types import Outcome
 CONF = Path(__file__).resolve().parents[1] / "conf" / "agent"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 LEARNERS = [name for name in NAMES if hasattr(agent_named(name), "learn")]
+TABLES = {"tabular", "sarsa"}
 WIDE = {  # exploration as wide as each agent has it
     "dqn": {"epsilon": (1.0, 1.0)},
     "qr_dqn": {"epsilon": (1.0, 1.0)},
     "c51": {"epsilon": (1.0, 1.0)},
     "tabular": {"epsilon": (1.0, 1.0)},
+    "sarsa": {"epsilon": (1.0, 1.0)},
     "thompson": {"alpha": 5.0},
     "ppo": {"sharpness": 1e-3},
     "a2c": {"sharpness": 1e-3},
@@ -59,7 +61,7 @@ def test_exploration_is_a_function_of_the_lane(name: str) -> None:
 def test_items_that_may_not_be_shown_are_not(name: str, explore: bool) -> None:
     # Why: stock and rules hold for every agent, and where too few are left. Slots that are filled
     # at random to explore are the exception: the shop itself leaves them empty.
-    if explore and name in ("dqn", "qr_dqn", "c51", "tabular"):
+    if explore and name in ("dqn", "qr_dqn", "c51", *TABLES):
         pytest.skip("fills slots at random")
     page = first_pages(500)
     few = torch.zeros_like(page.eligible)
@@ -101,9 +103,9 @@ def test_it_learns_the_best_slate_of_a_probe_shop(name: str, told: bool) -> None
     assert reached >= 0.95 if told else reached < 0.8, reached
 
 
-def test_every_learner_but_the_table_is_put_to_it() -> None:
-    # Why: an agent that is added must be shown to learn; the table's shop is the tiny one.
-    assert set(SOLVERS) | {"tabular"} == set(LEARNERS)
+def test_every_learner_but_the_tables_is_put_to_it() -> None:
+    # Why: an agent that is added must be shown to learn; the shop of the tables is the tiny one.
+    assert set(SOLVERS) | TABLES == set(LEARNERS)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -16,6 +16,7 @@ from agents.linear import LinearBandit
 from agents.logger import Logger
 from agents.loop import AGENT, PROGRESS, train
 from agents.ppo import PPO
+from agents.sarsa import Sarsa
 from agents.tabular import TabularQ
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
@@ -36,7 +37,9 @@ def made(kind: str) -> Agent:
         return PPO(**wide, horizon=7)
     if kind == "thompson":
         return LinearBandit(**built, kind="thompson")
-    return TabularQ(num_items=MODEL.catalog.num_items, num_slots=SLOTS)
+    return (Sarsa if kind == "sarsa" else TabularQ)(
+        num_items=MODEL.catalog.num_items, num_slots=SLOTS
+    )
 
 
 class KilledError(Exception):
@@ -77,7 +80,7 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", [*RETURNS, "ppo", "thompson", "tabular"])
+@pytest.mark.parametrize("kind", [*RETURNS, "ppo", "thompson", "tabular", "sarsa"])
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.

@@ -87,8 +87,8 @@ def test_a_page_limit_does_not_end_the_value() -> None:
     assert float(agent.value_SJ[agent.visits_SJ > 0].min()) > 4.0
 
 
-def trained(reward: Reward, steps: int) -> TabularQ:
-    core, agent = ShopCore(SPEC, reward, num_envs=512), agent_of()
+def trained(reward: Reward, steps: int, agent: TabularQ | None = None) -> TabularQ:
+    core, agent = ShopCore(SPEC, reward, num_envs=512), agent or agent_of()
     observation = core.reset(1 << 50)
     for _ in range(steps):
         item_NK = agent.act(observation, explore=True)

@@ -1,0 +1,149 @@
+"""Every agent against probe shops whose optimum is known: who solves which, and who cannot."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from probe_model import made
+from probes import PROBES, Delayed, Substitution
+from test_agents import LEARNERS
+
+from recgym.envs.core import ShopCore
+
+LANES = 256
+ENOUGH = 0.95  # share of the optimum
+# Steps of all lanes, and what is not as in conf/agent. The user model of a probe shop knows nothing
+# of what sells, so whoever begins with its ranking is told to trust it little.
+WIDE: dict[str, Any] = {"sharpness": 1e-3, "entropy": 0.1, "horizon": 4}
+KEEN: dict[str, Any] = {"learning_rate": 3e-3, "epsilon": (1.0, 0.2), "epsilon_steps": 100}
+AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
+    "dqn": (150, KEEN),
+    "qr_dqn": (200, KEEN),
+    "c51": (250, KEEN),
+    "rainbow": (250, {"learning_rate": 3e-3}),
+    "ppo": (200, {"sharpness": 1e-3}),
+    "a2c": (250, {**WIDE, "learning_rate": 3e-3}),
+    "reinforce": (300, WIDE),
+    "linucb": (60, {"prior": 1.0, "alpha": 1.0}),
+    "thompson": (60, {"prior": 1.0}),
+    "tabular": (500, {"epsilon_steps": 150}),
+    "sarsa": (500, {"epsilon_steps": 150}),
+    "greedy": (0, {}),
+}
+SAME = "one ranking for all shoppers: its weights know items, and not who likes them"
+TODAY = "myopic: a sample brings nothing on its own page"
+ALONE = "it takes an item for what its own slot earns, and not for the clicks it takes from others"
+BLIND = "it trusts the user model, which knows nothing of what sells"
+# The table's cells do not hold what the last page showed; the page number tells it nearly as well
+# (96.9 % of fatigue's optimum at most was seen), so it is not among these.
+CANNOT = {
+    ("linucb", "taste"): SAME,
+    ("thompson", "taste"): SAME,
+    ("linucb", "delayed"): TODAY,
+    ("thompson", "delayed"): TODAY,
+    ("linucb", "substitution"): ALONE,
+    ("thompson", "substitution"): ALONE,
+    **{("greedy", shop): BLIND for shop in PROBES},
+}
+
+
+def learned(name: str, shop: str, steps: int, **changed: Any) -> float:
+    """Share of the optimum that an entry of ``conf/agent`` reaches after so many steps."""
+    probe = PROBES[shop]
+    agent = made(name, probe.model, probe.spec, **changed)
+    core = ShopCore(probe.spec, "chosen_revenue", num_envs=LANES)
+    observation = core.reset(0)
+    for _ in range(steps):
+        item_NK = agent.act(observation, explore=True)
+        transition = core.step(item_NK)
+        agent.learn(observation, item_NK, transition)
+        observation = transition.observation
+    return probe.plan_of(agent).revenue / probe.optimum
+
+
+@pytest.mark.parametrize("shop", list(PROBES))
+def test_no_plan_is_better_than_the_one_worked_out_by_hand(shop: str) -> None:
+    # Why: the bound of all tests below; backward induction tries all 37 slates in every state.
+    probe = PROBES[shop]
+    assert len(probe.exact.slate_AK) == 37
+    assert probe.exact.best().revenue == pytest.approx(probe.optimum, rel=1e-6)
+
+
+def test_who_looks_at_one_page_alone_loses_by_delay_and_by_nothing_else() -> None:
+    # Why: by hand 3.89504 of 12.7136; in the other shops the best page of today is the best page.
+    for shop, probe in PROBES.items():
+        bound = Delayed.myopic if shop == "delayed" else probe.optimum
+        assert probe.exact.myopic().revenue == pytest.approx(bound, rel=1e-6)
+
+
+@pytest.mark.parametrize(("shop", "bound"), [("taste", 12.0), ("fatigue", 14.914286)])
+def test_one_page_for_all_is_far_from_the_optimum(shop: str, bound: float) -> None:
+    # Why: these shops ask for reading the state; by hand, the best that can be had without.
+    exact = PROBES[shop].exact
+    always = [
+        exact.plan([torch.full((len(stage.state.noise),), row) for stage in exact.stages])
+        for row in range(len(exact.slate_AK))
+    ]
+    assert max(plan.revenue for plan in always) == pytest.approx(bound, rel=1e-6)
+
+
+@pytest.mark.parametrize("shop", list(PROBES))
+def test_greedy_told_the_truth_fails_where_pages_are_more_than_their_items(shop: str) -> None:
+    # Why: it knows all that can be known, so what it loses is lost by looking at one item on one
+    # page: by hand 3.89504 of 12.7136, and 6.821 of 8 where items take each other's clicks.
+    probe = PROBES[shop]
+    lost = {"delayed": Delayed.myopic, "substitution": Substitution.top_k}
+    reached = probe.plan_of(made("greedy", probe, probe.spec)).revenue
+    assert reached == pytest.approx(lost.get(shop, probe.optimum), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "shop"), list(itertools.product(AGENTS, PROBES)))
+def test_it_solves_the_probe_shop_or_cannot(name: str, shop: str) -> None:
+    # Why: an agent that should solve a shop reaches 95 % of its optimum, and one that cannot does
+    # not: a shop that everybody solves shows nothing.
+    steps, changed = AGENTS[name]
+    reached = learned(name, shop, steps, **changed)
+    if (name, shop) in CANNOT:
+        assert reached < ENOUGH, (reached, CANNOT[name, shop])
+    else:
+        assert ENOUGH <= reached < 1.0 + 1e-6, reached
+
+
+@pytest.mark.parametrize("name", ["dqn", "ppo", "tabular"])
+def test_without_foresight_it_cannot_solve_delay(name: str) -> None:
+    # Why: the same agent with gamma = 0, so that it is foresight which solves it: by hand 30.6 %.
+    steps, changed = AGENTS[name]
+    reached = learned(name, "delayed", steps, **changed, gamma=0.0)
+    assert reached == pytest.approx(Delayed.myopic / Delayed.optimum, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "least", "most"),
+    [
+        ("top_k", 43.2 / 19, 43.2 / 19),
+        ("greedy", 25.6 / 11, ENOUGH * 8 / 3),
+        ("exact", 8 / 3, 8 / 3),
+    ],
+)
+def test_the_slate_that_dqn_seeks_decides_where_items_compete(
+    optimiser: str, least: float, most: float
+) -> None:
+    # Why: by hand, a page holds two items that take clicks, one, or none. Which one greedy begins
+    # with is close (2.16 against 2 alone), so values that are learned may miss it on some page.
+    steps, changed = AGENTS["dqn"]
+    reached = learned("dqn", "substitution", steps, **changed, slate_optimiser=optimiser)
+    assert least - 1e-5 < reached * 8 / 3 < most + 1e-5
+
+
+def test_nobody_solves_a_probe_shop_before_learning() -> None:
+    # Why: what an agent begins with must not be what is tested.
+    for name, shop in itertools.product(LEARNERS, PROBES):
+        assert learned(name, shop, 0, **AGENTS[name][1]) < ENOUGH, (name, shop)
+
+
+def test_every_learner_is_put_to_every_probe_shop() -> None:
+    # Why: an agent that is added must be shown what it can learn.
+    assert set(LEARNERS) <= set(AGENTS)
