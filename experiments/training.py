@@ -8,6 +8,7 @@ from typing import Any
 from agents.logger import Logger
 from agents.loop import train
 from recgym.envs.core import MAX_PAGES, ShopCore
+from recgym.errors import UserError
 from recgym.reward import pessimistic, reward_named
 from recgym.spaces import ObservationSpec
 
@@ -35,9 +36,17 @@ def train_in(
         folder: of the run.
         pessimism: times what the members of an ensemble part over, taken from the reward; None
             where the shop is no ensemble.
+
+    Raises:
+        UserError: of an agent that is made for a log's own pages (its ``from_log``).
     """
     if not hasattr(agent, "learn"):
         return 0
+    if getattr(agent, "from_log", False):
+        raise UserError(
+            f"{type(agent).__name__} learns from a log's own pages, and experiments train on pages "
+            "that the agent fills: leave it out."
+        )
     simulator, reward = spec.simulator, reward_named(REWARD)
     # expected revenue costs a pass over the catalogue
     simulator.expected_revenue, simulator.doubt = False, pessimism is not None

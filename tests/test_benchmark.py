@@ -32,6 +32,7 @@ from experiments.benchmarking.scores import (
     profile,
 )
 from experiments.benchmarking.verdict import THRESHOLDS, Outcome, content_of
+from experiments.training import train_in
 from recgym.envs.core import ShopCore
 from recgym.envs.single import RecEnv
 from recgym.envs.vector import RecVectorEnv
@@ -254,6 +255,19 @@ def test_a_cell_that_falls_leaves_no_result(
     assert found[0] == state and found[1]["reason"] == reason
     assert not list(tmp_path.glob("*.json"))
     assert len(list((tmp_path / "failed").glob("*"))) == (state == FAILED)
+
+
+def test_an_agent_of_the_logs_own_pages_is_not_trained_on_others(tmp_path: Path) -> None:
+    # Why: what an offline agent is worth must not be told by one that explored.
+    class Cloning:
+        from_log = True
+
+        def learn(self, *_: Any) -> dict[str, Any]:
+            raise AssertionError
+
+    spec: Any = None
+    with pytest.raises(UserError, match="Cloning learns from a log's own pages"):
+        train_in(spec, Cloning(), steps=1, num_envs=1, seed=0, folder=tmp_path)
 
 
 def test_sb3_sees_the_features_and_the_shoppers_that_our_agents_see() -> None:
