@@ -211,6 +211,7 @@ def test_whoever_is_missing_is_named_with_the_reason() -> None:
     assert "- dqn failed (default 0, default 1): ZeroDivisionError: ours" in notes(found)
     assert "- tabular left out (default 0): too many entries." in notes(found)
     assert "| dqn | slate | - | - | - | - | - | 0 of 2 |" in table(found)
+    assert [row["agent"] for row in found["agents"]] == [MYOPIC, "random", "dqn", "tabular"]
 
 
 # ---- cells --------------------------------------------------------------------------------------
@@ -300,6 +301,7 @@ def test_sb3_sees_the_features_and_the_shoppers_that_our_agents_see() -> None:
         ("agents=dqn", "agents=dqn: expected a list of names"),
         ("agents=[]", "agents=[]: expected a list of names"),
         ("one_item=[alphago]", "one_item: alphago is unknown"),
+        ("one_item=null", "one_item=None: expected a list of names"),
         ("compare_with=alphago", "compare_with: alphago is unknown"),
         ("oracle_agents=[alphago]", "oracle_agents: alphago is unknown"),
         ("budgets.quick.shops=[atlantis]", "budgets.quick.shops: atlantis is unknown: expected"),

@@ -61,7 +61,7 @@ def _check(cfg: DictConfig, path: str, budget: Any) -> None:
     check_lists(cfg, {f"{path}.shops": str, f"{path}.seeds": int, "oracle_agents": str})
     if cfg.agents != "all":
         check_lists(cfg, {"agents": str})
-    if len(cfg.one_item):
+    if cfg.one_item != []:
         check_lists(cfg, {"one_item": str})
     for seed in budget.seeds:
         if seed >= CEILING_SEED:
@@ -122,9 +122,9 @@ def _cells_in(
     )
     plain: Any = OmegaConf.to_container(settings, resolve=True)
     seeds = [int(seed) for seed in dict.fromkeys(budget.seeds)]
-    planned = [(entrant, seed, [seed], 1) for entrant in rows for seed in seeds]
-    beside = [CEILING_SEED, *seeds]
-    planned += [(one, CEILING_SEED, beside, int(budget.oracle_times)) for one in candidates]
+    beside, times = [CEILING_SEED, *seeds], int(budget.oracle_times)
+    planned = [(one, CEILING_SEED, beside, times) for one in candidates]  # the longest come first
+    planned += [(entrant, seed, [seed], 1) for entrant in rows for seed in seeds]
     for entrant, seed, value_seeds, times in planned:
         yield CellSettings(
             shop=shop,

@@ -20,7 +20,7 @@ def table(content: dict[str, Any]) -> str:
         "agent",
         "its action",
         "score, IQM",
-        f"better than {content['compare_with']}",
+        f"P(better than {content['compare_with']})",
         *(f"revenue/session, {shop}" for shop in shops),
         "training, s (CPU)",
         "steps/s (CPU)",

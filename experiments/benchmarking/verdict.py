@@ -47,7 +47,7 @@ def content_of(outcomes: list[Outcome], compare_with: str) -> dict[str, Any]:
     rows = list(dict.fromkeys(o.cell.agent for o in outcomes if not o.cell.ceiling))
     scores = {row: _scores(row, done, bounds) for row in rows}
     agents = [_row(row, outcomes, scores, compare_with) for row in rows]
-    agents.sort(key=lambda row: -np.inf if row["score"]["mean"] is None else -row["score"]["mean"])
+    agents.sort(key=lambda row: np.inf if row["score"]["mean"] is None else -row["score"]["mean"])
     scored = {row["agent"]: scores[row["agent"]] for row in agents if scores[row["agent"]]}
     return {
         "compare_with": compare_with,
