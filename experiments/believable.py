@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from agents.evaluate import write_json
+from experiments.asking import budget_of, check_lists, entry_of, fit_within
 from experiments.believing.cell import CellSettings, run_cell, values_file
 from experiments.believing.names import KINDS, RIGHT
 from experiments.believing.report import plot, table
-from experiments.believing.values import NUM_BLOCKS, Values
 from experiments.believing.verdict import Cell, shop_object, summary, truth_of
+from experiments.values import NUM_BLOCKS, Values
 from recgym import progress
 from recgym.build import check_settings
 from recgym.cli import check_numbers, command, use_threads
@@ -41,10 +41,7 @@ NUMBERS = {  # least values of a budget; sessions are valued in blocks, none of 
 
 def cells_of(cfg: DictConfig) -> list[CellSettings]:
     """All cells of this budget, shop by shop."""
-    if cfg.budget not in cfg.budgets:
-        known = ", ".join(str(name) for name in cfg.budgets)
-        raise UserError(f"budget={cfg.budget}: expected one of {known}.")
-    budget = cfg.budgets[cfg.budget]
+    budget = budget_of(cfg)
     _check(cfg, f"budgets.{cfg.budget}")
     return [_cell(cfg, budget, world, seed) for world in cfg.worlds for seed in budget.seeds]
 
@@ -56,15 +53,7 @@ def _check(cfg: DictConfig, path: str) -> None:
     pessimism = cfg.pessimism
     if isinstance(pessimism, bool) or not isinstance(pessimism, int | float) or pessimism < 0:
         raise UserError(f"pessimism={pessimism}: expected a number of at least 0.")
-    for key, kind, words in (
-        ("worlds", str, "names, as in [default]"),
-        (f"{path}.seeds", int, "whole numbers of at least 0, as in [0]"),
-    ):
-        values = OmegaConf.select(cfg, key)
-        listed = list(values) if isinstance(values, ListConfig) else []
-        fit = [type(value) is kind and not str(value).startswith("-") for value in listed]
-        if not fit or not all(fit):
-            raise UserError(f"{key}={values}: expected a list of {words}.")
+    check_lists(cfg, {"worlds": str, f"{path}.seeds": int})
     settings: Any = OmegaConf.to_container(cfg)
     check_settings("agent", settings["agent"])
 
@@ -72,14 +61,12 @@ def _check(cfg: DictConfig, path: str) -> None:
 def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
     settings = OmegaConf.create(OmegaConf.to_container(cfg))
     assert isinstance(settings, DictConfig)
-    settings.world = _world(world)
+    settings.world = entry_of("world", world, "worlds")
     settings.log.seed, settings.log.num_sessions = seed, budget.log_sessions
     for kind in KINDS:
-        settings.user_models[kind].seed = seed
-        settings.user_models[kind].fit.epochs = budget.epochs
-        settings.user_models[kind].ensemble.members = budget.members if kind == RIGHT else 0
-        check = settings.user_models[kind].on_policy
-        check.sessions = check.true_sessions = min(check.sessions, budget.log_sessions)
+        model = settings.user_models[kind]
+        fit_within(model, seed=seed, epochs=budget.epochs, log_sessions=budget.log_sessions)
+        model.ensemble.members = budget.members if kind == RIGHT else 0
     plain: Any = OmegaConf.to_container(settings, resolve=True)
     for kind in KINDS:
         check_user_model(plain["user_models"][kind], int(cfg.num_slots))
@@ -97,14 +84,6 @@ def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
         sessions=int(budget.sessions),
         effect_sessions=int(budget.effect_sessions),
     )
-
-
-def _world(name: str) -> Any:
-    """The entry of conf/world."""
-    entry = files("conf") / "world" / f"{name}.yaml"
-    if not entry.is_file():
-        raise UserError(f"worlds: {name} is unknown: expected names of conf/world, as in wild.")
-    return OmegaConf.create(entry.read_text(encoding="utf-8"))
 
 
 def load(cell: CellSettings, result: dict[str, Any], folder: Path) -> Cell:

@@ -24,8 +24,8 @@ from experiments.believing.measures import (
 )
 from experiments.believing.names import AGENT, CEILING, CURED, IN_TRUTH, ORACLE, SCORED, TRAINED
 from experiments.believing.second import _too_often, second_policy
-from experiments.believing.values import Values
 from experiments.believing.verdict import Cell, differences, intervals, measured
+from experiments.values import Values
 from recgym.fidelity.calibration import forecasts_of
 from recgym.fidelity.opening import open_run as open_scored
 from recgym.logging_policy import EmptyPages

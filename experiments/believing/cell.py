@@ -14,8 +14,6 @@ from omegaconf import OmegaConf
 
 from agents.evaluate import write_json
 from agents.fixed import fixed_rules
-from agents.logger import Logger
-from agents.loop import train
 from agents.valuing import (
     honest_policies,
     make_agent,
@@ -41,13 +39,12 @@ from experiments.believing.names import (
     WRONG,
 )
 from experiments.believing.second import foreseen
-from experiments.believing.values import Play, values_of
+from experiments.training import train_in
+from experiments.values import Play, values_of
 from recgym import progress
 from recgym.confounding import is_confounded
-from recgym.envs.core import ShopCore
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
-from recgym.reward import pessimistic, reward_named
 from recgym.spaces import ObservationSpec
 from recgym.stages import key_of, prepare_log, prepare_members, prepare_model
 from recgym.types import Policy
@@ -60,7 +57,6 @@ from recgym.worlds.truth import observable_spec
 
 SCHEMA_VERSION = 3
 SEED_OF_EFFECTS = 7
-MAX_PAGES = 100
 SECOND_SESSIONS = 10_000  # of another logging policy, which the fits foresee step by step
 
 
@@ -202,28 +198,18 @@ def _agents(
     agents = {}
     for name, (spec, times) in places.items():
         agents[name] = make_agent(cell.agent, offered)
-        core = _core(cell, spec, name == CURED)
         runs = folder / "runs" / f"{cell.key()}-{name.replace(' ', '-').replace(',', '')}"
-        with progress.stage(name, cell.steps * times, seconds), Logger(runs) as logger:
-            train(
+        with progress.stage(name, cell.steps * times, seconds):
+            train_in(
+                spec,
                 agents[name],
-                core,
                 steps=cell.steps * times,
+                num_envs=cell.num_envs,
                 seed=cell.seed,
-                logger=logger,
                 folder=runs,
+                pessimism=cell.pessimism if name == CURED else None,
             )
-        core.simulator.doubt, core.simulator.expected_revenue = False, True
     return agents
-
-
-def _core(cell: CellSettings, spec: ObservationSpec, cured: bool) -> ShopCore:
-    """What an agent is trained in, paid by the money that its chosen items bring."""
-    reward = reward_named("chosen_revenue")
-    spec.simulator.expected_revenue, spec.simulator.doubt = False, cured
-    if cured:
-        reward = pessimistic(reward, cell.pessimism)
-    return ShopCore(spec, reward, num_envs=cell.num_envs, max_pages=MAX_PAGES)
 
 
 def _plays(

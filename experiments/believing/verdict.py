@@ -35,7 +35,7 @@ from experiments.believing.names import (
     TRUE,
     WRONG,
 )
-from experiments.believing.values import Values
+from experiments.values import Values
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

@@ -184,6 +184,7 @@ def open_core(
     max_pages: int = MAX_PAGES,
     device: str = "cpu",
     compile: bool = False,
+    encoder: Shoppers | None = None,
 ) -> ShopCore:
     """A core over a shop's name, or over a shop itself.
 
@@ -196,11 +197,13 @@ def open_core(
         max_pages: pages of an episode before it is truncated.
         device: of a shop given by name; an object stays where it is.
         compile: as in `ShopCore`.
+        encoder: a fitted user model that reads the observations; None: the shop itself, if it can.
     """
     chosen = reward_named(reward)
     if num_slots < 1:
         raise UserError(f"num_slots={num_slots}: expected at least 1.")
-    opened, encoder = open_shop(shop, device) if isinstance(shop, str) else with_encoder(shop)
+    opened, own = open_shop(shop, device) if isinstance(shop, str) else with_encoder(shop)
+    encoder = own if encoder is None else encoder
     kind = observation or ("encoder" if encoder is not None else "history")
     simulator = Simulator(
         opened,

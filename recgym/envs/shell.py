@@ -40,6 +40,7 @@ class Shell:
         device: str,
         compile: bool,
         num_envs: int,
+        encoder: Shoppers | None,
     ) -> None:
         if action not in ("slate", "item"):
             raise UserError(f"action={action!r} is unknown: expected 'slate' or 'item'.")
@@ -51,6 +52,7 @@ class Shell:
         self.core: ShopCore = open_core(
             shop, num_envs=num_envs, num_slots=num_slots, reward=reward,
             observation=observation, max_pages=max_pages, device=device, compile=compile,
+            encoder=encoder,
         )  # fmt: skip
         self.shop_name = shop if isinstance(shop, str) else type(shop).__name__
         self.num_slots, self.allow_empty = num_slots, allow_empty

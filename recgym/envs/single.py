@@ -52,6 +52,8 @@ class RecEnv(gym.Env[Array, Any]):
         device: `cpu`, `cuda` or `auto`.
         compile: whether steps run through `torch.compile`: the first one takes up to a minute,
             those after it are several times faster with few lanes. Needs a C++ compiler.
+        encoder: a fitted user model that reads the observations of a true shop; None: the shop
+            itself, if it is a fitted one.
         render_mode: `ansi`, or None.
     """
 
@@ -69,12 +71,13 @@ class RecEnv(gym.Env[Array, Any]):
         allow_empty: bool = False,
         device: str = "cpu",
         compile: bool = False,
+        encoder: Shoppers | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
             observation=observation, max_pages=max_pages, allow_empty=allow_empty,
-            device=device, compile=compile, num_envs=1,
+            device=device, compile=compile, num_envs=1, encoder=encoder,
         )  # fmt: skip
         self.action_space = self.shell.single_action_space
         self.observation_space = self.shell.single_observation_space

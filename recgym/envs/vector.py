@@ -42,7 +42,7 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         max_episode_steps: what `gymnasium.make_vec` calls the limit; the smaller one of this and
             ``max_pages`` holds.
         shop, action, num_slots, reward, observation, max_pages, allow_empty, device, compile,
-            render_mode: as in `RecEnv`.
+            encoder, render_mode: as in `RecEnv`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -65,12 +65,14 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         allow_empty: bool = False,
         device: str = "cpu",
         compile: bool = False,
+        encoder: Shoppers | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
             observation=observation, max_pages=min(max_pages, max_episode_steps or max_pages),
             allow_empty=allow_empty, device=device, compile=compile, num_envs=num_envs,
+            encoder=encoder,
         )  # fmt: skip
         self.num_envs, self.render_mode = num_envs, render_mode
         self.single_action_space = self.shell.single_action_space

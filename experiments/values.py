@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from experiments.believing.measures import Floats
 from recgym import progress
 from recgym.rollout import rollout
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy
 
+Floats = NDArray[np.float64]
 SEED_BASE = 1 << 56  # of these shoppers, apart from those of logs, training and evaluation
 NUM_BLOCKS = 200
 
@@ -31,6 +32,11 @@ class Values:
     def mean(self) -> dict[str, float]:
         """Of each policy."""
         return dict(zip(self.names, self.block_PJ.mean(1).tolist(), strict=True))
+
+    def error(self) -> dict[str, float]:
+        """Of each policy, the standard error of its mean over sessions."""
+        error_P = self.block_PJ.std(1, ddof=1) / self.block_PJ.shape[1] ** 0.5
+        return dict(zip(self.names, error_P.tolist(), strict=True))
 
     def save(self, path: Path) -> None:
         """As .npz, written beside and renamed."""

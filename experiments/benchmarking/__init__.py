@@ -1,0 +1,1 @@
+"""Cells, scores and report of ``python -m experiments.benchmark``."""

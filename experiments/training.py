@@ -1,0 +1,59 @@
+"""How experiments train an agent: on the money that its chosen items bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.logger import Logger
+from agents.loop import train
+from recgym.envs.core import MAX_PAGES, ShopCore
+from recgym.errors import UserError
+from recgym.reward import pessimistic, reward_named
+from recgym.spaces import ObservationSpec
+
+REWARD = "chosen_revenue"
+
+
+def train_in(
+    spec: ObservationSpec,
+    agent: Any,
+    *,
+    steps: int,
+    num_envs: int,
+    seed: int,
+    folder: Path,
+    pessimism: float | None = None,
+) -> int:
+    """Train in the shop behind ``spec``; returns the environment steps taken, 0 if it cannot learn.
+
+    Args:
+        spec: what it sees; values are read through it afterwards.
+        agent: as it was made.
+        steps: environment steps, of all lanes together.
+        num_envs: lanes.
+        seed: of the shoppers.
+        folder: of the run.
+        pessimism: times what the members of an ensemble part over, taken from the reward; None
+            where the shop is no ensemble.
+
+    Raises:
+        UserError: of an agent that is made for a log's own pages (its ``from_log``).
+    """
+    if not hasattr(agent, "learn"):
+        return 0
+    if getattr(agent, "from_log", False):
+        raise UserError(
+            f"{type(agent).__name__} learns from a log's own pages, and experiments train on pages "
+            "that the agent fills: leave it out."
+        )
+    simulator, reward = spec.simulator, reward_named(REWARD)
+    # expected revenue costs a pass over the catalogue
+    simulator.expected_revenue, simulator.doubt = False, pessimism is not None
+    if pessimism is not None:
+        reward = pessimistic(reward, pessimism)
+    core = ShopCore(spec, reward, num_envs=num_envs, max_pages=MAX_PAGES)
+    with Logger(folder) as logger:
+        taken = train(agent, core, steps=steps, seed=seed, logger=logger, folder=folder)
+    simulator.expected_revenue, simulator.doubt = True, False
+    return taken
