@@ -142,6 +142,10 @@ def test_the_effect_of_exposure_by_hand() -> None:
     found = exposure(ProbeShop(), num_slots=1, num_sessions=4000, seed=2, max_pages=1)
     assert found.slot_clicks == found.clicks
     assert found.slot_clicks.mean == pytest.approx(0.1199561, abs=0.002)
+    # what the item itself sells more, with a chance of 1 - (price / (10 + price))^2 if viewed: of
+    # the first 3/4 x (0.0854102 + 0.3577709 / 1.0472136 - 0.4) = 0.0202882, and so on; the mean of
+    # all is 0.0262281 on day 0 and 0.0247842 at the prices of day 1
+    assert found.sold.mean == pytest.approx(0.0255062, abs=0.0005)
     assert found.views.mean == pytest.approx(0.0, abs=1e-6)
     learned = exposure(learned_shop(), num_slots=3, num_sessions=60, seed=2)
     assert learned.slot_clicks.mean is not None and learned.slot_clicks.mean > 0.0
@@ -153,6 +157,7 @@ def test_where_showing_does_nothing_its_effect_is_nothing() -> None:
     found = exposure(TasteShop(num_items=40, **redundant), num_slots=3, num_sessions=100, seed=0)
     assert found.slot_clicks.mean is not None and found.slot_clicks.mean > 0.005
     assert found.sold.mean == pytest.approx(0.0, abs=1e-6)
+    assert found.sold_in_all.mean == pytest.approx(0.0, abs=1e-6)
     assert found.sold_value.mean == pytest.approx(0.0, abs=1e-4)
     off = exposure(TasteShop(num_items=40, slot=-40.0), num_slots=3, num_sessions=100, seed=0)
     assert off.slot_clicks.mean == pytest.approx(0.0, abs=1e-6)

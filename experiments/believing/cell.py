@@ -55,7 +55,7 @@ from recgym.users.store import load_model
 from recgym.worlds.base import TrueShop
 from recgym.worlds.truth import observable_spec
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SEED_OF_EFFECTS = 7
 SECOND_SESSIONS = 10_000  # of another logging policy, which the fits foresee step by step
 

@@ -18,7 +18,7 @@ class Effects:
 
     elasticity: float  # d log P(sold on a page) / d log price
     slot_clicks: float  # probability that a random item in a random slot is clicked
-    sold: float  # change of the expected number of items bought or carted by showing it
+    sold: float  # change of the probability that it is bought or carted by showing it
 
 
 def effects(shop: Shoppers, num_slots: int, num_sessions: int, seed: int) -> Effects:

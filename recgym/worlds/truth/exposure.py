@@ -16,7 +16,7 @@ from recgym.rollout import MAX_PAGES, rollout
 from recgym.simulator import SimState
 from recgym.types import Observation, Outcome
 from recgym.users.base import Shoppers
-from recgym.worlds.truth.pages import choice_probabilities, page_value
+from recgym.worlds.truth.pages import choice_probabilities, item_sold, page_value
 from recgym.worlds.truth.value import oracle_spec, shoppers
 
 
@@ -41,7 +41,8 @@ class Exposure:
     slot_clicks: Estimate  # probability that this slot is clicked
     clicks: Estimate  # change of the probability that any slot is clicked
     views: Estimate  # change of the probability that any item is viewed, clicked or found
-    sold: Estimate  # change of the expected number of items bought or carted
+    sold: Estimate  # change of the probability that the item itself is bought or carted
+    sold_in_all: Estimate  # change of the expected number of items bought or carted, of any
     sold_value: Estimate  # change of their expected value, currency units
 
 
@@ -59,7 +60,9 @@ def exposure(
     shop's own shoppers reach on them, and both pages are valued in the same state by exact
     expectation over all that can be chosen and follow. Averaged over slots, items and pages; what
     the item changes later in the session does not count. So carts count when they are filled, not
-    when they are paid: who looks on first would seem to be lost.
+    when they are paid: who looks on first would seem to be lost. What the item itself sells more is
+    several times what the page sells more, since most of it others sell less, and is known as much
+    better: their difference is small beside what sessions differ by.
 
     Args:
         shop: a true shop or a learned one.
@@ -80,11 +83,15 @@ def exposure(
         )
         shown, without = (page_value(shop, state, x, seen.price) for x in (page, emptied))
         chosen = choice_probabilities(shop, state, page)
+        item_N = page.item.gather(-1, slot_N1).squeeze(-1)
+        price_N = seen.price.gather(-1, item_N.unsqueeze(-1)).squeeze(-1)
+        own, other = (item_sold(shop, state, x, item_N, price_N) for x in (page, emptied))
         found = {
             "slot_clicks": chosen.slot.gather(-1, slot_N1).squeeze(-1),
             "clicks": shown.clicks - without.clicks,
             "views": shown.views - without.views,
-            "sold": shown.bought + shown.carted - without.bought - without.carted,
+            "sold": own - other,
+            "sold_in_all": shown.bought + shown.carted - without.bought - without.carted,
             "sold_value": shown.sold_value - without.sold_value,
         }
         for name, value_N in found.items():

@@ -75,6 +75,39 @@ def page_value(
     )
 
 
+@torch.no_grad()
+def item_sold(
+    shop: Shoppers, state: SimState, page: Page, item_N: Tensor, price_N: Tensor
+) -> Tensor:
+    """P(this item is bought at once or put into the cart on this page), [N], found or clicked.
+
+    Args:
+        shop: whose state ``state.user`` is.
+        state: of the lanes, before the page.
+        page: with the prices shown.
+        item_N: which item of each lane, int64.
+        price_N: its price if found alone, currency units.
+    """
+
+    def part(supposed: Any) -> _Sold:
+        chosen = _chosen(shop, supposed, page, state)
+        clicked_N = (chosen.slot * (page.item == item_N.unsqueeze(-1))).sum(-1)
+        found_N = chosen.organic.gather(-1, item_N.unsqueeze(-1)).squeeze(-1)
+        sold_2N = []
+        for chance_N, clicked in ((found_N, False), (clicked_N, True)):
+            logits = shop.after(supposed, item_N.unsqueeze(-1), price_N.unsqueeze(-1), clicked)
+            after_N4 = after_log_probs(logits).squeeze(1).exp()
+            sold_2N.append(chance_N * after_N4[:, int(After.CART) :].sum(-1))
+        return _Sold(sold_2N[0] + sold_2N[1])
+
+    return _over_segments(shop, state, part).sold
+
+
+@dataclass(frozen=True)
+class _Sold(Record):
+    sold: Tensor  # [N]
+
+
 def _value(
     shop: Shoppers,
     supposed: Any,
