@@ -71,29 +71,11 @@ def advantage(taste_ND: Tensor, sales_NF: Tensor, vector_NJD: Tensor, sold_NJF: 
     return like_NJ + worth_NJ + sales_NF[:, -1:]
 
 
-def slate_value(
-    null_N: Tensor,
-    advantage_NC: Tensor,
-    added_NC: Tensor,
-    taken_NC: Tensor,
-    go_on_N: Tensor,
-    page_weight: Tensor,
-    slate_NK: Tensor,
-) -> Tensor:
-    """Q(s, A) of the slate made of candidates ``slate_NK``, [N] (SlateQ, equation 14).
-
-    ``go_on_N`` is the probability of going on from an empty page.
-    """
-    mass_N = 1.0 + added_NC.gather(-1, slate_NK).sum(-1)
-    pulled_N = go_on_N * mass_N**page_weight
-    view_N = pulled_N / (pulled_N + 1.0 - go_on_N)
-    clicked_NK = (added_NC + taken_NC).gather(-1, slate_NK) / mass_N.unsqueeze(-1)
-    gain_N = (clicked_NK * advantage_NC.gather(-1, slate_NK)).sum(-1)
-    return null_N + view_N * gain_N
-
-
 class DQN:
     """Double DQN over slates; see the module's docstring.
+
+    Agents that learn from a log build on it: they may show fewer items (`_may_show`), keep more of
+    a step (`_more`), and add to the loss (`_penalty`).
 
     Args:
         user_model: whose embeddings, choice model and sales the values build on.
@@ -114,6 +96,9 @@ class DQN:
         updates: gradient steps for each step of all lanes.
         clip: largest norm of a gradient.
     """
+
+    name = "dqn"
+    largest_error = 1.0  # in middle prices; a larger one counts linearly
 
     def __init__(
         self,
@@ -138,8 +123,8 @@ class DQN:
     ) -> None:
         if user_model is None:
             raise UserError(
-                "agent=dqn scores items through a fitted user model, and this shop has none: "
-                "train on shop='model:DIR'."
+                f"agent={self.name} scores items through a fitted user model, and this shop has "
+                "none: train on shop='model:DIR'."
             )
         self.user_model, self.num_slots = user_model, num_slots
         self.gamma, self.batch_size, self.target_rate = gamma, batch_size, target_rate
@@ -175,7 +160,11 @@ class DQN:
         like_NI = taste_ND @ self.user_model.tables.vector_ID.T
         worth_NI: Tensor = (seen.sold * sales_NF[:, None, :-1]).sum(-1) + sales_NF[:, -1:]
         gain_NI = like_NI + worth_NI
-        return slates.scores(seen.added, gain_NI, observation.eligible, self.num_slots)
+        return slates.scores(seen.added, gain_NI, self._may_show(observation), self.num_slots)
+
+    def _may_show(self, observation: Observation) -> Tensor:
+        """Items among which slates are sought, [N, I] bool."""
+        return observation.eligible
 
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)
@@ -217,8 +206,13 @@ class DQN:
                 "taken": seen.taken.gather(-1, best_NC) * allowed_NC,
                 "next_sold": seen.sold.gather(1, index_NCF),
                 "go_on": seen.go_on,
+                **self._more(observation, transition),
             }
         )
+
+    def _more(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
+        """What else is kept of a step, each [N, ...]."""
+        return {}
 
     def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on the TD error of the chosen item, or of everything else."""
@@ -229,7 +223,8 @@ class DQN:
         gain_N = advantage(taste_ND, sales_NF, vector_N1D, rows["sold"].unsqueeze(1)).squeeze(1)
         gain_N = gain_N * clicked_N
         value_N = null_N + gain_N
-        loss = F.smooth_l1_loss(value_N, target_N)
+        penalty, said = self._penalty(rows, taste_ND, sales_NF)
+        loss = F.huber_loss(value_N, target_N, delta=self.largest_error) + penalty
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
@@ -244,7 +239,14 @@ class DQN:
             "advantage": gain_N.detach().sum() / clicked_N.sum().clamp(min=1),
             "td_error": (value_N - target_N).detach().abs().mean(),
             "epsilon": torch.tensor(self._epsilon()),
+            **said,
         }
+
+    def _penalty(
+        self, rows: dict[str, Tensor], taste_ND: Tensor, sales_NF: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the loss holds beside the TD error, and scalars to log."""
+        return taste_ND.new_zeros(()), {}
 
     @torch.no_grad()
     def _next_value(self, rows: dict[str, Tensor]) -> Tensor:
@@ -255,7 +257,7 @@ class DQN:
         score_NC = slates.scores(rows["added"], gain_NC, rows["added"] > 0.0, self.num_slots)
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         null_N, taste_ND, sales_NF = self.target(rows["next_feature"])
-        return slate_value(
+        return slates.value(
             null_N,
             advantage(taste_ND, sales_NF, vector_NCD, rows["next_sold"]),
             rows["added"],

@@ -49,3 +49,29 @@ def lifted(odds_NJ: Tensor, advantage_NJ: Tensor, slate_NK: Tensor) -> Tensor:
 def _scores(odds_NJ: Tensor, advantage_NJ: Tensor, allowed_NJ: Tensor, lifted_N: Tensor) -> Tensor:
     score_NJ = odds_NJ * (advantage_NJ - lifted_N.unsqueeze(-1))
     return score_NJ.masked_fill(~allowed_NJ, -torch.inf)
+
+
+def value(
+    null_N: Tensor,
+    advantage_NC: Tensor,
+    added_NC: Tensor,
+    taken_NC: Tensor,
+    go_on_N: Tensor,
+    page_weight: Tensor,
+    slate_NK: Tensor,
+) -> Tensor:
+    """Q(s, A) of the slate made of candidates ``slate_NK``, [N] (Ie et al. 2019, equation 14).
+
+    ``go_on_N`` is the probability of going on from an empty page.
+    """
+    added_NK, taken_NK = added_NC.gather(-1, slate_NK), taken_NC.gather(-1, slate_NK)
+    clicked_NK = shares(added_NK, taken_NK, go_on_N, page_weight)
+    return null_N + (clicked_NK * advantage_NC.gather(-1, slate_NK)).sum(-1)
+
+
+def shares(added_NK: Tensor, taken_NK: Tensor, go_on_N: Tensor, page_weight: Tensor) -> Tensor:
+    """P(i | s, A) of the items of a slate, [N, K]; an empty slot adds and takes nothing."""
+    mass_N = 1.0 + added_NK.sum(-1)
+    pulled_N = go_on_N * mass_N**page_weight
+    view_N = pulled_N / (pulled_N + 1.0 - go_on_N)
+    return (added_NK + taken_NK) * (view_N / mass_N).unsqueeze(-1)

@@ -10,7 +10,7 @@ import torch
 from probe_model import MODEL, SLOTS, SPEC, first_pages
 from torch import Tensor
 
-from agents.dqn import DQN, slate_value
+from agents.dqn import DQN
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
@@ -26,27 +26,6 @@ def agent_of(**changed: Any) -> DQN:
         "hidden": 32,
     }
     return DQN(**{**settings, **changed})
-
-
-def test_the_value_of_a_slate_by_hand() -> None:
-    # Why: SlateQ, equation 14. Items add 0.5 and 0.25 and take over 0.1 and 0.05, so the page has
-    # mass 1.75; going on rises from 0.6 to 1.05 / 1.45 = 0.7241379; clicks have 0.6 / 1.75 and
-    # 0.3 / 1.75; the gain is 3 * 0.342857 + 1 * 0.1714286 = 1.2 a view.
-    given = (
-        torch.tensor([2.0]),
-        torch.tensor([[3.0, 1.0]]),
-        torch.tensor([[0.5, 0.25]]),
-        torch.tensor([[0.1, 0.05]]),
-        torch.tensor([0.6]),
-    )
-    both = torch.tensor([[0, 1]])
-    value = slate_value(*given, torch.tensor(1.0), both)
-    assert value.item() == pytest.approx(2.0 + 0.7241379 * 1.2, abs=1e-6)
-    # without a pull of the page on going on, 0.6 stays
-    assert slate_value(*given, torch.tensor(0.0), both).item() == pytest.approx(2.72, abs=1e-6)
-    # the first item alone: mass 1.5, 0.9 / 1.3 going on, clicked with 0.4
-    alone = slate_value(*given, torch.tensor(1.0), torch.tensor([[0]]))
-    assert alone.item() == pytest.approx(2.0 + 0.9 / 1.3 * 0.4 * 3.0, abs=1e-6)
 
 
 def constant(agent: DQN) -> DQN:
