@@ -61,7 +61,7 @@ class BCQ(DQN):
         seed: int = 0,
         hidden: Count = 128,
         learning_rate: Positive = 1e-3,
-        threshold: Share = 0.3,
+        threshold: Share = 0.02,
         **settings: Any,
     ) -> None:
         network: dict[str, Any] = {"seed": seed, "hidden": hidden, "learning_rate": learning_rate}

@@ -61,7 +61,7 @@ class CQL(DQN):
     largest_error = 1e3
 
     def __init__(
-        self, *, conservatism: Annotated[float, Within(0.0)] = 0.1, **settings: Any
+        self, *, conservatism: Annotated[float, Within(0.0)] = 0.001, **settings: Any
     ) -> None:
         super().__init__(**settings)
         self.conservatism = conservatism

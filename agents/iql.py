@@ -104,7 +104,7 @@ class IQL:
         seed: int = 0,
         gamma: Share = 0.95,
         expectile: Share = 0.7,
-        beta: Positive = 3.0,
+        beta: Positive = 1.0,
         largest_weight: Positive = 100.0,
         learning_rate: Positive = 1e-3,
         batch_size: Count = 1024,

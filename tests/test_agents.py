@@ -31,8 +31,9 @@ EPSILON: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 150}
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "dqn": (250, {**MYOPIC, **EPSILON}),
     "cql": (250, {**MYOPIC, **EPSILON}),
-    "bcq": (250, {**MYOPIC, **EPSILON}),
-    "iql": (250, {**MYOPIC}),
+    # online the clone follows the agent itself: a wide gate lets it leave what it began with
+    "bcq": (250, {**MYOPIC, **EPSILON, "threshold": 0.01}),
+    "iql": (250, {**MYOPIC, "beta": 1.0}),
     "ppo": (160, {**MYOPIC, "sharpness": 1e-3}),
     "a2c": (160, {**MYOPIC, "sharpness": 1e-3}),
     "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),

@@ -112,12 +112,13 @@ def test_other_rewards_come_from_the_same_outcome() -> None:
 def test_what_an_agent_would_show_changes_nothing() -> None:
     # Why: a log can only be watched; an agent's own page must not be taken for the log's.
     core, other = core_of(2), core_of(2)
-    told, lied = core.reset(3), other.reset(3)
+    told = core.reset(3)
+    other.reset(3)
     for _ in range(4):
         one, two = core.step(core.act(told)), other.step(torch.zeros(2, SLOTS, dtype=torch.int64))
         assert torch.equal(one.outcome.page.item, two.outcome.page.item)
         assert torch.equal(one.observation.feature, two.observation.feature)
-        told, lied = one.observation, two.observation
+        told = one.observation
 
 
 def test_the_time_before_leaving_does_not_tell_who_leaves() -> None:

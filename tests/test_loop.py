@@ -11,7 +11,11 @@ import torch
 from probe_model import MODEL, SLOTS, SPEC
 
 from agents.base import Agent
+from agents.bcq import BCQ
+from agents.cloning import Cloning
+from agents.cql import CQL
 from agents.dqn import DQN
+from agents.iql import IQL
 from agents.linear import LinearBandit
 from agents.logger import Logger
 from agents.loop import AGENT, PROGRESS, train
@@ -21,13 +25,23 @@ from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
 LANES, UPDATES = 32, 40
+KINDS = ["dqn", "cql", "bcq", "iql", "cloning", "ppo", "thompson", "tabular"]
 
 
 def made(kind: str) -> Agent:
     built: dict[str, Any] = {"user_model": MODEL, "num_slots": SLOTS, "cart_paid": 0.3}
     wide = {**built, "num_features": SPEC.num_features, "hidden": 16}
+    small = {**wide, "batch_size": 32, "learning_starts": 96, "capacity": 500}
     if kind == "dqn":
-        return DQN(**wide, batch_size=32, learning_starts=96, capacity=500)
+        return DQN(**small)
+    if kind == "cql":
+        return CQL(**small)
+    if kind in ("bcq", "iql"):
+        views_I = torch.arange(MODEL.catalog.num_items)
+        return BCQ(**small, views_I=views_I) if kind == "bcq" else IQL(**small, views_I=views_I)
+    if kind == "cloning":
+        del small["cart_paid"]
+        return Cloning(**small, views_I=torch.ones(MODEL.catalog.num_items))
     if kind == "ppo":
         return PPO(**wide, horizon=7)
     if kind == "thompson":
@@ -73,7 +87,9 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", ["dqn", "ppo", "thompson", "tabular"])
+@pytest.mark.parametrize(
+    "kind", ["dqn", "cql", "bcq", "iql", "cloning", "ppo", "thompson", "tabular"]
+)
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.
