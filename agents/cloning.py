@@ -7,11 +7,10 @@ navigation"; a page is a ranking drawn from the whole catalogue without replacem
     loss = - mean over filled slots of log P(item | items above it, state).
 
 Logits are linear in what is known of an item, its vector and its features, and have an intercept an
-item, which begins at the logarithm of its views. Deviation: none of one's own; but a logging policy
-that is a mixture, as the default log's, is no ranking of this kind, and its clone comes between its
-parts. Where it is not exploring the clone shows the K likeliest items, which is not what the
-logging policy showed, but the middle of it. It is the yardstick of all that learn from a log alone,
-and what `agents.bcq` and `agents.iql` hold on to.
+item, which begins at the logarithm of its views. A logging policy that is a mixture, as the default
+log's, is no ranking of this kind: its clone comes between its parts. Where it is not exploring the
+clone shows the K likeliest items, and not a page drawn as the log's were. It is the yardstick of
+all that learn from a log alone, and what `agents.bcq` and `agents.iql` hold on to.
 
 Logged scalars: `nll` (the loss, nats a slot), `entropy` (of the first slot, nats).
 """

@@ -193,10 +193,10 @@ class IQL:
     def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on V and Q, one on the policy."""
         value_N = self.value(rows["feature"]).squeeze(-1)
-        advantage_NK = self._advantages(rows, value_N.detach())
-        value_loss = expectile_loss(
-            advantage_NK.sum(-1) + value_N.detach() - value_N, self.expectile
-        )
+        filled_NK = rows["shown"] >= 0
+        slow_N, gain_NK = self._logged_page(rows)
+        value_loss = expectile_loss(slow_N + gain_NK.sum(-1) - value_N, self.expectile)
+        advantage_NK = slot_advantages(gain_NK, value_N.detach() - slow_N, filled_NK)
         with torch.no_grad():
             next_N = self.value(rows["next_feature"]).squeeze(-1)
             target_N = rows["reward"] + self.gamma * rows["going_on"] * next_N
@@ -213,7 +213,6 @@ class IQL:
             pairs = zip(self.target.parameters(), self.network.parameters(), strict=True)
             for old, new in pairs:
                 old.lerp_(new, self.target_rate)
-        filled_NK = rows["shown"] >= 0
         weight_NK = slot_weights(advantage_NK, filled_NK, self.beta).clamp(max=self.largest_weight)
         said = self.policy.fit(rows["feature"], rows["shown"], weight_NK)
         return {
@@ -227,16 +226,14 @@ class IQL:
         }
 
     @torch.no_grad()
-    def _advantages(self, rows: dict[str, Tensor], value_N: Tensor) -> Tensor:
-        """Each slot's part of Q'(s, A) - V(s), [N, K]."""
+    def _logged_page(self, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Q0'(s) [N] and P(i | s, A) A'(s, i) of each slot [N, K]; together Q'(s, A)."""
         null_N, taste_ND, sales_NF = self.target(rows["feature"])
-        filled_NK = rows["shown"] >= 0
         vector_NKD = self.user_model.tables.vector_ID[rows["shown"].clamp(min=0)]
         clicked_NK = slates.shares(
             rows["added"], rows["taken"], rows["go_on"], self.user_model.answers.page_weight
         )
-        gain_NK = clicked_NK * advantage(taste_ND, sales_NF, vector_NKD, rows["shown_sold"])
-        return slot_advantages(gain_NK, value_N - null_N, filled_NK)
+        return null_N, clicked_NK * advantage(taste_ND, sales_NF, vector_NKD, rows["shown_sold"])
 
     # ---- keeping --------------------------------------------------------------------------------
 

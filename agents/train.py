@@ -185,7 +185,7 @@ def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
 
 
 def _logged(spec: ObservationSpec, log: Log, cfg: DictConfig) -> LoggedCore:
-    """The log's training sessions in its place."""
+    """The log's training sessions in its place; a log has neither page limits nor expectations."""
     return LoggedCore(
         spec,
         log.sessions(),
