@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,7 +27,7 @@ SMALL = [
     "world.num_items=60",
     "num_slots=5",
     "user_model.model.hidden=32",
-    "user_model.fit.epochs=2",
+    "user_model.fit.epochs=1",
     "user_model.on_policy.sessions=200",
     "user_model.on_policy.true_sessions=200",
 ]
@@ -44,10 +46,10 @@ class Shop(NamedTuple):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    settings, cache = compose("train", *SMALL), tmp_path_factory.mktemp("offline")
-    log, reader, _ = prepare_log(settings["log"], cache, {})
+    settings, folder = compose("train", *SMALL), tmp_path_factory.mktemp("offline")
+    log, reader, _ = prepare_log(settings["log"], folder, {})
     fitted = {**settings["user_model"], "num_slots": settings["num_slots"]}
-    model = prepare_model(log, reader, fitted, cache, CPU, {})[0]
+    model = prepare_model(log, reader, fitted, folder, CPU, {})[0]
     world, logging = true_side(reader, CPU)
     assert logging is not None
     specs = shop_specs(model, world, settings["num_slots"])
@@ -56,21 +58,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(specs["learned"], specs["true"], log.sessions(), paid_S, logging, offered)
 
 
-@pytest.fixture(scope="module")
-def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """Expected revenue of each session, of the same shoppers for all, [B] each.
+Earned = Callable[[str], Tensor]
 
-    Every agent learns from the same 40,000 pages of the log.
+
+@pytest.fixture(scope="module")
+def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Earned:
+    """Expected revenue of each session, [B], by the policy's name; the same shoppers for all.
+
+    Every agent learns from the same 40,000 pages of the log, when it is first asked for.
     """
-    found: dict[str, Tensor] = {"logging": worth(shop, shop.logging)}
-    for name in ("cloning", "cql", "bcq", "iql"):
+
+    @cache
+    def found(name: str) -> Tensor:
+        if name == "logging":
+            return worth(shop, shop.logging)
         agent = make_agent(compose("train", f"agent={name}")["agent"], shop.offered)
         core = LoggedCore(shop.learned, shop.sessions, shop.paid_S, revenue, num_envs=256)
         folder = tmp_path_factory.mktemp(name)
         with Logger(folder) as logger:
             given = {"steps": 40_000, "seed": 0, "logger": logger, "folder": folder}
             train(agent, core, behaviour=core, **given)
-        found[name] = worth(shop, agent)
+        return worth(shop, agent)
+
     return found
 
 
@@ -78,23 +87,23 @@ def worth(shop: Shop, policy: Policy) -> Tensor:
     return play(shop.true, policy, SHOPPERS, 0, CPU).stats.expected_revenue.double()
 
 
-def gain(earned: dict[str, Tensor], name: str, other: str) -> tuple[float, float]:
+def gain(earned: Earned, name: str, other: str) -> tuple[float, float]:
     """Mean and lower end of a 95 % interval, currency units a session."""
-    gain_B = earned[name] - earned[other]
+    gain_B = earned(name) - earned(other)
     mean, error = float(gain_B.mean()), float(gain_B.std()) / len(gain_B) ** 0.5
     return mean, mean - 1.96 * error
 
 
 @pytest.mark.parametrize("name", ["cql", "bcq", "iql"])
-def test_it_earns_more_than_the_policy_that_wrote_the_log(
-    name: str, earned: dict[str, Tensor]
-) -> None:
-    # Why: this is what learning from a log is for, and only the truth can tell.
+def test_it_earns_more_than_the_policy_that_wrote_the_log(name: str, earned: Earned) -> None:
+    # Why: this is what learning from a log is for, and only the truth can tell. The values of CQL
+    # and BCQ begin at what the fitted model expects, which by itself earns as much: of them this
+    # holds that rare and noisy payments do not lead astray; that they learn, test_agents holds.
     mean, low = gain(earned, name, "logging")
     assert low > 0.0, (mean, low)
 
 
-def test_leaning_to_what_pays_earns_more_than_cloning(earned: dict[str, Tensor]) -> None:
+def test_leaning_to_what_pays_earns_more_than_cloning(earned: Earned) -> None:
     # Why: both learn one and the same kind of ranking of the same pages, and show its likeliest
     # items; they differ by the weights of the slots alone.
     mean, low = gain(earned, "iql", "cloning")
