@@ -20,10 +20,8 @@ from recgym.spaces import ObservationSpec
 from recgym.stages import prepare_log, prepare_model
 from recgym.types import Policy, Sessions
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-]  # a fit and four trainings on a busy machine
+# a fit and four trainings, on a machine that may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CPU, SHOPPERS = torch.device("cpu"), 20_000
 SMALL = [
     "log.num_sessions=6000",
