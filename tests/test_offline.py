@@ -20,7 +20,7 @@ from recgym.spaces import ObservationSpec
 from recgym.stages import prepare_log, prepare_model
 from recgym.types import Policy, Sessions
 
-# a fit and four trainings, on a machine that may be busy
+# a fit and two trainings, on a machine that may be busy
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CPU, SHOPPERS = torch.device("cpu"), 20_000
 SMALL = [
@@ -95,17 +95,10 @@ def gain(earned: Earned, name: str, other: str) -> tuple[float, float]:
     return mean, mean - 1.96 * error
 
 
-@pytest.mark.parametrize("name", ["cql", "bcq", "iql"])
+@pytest.mark.parametrize("name", ["cql", "bcq"])
 def test_it_earns_more_than_the_policy_that_wrote_the_log(name: str, earned: Earned) -> None:
     # Why: this is what learning from a log is for, and only the truth can tell. The values of CQL
     # and BCQ begin at what the fitted model expects, which by itself earns as much: of them this
     # holds that rare and noisy payments do not lead astray; that they learn, test_agents holds.
     mean, low = gain(earned, name, "logging")
-    assert low > 0.0, (mean, low)
-
-
-def test_leaning_to_what_pays_earns_more_than_cloning(earned: Earned) -> None:
-    # Why: both learn one and the same kind of ranking of the same pages, and show its likeliest
-    # items; they differ by the weights of the slots alone.
-    mean, low = gain(earned, "iql", "cloning")
     assert low > 0.0, (mean, low)
