@@ -13,7 +13,6 @@ from probe_model import MODEL, SLOTS, SPEC
 from agents.base import Agent
 from agents.bcq import BCQ
 from agents.cloning import Cloning
-from agents.cql import CQL
 from agents.dqn import DQN
 from agents.iql import IQL
 from agents.linear import LinearBandit
@@ -26,8 +25,8 @@ from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
 LANES, UPDATES = 32, 40
-RETURNS = {"dqn": "mean", "rainbow of quantiles": "quantiles", "rainbow": "categorical"}
-LOGGED = {"cql": CQL, "bcq": BCQ, "iql": IQL, "cloning": Cloning}
+RETURNS = {"dqn": "mean", "rainbow": "categorical"}
+LOGGED = {"bcq": BCQ, "iql": IQL, "cloning": Cloning}  # cql keeps what dqn does
 
 
 def made(kind: str) -> Agent:
@@ -39,7 +38,7 @@ def made(kind: str) -> Agent:
             small |= {"prioritised": True, "noisy": True, "n_step": 3}
         return DQN(**small, returns=RETURNS[kind], num_atoms=8)
     if kind in LOGGED:
-        small |= {"views_I": torch.arange(MODEL.catalog.num_items)} if kind != "cql" else {}
+        small |= {"views_I": torch.arange(MODEL.catalog.num_items)}
         if kind == "cloning":
             del small["cart_paid"]
         agent: Agent = LOGGED[kind](**small)
