@@ -71,11 +71,17 @@ class Head(Protocol):
 
 
 class Mean:
-    """The mean alone, by Huber's loss."""
+    """The mean alone, by Huber's loss.
+
+    Args:
+        device: of the network.
+        largest_error: beyond which an error counts linearly, in middle prices.
+    """
 
     num_outputs, linear = 1, True
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, largest_error: float = 1.0) -> None:
+        self.largest_error = largest_error
         self.slope_Z, self.base_Z = torch.ones(1, device=device), torch.zeros(1, device=device)
 
     def mean(self, output_XZ: Tensor) -> Tensor:
@@ -92,7 +98,8 @@ class Mean:
 
     def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
         """Huber's."""
-        return F.smooth_l1_loss(output_NZ, target.value, reduction="none").squeeze(-1)
+        delta = self.largest_error
+        return F.huber_loss(output_NZ, target.value, reduction="none", delta=delta).squeeze(-1)
 
 
 class Quantiles:
@@ -194,11 +201,15 @@ class Categorical:
 
 
 def head_of(
-    returns: str, num_atoms: int, support: tuple[float, float], device: torch.device
+    returns: str,
+    num_atoms: int,
+    support: tuple[float, float],
+    device: torch.device,
+    largest_error: float = 1.0,
 ) -> Head:
     """The head of a setting ``agent.returns``."""
     if returns == "mean":
-        return Mean(device)
+        return Mean(device, largest_error)
     if returns == "quantiles":
         return Quantiles(num_atoms, device)
     if returns == "categorical":

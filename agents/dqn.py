@@ -1,10 +1,9 @@
 """DQN for slates, from double DQN to Rainbow: each improvement is a switch.
 
-One training step: `learn` stores a step of all lanes (`agents.returns` holds it until its return
-over n steps is known, `agents.replay` keeps it), then `_update` draws rows, asks `_target` for the
-law of each row's return and takes a gradient step. `agents.slateq` says what items and slates are
-worth; the slate shown is the best full one of `agents.slates` for the mass that items *add* to what
-would be found anyway.
+A step of all lanes waits in `agents.returns` for its return over n steps; `agents.replay` keeps it.
+`_update` draws rows, asks `_target` for the law of each one's return and takes a gradient step.
+`agents.slateq` values items and slates; shown is the best full slate of `agents.slates` for the
+mass that items *add* to what would be found anyway.
 
 Papers: Mnih et al. 2015, "Human-level control through deep reinforcement learning"; `double`: van
 Hasselt, Guez and Silver 2016, equation 4; `duelling`: Wang et al. 2016, see `agents.slateq`;
@@ -37,21 +36,23 @@ from agents import slateq, slates
 from agents.baselines import top_k
 from agents.distributions import Atoms, head_of
 from agents.exploring import falling, lane_key, some_at_random
-from agents.outlook import Outlook, middle_price, outlook, sold_if_clicked
-from agents.prioritised import PrioritisedReplay
-from agents.replay import Replay
+from agents.noisy import step_key
+from agents.outlook import Outlook, fitted, middle_price, outlook
+from agents.prioritised import replay_of
 from agents.returns import NStep
-from recgym import rng
 from recgym.envs.core import Transition
-from recgym.errors import UserError
-from recgym.rng import Purpose
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
+KEPT = ("network", "target", "optimiser")
+
 
 class DQN:
     """DQN over slates; see the module's docstring.
+
+    Agents that learn from a log build on it: they may show fewer items (`_may_show`), keep more of
+    a step (`_more`), and add to the loss (`_penalty`).
 
     Args:
         user_model: whose embeddings, choice model and sales the values build on.
@@ -77,11 +78,13 @@ class DQN:
         n_step: steps of a return.
         prioritised: whether rows are drawn by priority, to the power ``alpha``; ``beta`` is the
             power of importance weights at first, which reaches 1 after ``beta_steps`` of all lanes.
-        noisy: whether noise on the weights explores, of ``sigma`` at first, in place of random
-            slots.
+        noisy: whether noise on the weights, of ``sigma`` at first, replaces random slots.
         returns: `mean`, `quantiles` or `categorical`: what is learned of a return.
         num_atoms: quantiles, or atoms on the range ``support``, in middle prices.
     """
+
+    name = "dqn"
+    largest_error = 1.0  # of a mean, in middle prices; a larger one counts linearly
 
     def __init__(
         self,
@@ -117,19 +120,16 @@ class DQN:
         num_atoms: Count = 51,
         support: tuple[float, float] = (-5.0, 20.0),
     ) -> None:
-        if user_model is None:
-            raise UserError(
-                "agents of the kind of agent=dqn score items through a fitted user model, and this "
-                "shop has none: train on shop='model:DIR'."
-            )
+        user_model = fitted(user_model, f"agents of the kind of agent={self.name} score items")
         self.user_model, self.num_slots = user_model, num_slots
         self.slate_optimiser = slates.known(slate_optimiser)
         self.batch_size, self.target_rate, self.double = batch_size, target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
         self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
-        device, embedding = user_model.tables.vector_ID.device, user_model.tables.vector_ID.shape[1]
-        self.head = head_of(returns, num_atoms, support, device)
+        self.vector_ID = user_model.tables.vector_ID
+        device, embedding = self.vector_ID.device, self.vector_ID.shape[1]
+        self.head = head_of(returns, num_atoms, support, device, self.largest_error)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = slateq.SlateQNetwork(
@@ -140,11 +140,8 @@ class DQN:
         self.target = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.n_step = NStep(n_step, gamma)
-        self.replay = Replay(capacity, device)
-        if prioritised:
-            self.replay = PrioritisedReplay(
-                capacity, device, alpha=alpha, beta=beta, beta_steps=beta_steps
-            )
+        priorities = (alpha, beta, beta_steps) if prioritised else None
+        self.replay = replay_of(capacity, device, priorities)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.seed_1 = torch.tensor([seed], device=device)
         self.steps = 0
@@ -158,19 +155,19 @@ class DQN:
         key_N = lane_key(observation) if explore and self.noisy else None
         score_NI = self._scores(observation, outlook(self.user_model, observation), key_N)
         item_NK = top_k(score_NI, observation.eligible, self.num_slots)
-        if explore and not self.noisy:
-            return some_at_random(observation, item_NK, self._epsilon())
-        return item_NK
+        return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
     def _scores(
         self, observation: Observation, seen: Outlook, key_N: Tensor | None = None
     ) -> Tensor:
         """Of which the best slate holds the K highest, [N, I]."""
         values = self.network(observation.feature, key_N)
-        gain_NI = slateq.all_advantages(
-            self.head, values, self.user_model.tables.vector_ID, seen.sold
-        )
-        return self._best(seen.added, gain_NI, observation.eligible)
+        gain_NI = slateq.all_advantages(self.head, values, self.vector_ID, seen.sold)
+        return self._best(seen.added, gain_NI, self._may_show(observation))
+
+    def _may_show(self, observation: Observation) -> Tensor:
+        """Items among which slates are sought, [N, I] bool."""
+        return observation.eligible
 
     def _best(self, odds_NJ: Tensor, gain_NJ: Tensor, allowed_NJ: Tensor) -> Tensor:
         return slates.scores(odds_NJ, gain_NJ, allowed_NJ, self.num_slots, self.slate_optimiser)
@@ -200,15 +197,12 @@ class DQN:
         self, observation: Observation, transition: Transition
     ) -> dict[str, dict[str, Tensor]]:
         """What `NStep.push` takes in."""
-        event, following = transition.outcome.event, transition.final_observation
-        clicked_N = event.slot >= 0
-        item_N1 = event.item.clamp(min=0).unsqueeze(-1)
-        sold_NF = sold_if_clicked(self.user_model, observation, item_N1)[:, 0]
+        following = transition.final_observation
         seen = outlook(self.user_model, following)
         first = {
             "feature": observation.feature,
-            "chosen": torch.where(clicked_N, event.item, torch.full_like(event.item, -1)),
-            "sold": sold_NF * clicked_N.unsqueeze(-1),
+            **slateq.chosen(self.user_model, observation, transition.outcome.event),
+            **self._more(observation, transition),
         }
         last = {
             "next_feature": following.feature,
@@ -221,28 +215,30 @@ class DQN:
         }
         return {"first": first, "last": last, "end": end}
 
+    def _more(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
+        """What else is kept of a step, known where it begins, each [N, ...]."""
+        return {}
+
     def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
         """One gradient step on the error of the chosen item, or of everything else."""
         target = self._target(rows, number)
         values = self.network(rows["feature"], self._noise(number, 0))
         clicked_N = rows["chosen"] >= 0
-        vector_N1D = self.user_model.tables.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
-        gain_N1Z = slateq.gains(values, self.head.slope_Z, vector_N1D, rows["sold"].unsqueeze(1))
+        gain_N1Z = self._gains(values, rows["chosen"].unsqueeze(-1), rows["sold"].unsqueeze(1))
         output_NZ = values.null + gain_N1Z.squeeze(1) * clicked_N.unsqueeze(-1)
         loss_N = self.head.losses(output_NZ, target)
         importance_N = rows.get("importance", torch.ones_like(loss_N))
-        loss = (importance_N * loss_N).mean()
+        penalty, said = self._penalty(rows, values)
+        loss = (importance_N * loss_N).mean() + penalty
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimiser.step()
         with torch.no_grad():
-            pairs = zip(self.target.parameters(), self.network.parameters(), strict=True)
-            for old, new in pairs:
-                old.lerp_(new, self.target_rate)
+            slateq.follow(self.target, self.network, self.target_rate)
             error_N = (self.head.mean(output_NZ) - target.mean()).abs()
-            whole = self.head.num_outputs > 1  # a law, which may be wrong where its mean is right
-            self.replay.take_in(rows, loss_N.detach() if whole else error_N)
+            # a law may be wrong where its mean is right
+            self.replay.take_in(rows, error_N if self.head.num_outputs == 1 else loss_N.detach())
             gain_N = slateq.advantages(self.head, values.null, gain_N1Z).squeeze(1) * clicked_N
             return {
                 "loss": loss.detach(),
@@ -251,51 +247,52 @@ class DQN:
                 "td_error": error_N.mean(),
                 "epsilon": torch.tensor(self._epsilon()),
                 "importance": importance_N.mean(),
+                **said,
             }
+
+    def _penalty(
+        self, rows: dict[str, Tensor], values: slateq.Values
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What the loss holds beside the error, and scalars to log."""
+        return 0.0, {}
+
+    def _gains(self, values: slateq.Values, item_NJ: Tensor, sold_NJF: Tensor) -> Tensor:
+        vector_NJD = self.vector_ID[item_NJ.clamp(min=0)]
+        return slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)
 
     @torch.no_grad()
     def _target(self, rows: dict[str, Tensor], number: int = 0) -> Atoms:
         """The law of the return: one network picks the next slate, the target network values it."""
-        vector_NCD = self.user_model.tables.vector_ID[rows["candidate"]]
         picking = self.network if self.double else self.target
         values = picking(rows["next_feature"], self._noise(number, 1))
-        gain_NCZ = slateq.gains(values, self.head.slope_Z, vector_NCD, rows["next_sold"])
+        gain_NCZ = self._gains(values, rows["candidate"], rows["next_sold"])
         gain_NC = slateq.advantages(self.head, values.null, gain_NCZ)
         score_NC = self._best(rows["added"], gain_NC, rows["added"] > 0.0)
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         values = self.target(rows["next_feature"], self._noise(number, 2))
-        gain_NCZ = slateq.gains(values, self.head.slope_Z, vector_NCD, rows["next_sold"])
+        gain_NCZ = self._gains(values, rows["candidate"], rows["next_sold"])
         page_weight = self.user_model.answers.page_weight
         after = slateq.after_slate(self.head, values, gain_NCZ, rows, slate_NK, page_weight)
         return after.before(rows["reward"], rows["discount"])
 
     def _noise(self, number: int, purpose: int) -> Tensor | None:
         """Key of the noise of an update, a function of seed and step; None without noise."""
-        if not self.noisy:
-            return None
-        step_1 = torch.full_like(self.seed_1, self.steps)
-        return rng.key(self.seed_1, step_1, 3 * number + purpose, Purpose.EXPLORE)
+        return step_key(self.seed_1, self.steps, 3 * number + purpose) if self.noisy else None
 
     # ---- keeping --------------------------------------------------------------------------------
 
     def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
         """The networks and the optimiser; with ``learning`` replay and its generator too."""
-        state = {
-            "network": self.network.state_dict(),
-            "target": self.target.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "steps": self.steps,
-        }
+        state = {name: getattr(self, name).state_dict() for name in KEPT} | {"steps": self.steps}
         if learning:
             state |= {"replay": self.replay.state_dict(), "n_step": self.n_step.state_dict()}
-            state["generator"] = self.generator.get_state()
+            state |= {"generator": self.generator.get_state()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Act and learn on from a saved state."""
-        self.network.load_state_dict(state["network"])
-        self.target.load_state_dict(state["target"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for name in KEPT:
+            getattr(self, name).load_state_dict(state[name])
         self.steps = int(state["steps"])
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])

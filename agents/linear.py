@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.outlook import NUM_SIGNS, Retriever, middle_price
+from agents.outlook import NUM_SIGNS, Retriever, fitted, middle_price
 from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
@@ -56,11 +56,7 @@ class LinearBandit:
         prior: Positive = 100.0,
         num_candidates: Count = 32,
     ) -> None:
-        if user_model is None:
-            raise UserError(
-                "agents of the kind of agent=linucb retrieve items through a fitted user model, "
-                "and this shop has none: train on shop='model:DIR'."
-            )
+        user_model = fitted(user_model, "agents of the kind of agent=linucb retrieve items")
         if kind not in ("ucb", "thompson"):
             raise UserError(f"agent.kind={kind}: expected ucb or thompson.")
         self.user_model, self.num_slots, self.kind, self.alpha = user_model, num_slots, kind, alpha

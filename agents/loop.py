@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from agents.base import Agent
+from agents.base import Agent, Lanes
 from agents.logger import Logger
 from recgym import progress
-from recgym.envs.core import ShopCore
 from recgym.errors import UserError
+from recgym.types import Policy
 
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
 LOG_EVERY = 20  # steps of all lanes between two points of a curve
@@ -22,7 +22,7 @@ PROGRESS = "resume.pt"  # all of a run that is not over: agent, memory, schedule
 
 def train(
     agent: Agent,
-    core: ShopCore,
+    core: Lanes,
     *,
     steps: int,
     seed: int,
@@ -30,6 +30,7 @@ def train(
     folder: Path,
     checkpoint_steps: int | None = None,
     resume: bool = False,
+    behaviour: Policy | None = None,
 ) -> int:
     """Train, and leave the agent in ``folder``; returns the environment steps taken.
 
@@ -37,7 +38,7 @@ def train(
 
     Args:
         agent: as it was made.
-        core: of the shop; not yet reset.
+        core: of the shop, or of the log; not yet reset.
         steps: environment steps, of all lanes together.
         seed: of the shoppers.
         logger: of the curves.
@@ -45,6 +46,7 @@ def train(
         checkpoint_steps: environment steps between two states to resume from; None: none are left.
         resume: whether to go on from the state in ``folder``, where there is one; else that of an
             earlier run is removed.
+        behaviour: who fills the pages that the agent learns from; None: the agent, exploring.
     """
     if not resume:
         (folder / PROGRESS).unlink(missing_ok=True)
@@ -54,9 +56,9 @@ def train(
     if first:
         logger.go_on_from(first * core.num_envs)
         progress.advance(first * core.num_envs)
-    observation = core.observation
+    observation, acting = core.observation, behaviour or agent
     for update in range(first, num_updates):
-        item_NK = agent.act(observation, explore=True)
+        item_NK = acting.act(observation, explore=True)
         transition = core.step(item_NK)
         learned = agent.learn(observation, item_NK, transition)
         observation = transition.observation
@@ -87,7 +89,7 @@ def save(state: dict[str, Any], path: Path) -> None:
     beside.rename(path)
 
 
-def _resumed(agent: Agent, core: ShopCore, path: Path) -> int:
+def _resumed(agent: Agent, core: Lanes, path: Path) -> int:
     """Bring agent and shoppers to where the run was; the updates taken, 0 without a state."""
     if not path.exists():
         return 0

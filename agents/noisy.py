@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recgym import rng
+from recgym.rng import Purpose
 
 
 class NoisyLinear(nn.Linear):
@@ -54,3 +55,8 @@ class NoisyLinear(nn.Linear):
             [self.in_features, self.out_features], -1
         )
         return found_NJ, found_NO
+
+
+def step_key(seed_1: Tensor, step: int, number: int) -> Tensor:
+    """Key [1] of one draw for all rows, a function of seed and step: nothing is to be saved."""
+    return rng.key(seed_1, torch.full_like(seed_1, step), number, Purpose.EXPLORE)

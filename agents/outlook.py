@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.baselines import alone, empty_page_law
+from recgym.errors import UserError
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
 from recgym.users.lstm import LSTMUserModel
@@ -93,6 +94,16 @@ class Retriever:
         )
         self._last = observation, found
         return found
+
+
+def fitted(model: LSTMUserModel | None, needing: str) -> LSTMUserModel:
+    """The model, where the shop has one; ``needing`` says who does what with it."""
+    if model is None:
+        raise UserError(
+            f"{needing} through a fitted user model, and this shop has none: train on "
+            "shop='model:DIR'."
+        )
+    return model
 
 
 def typical(model: LSTMUserModel, observation: Observation) -> Supposed:

@@ -3,10 +3,7 @@
 Papers: Schulman et al. 2017, "Proximal policy optimization algorithms", equations 7 (clipped
 surrogate) and 9 (with value loss and entropy); Schulman et al. 2016, "High-dimensional continuous
 control using generalized advantage estimation", equation 16. A page is an ordered draw without
-replacement among M retrieved items (Plackett 1975, "The analysis of permutations"; Luce 1959): with
-logits l, P(i_1 .. i_K) = product over k of exp l(i_k) / sum over items not yet drawn of exp l,
-drawn by the Gumbel top-k trick (Kool et al. 2019, "Stochastic beams and where to find them",
-section 3). Where it is not exploring it shows the K items of highest logit.
+replacement among M retrieved items (`agents.ranking`), or the K of highest logit, not exploring.
 
 With one epoch, one minibatch and no clip this is the advantage actor-critic (Huang et al. 2022,
 "A2C is a special case of PPO"; ``agent=a2c``), and with lambda = 1 too REINFORCE with a baseline
@@ -31,11 +28,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from agents.outlook import LEAST, NUM_SIGNS, Retriever, middle_price
-from recgym import rng
+from agents.outlook import LEAST, NUM_SIGNS, Retriever, fitted, middle_price
+from agents.ranking import log_prob, perturbed
 from recgym.envs.core import Transition
-from recgym.errors import UserError
-from recgym.rng import Purpose
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
@@ -79,24 +74,6 @@ def _body(num_features: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(num_features, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
     )
-
-
-def log_prob(logit_NM: Tensor, place_NK: Tensor) -> Tensor:
-    """Log-probability of drawing the items at these places in this order, [N].
-
-    Args:
-        logit_NM: of all items that could be drawn, -inf for one that may not.
-        place_NK: distinct columns of it, -1 for an empty slot, which is no draw.
-    """
-    filled_NK = place_NK >= 0
-    chosen_NK = logit_NM.gather(-1, place_NK.clamp(min=0)).masked_fill(~filled_NK, 0.0)
-    left_NM, total_N = logit_NM, torch.zeros_like(logit_NM[:, 0])
-    column_M = torch.arange(logit_NM.shape[1], device=logit_NM.device)
-    for k in range(place_NK.shape[1]):
-        drawn_N = chosen_NK[:, k] - left_NM.logsumexp(-1)
-        total_N = total_N + torch.where(filled_NK[:, k], drawn_N, 0.0)
-        left_NM = left_NM.masked_fill(column_M == place_NK[:, k : k + 1], -torch.inf)
-    return total_N
 
 
 def advantages(
@@ -175,11 +152,7 @@ class PPO:
         hidden: Count = 128,
         max_norm: Positive = 0.5,
     ) -> None:
-        if user_model is None:
-            raise UserError(
-                "agents of the kind of agent=ppo retrieve items through a fitted user model, and "
-                "this shop has none: train on shop='model:DIR'."
-            )
+        user_model = fitted(user_model, "agents of the kind of agent=ppo retrieve items")
         self.user_model, self.num_slots = user_model, num_slots
         self.retrieved = Retriever(user_model, cart_paid, max(num_candidates, num_slots))
         self.gamma, self.smoothing, self.clip = gamma, smoothing, clip
@@ -205,10 +178,7 @@ class PPO:
         """Items [N, K], the best first; with ``explore`` drawn as the policy is learned."""
         item_NM, logit_NM = self._ranked(observation)
         if explore:
-            who, page_N = observation.arrival, observation.visit.page_number
-            key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-            u_NM = rng.uniform(key_N, logit_NM.shape[1], torch.float64).clamp(1e-12, 1 - 1e-12)
-            logit_NM = logit_NM - (-u_NM.log()).log().to(logit_NM.dtype)  # Gumbel noise
+            logit_NM = perturbed(observation, logit_NM)
         return item_NM.gather(-1, logit_NM.topk(self.num_slots, -1).indices)
 
     def _ranked(self, observation: Observation) -> tuple[Tensor, Tensor]:

@@ -86,3 +86,13 @@ class PrioritisedReplay(Replay):
         place_N = torch.arange(self.size, device=self.device)
         self.tree.update(place_N, state["priority"].to(self.device))
         self.highest, self.steps = state["highest"].to(self.device), int(state["steps"])
+
+
+def replay_of(
+    capacity: int, device: torch.device, priorities: tuple[float, float, int] | None
+) -> Replay:
+    """A memory that draws by these ``alpha``, ``beta`` and ``beta_steps``, or uniformly."""
+    if priorities is None:
+        return Replay(capacity, device)
+    alpha, beta, beta_steps = priorities
+    return PrioritisedReplay(capacity, device, alpha=alpha, beta=beta, beta_steps=beta_steps)

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from agents.distributions import Atoms, Head
 from agents.noisy import NoisyLinear
-from agents.outlook import NUM_SALES, Outlook
-from recgym.types import Record
+from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
+from recgym.types import Event, Observation, Record
+from recgym.users.lstm import LSTMUserModel
 
 CHUNK = 1 << 20  # numbers at once, where an item has more than one
 
@@ -147,6 +148,16 @@ def choices(
     return view_N, (added_NK + taken_NK) / mass_N.unsqueeze(-1)
 
 
+def chosen(model: LSTMUserModel, observation: Observation, event: Event) -> dict[str, Tensor]:
+    """The item clicked on the page: ``chosen`` [N], -1 without one; ``sold`` [N, F], 0 then."""
+    clicked_N = event.slot >= 0
+    sold_N1F = sold_if_clicked(model, observation, event.item.clamp(min=0).unsqueeze(-1))
+    return {
+        "chosen": torch.where(clicked_N, event.item, torch.full_like(event.item, -1)),
+        "sold": sold_N1F[:, 0] * clicked_N.unsqueeze(-1),
+    }
+
+
 def candidates(seen: Outlook, score_NI: Tensor, count: int) -> dict[str, Tensor]:
     """Columns of the ``count`` items that score best, C of them: `after_slate` reads these.
 
@@ -182,3 +193,9 @@ def after_slate(
         page_weight,
     )
     return head.following(values.null, gain_NCZ.gather(1, index_NKZ), view_N, clicked_NK)
+
+
+def follow(target: nn.Module, network: nn.Module, rate: float) -> None:
+    """Move the target network by this share of its way to the network that learns."""
+    for old, new in zip(target.parameters(), network.parameters(), strict=True):
+        old.lerp_(new, rate)

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from agents.base import Lanes
 from agents.evaluate import write_json
 from agents.judging import judge, shops_of
+from agents.logged import LoggedCore, check_pages, learns_from_log
 from agents.logger import Logger
 from agents.loop import PROGRESS, train
 from agents.table import policy_table, verdict_lines
@@ -30,9 +33,11 @@ from recgym.build import check_settings
 from recgym.cli import check_numbers, check_world, command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
+from recgym.logs.base import Log
 from recgym.report import fit_lines, say_log
 from recgym.reward import pessimistic, reward_named
 from recgym.shops import choose_device
+from recgym.spaces import ObservationSpec
 from recgym.stages import (
     check_priced,
     check_shown,
@@ -68,6 +73,11 @@ def check_pessimism(cfg: DictConfig) -> None:
             f"pessimism={value} needs an ensemble whose members can part: set "
             "user_model.ensemble.members=4, or pessimism=0."
         )
+    if value and learns_from_log(cfg.agent):
+        raise UserError(
+            f"pessimism={value} is about what the learned shop pays, and agent={cfg.agent_name} "
+            "learns from the log alone: set pessimism=0."
+        )
 
 
 def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -83,6 +93,8 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     check_priced(log, name)
     check_shown(log, settings["user_model"]["ensemble"]["members"])
+    if learns_from_log(settings["agent"]):
+        check_pages(log.sessions(), str(log.meta.get("source", log.folder)), name)
     world, logging = true_side(reader, device)
     elasticity = true_elasticity(world, logging, cfg.num_slots) if world and logging else None
     say_log(log, reader, reused, elasticity)
@@ -99,7 +111,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         offered = resources(model, log.sessions(), cfg.num_slots, seed)
         agent = make_agent(settings["agent"], offered)
         spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
-        steps = _train(agent, spec, cfg, folder, logger, seconds, resume)
+        steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
 
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
         judged = judge(
@@ -128,7 +140,8 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
 
 def _train(
     agent: Any,
-    spec: Any,
+    spec: ObservationSpec,
+    log: Log,
     cfg: DictConfig,
     folder: Path,
     logger: Logger,
@@ -138,17 +151,8 @@ def _train(
     if not hasattr(agent, "learn"):
         seconds["train"] = 0.0
         return 0
-    spec.simulator.expected_revenue = cfg.reward == "expected_revenue"  # it costs a pass
-    reward = reward_named(str(cfg.reward))
-    if cfg.pessimism:
-        reward, spec.simulator.doubt = pessimistic(reward, float(cfg.pessimism)), True
-    core = ShopCore(
-        spec,
-        reward,
-        num_envs=cfg.num_envs,
-        max_pages=cfg.max_pages,
-        compile=bool(cfg.compile),
-    )
+    core: Lanes
+    core = _logged(spec, log, cfg) if learns_from_log(cfg.agent) else _shop(spec, cfg)
     with progress.stage("train", cfg.steps, seconds):
         steps = train(
             agent,
@@ -159,9 +163,36 @@ def _train(
             folder=folder,
             checkpoint_steps=int(cfg.checkpoint_steps),
             resume=resume,
+            behaviour=core if isinstance(core, LoggedCore) else None,
         )
     spec.simulator.expected_revenue, spec.simulator.doubt = True, False
     return steps
+
+
+def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
+    """The learned shop, paying the reward that was asked for."""
+    spec.simulator.expected_revenue = cfg.reward == "expected_revenue"  # it costs a pass
+    reward = reward_named(str(cfg.reward))
+    if cfg.pessimism:
+        reward, spec.simulator.doubt = pessimistic(reward, float(cfg.pessimism)), True
+    return ShopCore(
+        spec,
+        reward,
+        num_envs=cfg.num_envs,
+        max_pages=cfg.max_pages,
+        compile=bool(cfg.compile),
+    )
+
+
+def _logged(spec: ObservationSpec, log: Log, cfg: DictConfig) -> LoggedCore:
+    """The log's training sessions in its place; a log has neither page limits nor expectations."""
+    return LoggedCore(
+        spec,
+        log.sessions(),
+        torch.from_numpy(log.steps.paid),
+        reward_named(str(cfg.reward)),
+        num_envs=cfg.num_envs,
+    )
 
 
 def keep(

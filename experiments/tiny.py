@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from agents.base import Agent
 from agents.baselines import Greedy, Popular
-from agents.valuing import make_agent, shop_specs
+from agents.valuing import make_agent, resources, shop_specs
 from recgym import progress
 from recgym.cli import use_threads
 from recgym.envs.core import ShopCore
@@ -42,6 +42,7 @@ NUM_PAGES = 400_000  # on which an agent is trained, as in conf/train.yaml
 TABLES = ("tabular", "sarsa")
 FAMILY = (
     "dqn", "qr_dqn", "c51", "rainbow",
+    "cql", "bcq", "iql",
     "ppo", "a2c", "reinforce",
     "linucb", "thompson",  # myopic
 )  # fmt: skip
@@ -67,8 +68,8 @@ class Loss:
 
 def learned(
     world: dict[str, Any], *, num_sessions: int, seed: int, cache: Path, **changed: Any
-) -> LSTMUserModel:
-    """A user model fitted on a tiny shop's log.
+) -> dict[str, Any]:
+    """What agents may ask for: a user model fitted on a tiny shop's log, and what that log tells.
 
     ``world`` are keywords of the shop, ``changed`` of the model.
     """
@@ -85,7 +86,8 @@ def learned(
     settings |= {"num_slots": SLOTS, "seed": seed, "model": {**settings["model"], **changed}}
     settings["on_policy"] = {"seed": 0, "sessions": 2_000, "true_sessions": 2_000}
     log, reader, _ = prepare_log(log_settings, cache, {})
-    return prepare_model(log, reader, settings, cache, torch.device("cpu"), {})[0]
+    model = prepare_model(log, reader, settings, cache, torch.device("cpu"), {})[0]
+    return resources(model, log.sessions(), SLOTS, seed)
 
 
 def laid_out(**changed: Any) -> ExactShop:
@@ -157,7 +159,7 @@ def tabular_loss(name: str, exact: ExactShop, *, num_pages: int, seed: int) -> L
 def agent_loss(
     name: str,
     exact: ExactShop,
-    model: LSTMUserModel,
+    offered: dict[str, Any],
     *,
     num_pages: int,
     num_sessions: int,
@@ -166,21 +168,15 @@ def agent_loss(
 ) -> Loss:
     """Of an entry of ``conf/agent``, on the same shoppers as the best policy.
 
-    It reads what happens through a model fitted on a log; its observations are no table's rows.
+    It reads what happens through a model fitted on a log (``offered`` by `learned`); its
+    observations are no table's rows. One made to learn from a log learns here from its own pages.
     ``gamma`` is for agents that have a discount: undiscounted, as the optimum is.
     """
     world = TinyShop()
-    spec = shop_specs(model, world, SLOTS)["true"]
+    spec = shop_specs(offered["user_model"], world, SLOTS)["true"]
     settings = settings_of(name)
     settings |= {"gamma": gamma} if "gamma" in settings else {}
-    offered = {
-        "user_model": model,
-        "num_features": spec.num_features,
-        "num_slots": SLOTS,
-        "cart_paid": 0.0,
-        "seed": seed,
-    }
-    agent = make_agent(settings, offered)
+    agent = make_agent(settings, offered | {"seed": seed})
     spec.simulator.expected_revenue = False
     trained(agent, ShopCore(spec, "chosen_revenue", num_envs=LANES), num_pages, seed)
     spec.simulator.expected_revenue = True
@@ -205,10 +201,10 @@ def learners(cache: Path, num_sessions: int, seed: int) -> None:
     for name in TABLES:
         loss = tabular_loss(name, exact, num_pages=NUM_PAGES, seed=seed)
         progress.say(f"{name}: {-loss.share:+.2%}, exactly")
-    model = learned({}, num_sessions=num_sessions, seed=seed, cache=cache)
+    offered = learned({}, num_sessions=num_sessions, seed=seed, cache=cache)
     for name in FAMILY:
         loss = agent_loss(
-            name, exact, model, num_pages=NUM_PAGES, num_sessions=100_000, seed=seed
+            name, exact, offered, num_pages=NUM_PAGES, num_sessions=100_000, seed=seed
         )  # fmt: skip
         progress.say(f"{name}: {-loss.share:+.2%} (95 % interval ± {1.96 * loss.error:.2%})")
 
@@ -218,7 +214,7 @@ def redundancy(world: dict[str, Any], cache: Path, num_sessions: int, seed: int)
     world = {"redundant": True, **world}
     exact, true = laid_out(**world), TinyShop(**world)
     nothing = exact.of(EmptyPages(SLOTS))
-    model = learned(world, num_sessions=num_sessions, seed=seed, cache=cache)
+    model = learned(world, num_sessions=num_sessions, seed=seed, cache=cache)["model"]
     fitted = model.answers
     progress.say(
         f"redundant {world}: fitted page_weight {float(fitted.page_weight):.3f} (true "

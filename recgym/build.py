@@ -28,9 +28,14 @@ def build(config: Mapping[str, Any], *, recursive: bool = True, **changed: Any) 
     return make(**changed)
 
 
+def target_of(config: Mapping[str, Any]) -> Any:
+    """The class or function that a config's ``_target_`` names."""
+    return get_object(config["_target_"])
+
+
 def keywords_of(config: Mapping[str, Any]) -> set[str]:
     """Names of the keywords that the config's ``_target_`` takes."""
-    return keywords(get_object(config["_target_"]))
+    return keywords(target_of(config))
 
 
 def check_settings(path: str, config: Mapping[str, Any]) -> None:
@@ -40,4 +45,4 @@ def check_settings(path: str, config: Mapping[str, Any]) -> None:
         UserError: naming the first setting that cannot be used.
     """
     values = {key: value for key, value in config.items() if not key.startswith("_")}
-    check(path, values, get_object(config["_target_"]))
+    check(path, values, target_of(config))

@@ -62,21 +62,45 @@ def check(path: str, values: Mapping[str, Any], target: Any) -> None:
 
 def keywords(target: Any) -> set[str]:
     """Names of the keywords; empty where Python cannot tell or any is taken."""
-    try:
-        parameters = inspect.signature(target).parameters
-    except ValueError:  # some builtin types have no signature
-        return set()
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return set()
-    return set(parameters)
+    found: set[str] = set()
+    for function in _makers(target):
+        try:
+            parameters = inspect.signature(function).parameters
+        except ValueError:  # some builtin types have no signature
+            return set()
+        rest = {p.name for p in parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD}
+        found |= set(parameters) - rest - {"self"}
+        if not rest:
+            return found
+    return set()
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return get_type_hints(function, include_extras=True)
-    except (NameError, TypeError):  # types imported for type checkers alone; builtin functions
-        return {}
+    found: dict[str, Any] = {}
+    for function in _makers(target):
+        try:
+            found = {**get_type_hints(function, include_extras=True), **found}
+        except (NameError, TypeError):  # types imported for type checkers alone; builtin functions
+            return {}
+    return found
+
+
+def _makers(target: Any) -> list[Any]:
+    """What takes the keywords: of a class its own ``__init__``, then those that it passes on to.
+
+    One that takes ``**settings`` hands them to the class that it inherits from.
+    """
+    if not inspect.isclass(target):
+        return [target]
+    found: list[Any] = []
+    for one in target.__mro__:
+        function = vars(one).get("__init__")
+        if function is not None:
+            found.append(function)
+            parameters = inspect.signature(function).parameters.values()
+            if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
+                break
+    return found
 
 
 def _fits(value: Any, hint: Any) -> bool:

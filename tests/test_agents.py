@@ -18,12 +18,9 @@ CONF = Path(__file__).resolve().parents[1] / "conf" / "agent"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 LEARNERS = [name for name in NAMES if hasattr(agent_named(name), "learn")]
 TABLES = {"tabular", "sarsa"}
+RANDOM_SLOTS = {"dqn", "qr_dqn", "c51", "cql", "bcq", *TABLES}  # fills them to explore
 WIDE = {  # exploration as wide as each agent has it
-    "dqn": {"epsilon": (1.0, 1.0)},
-    "qr_dqn": {"epsilon": (1.0, 1.0)},
-    "c51": {"epsilon": (1.0, 1.0)},
-    "tabular": {"epsilon": (1.0, 1.0)},
-    "sarsa": {"epsilon": (1.0, 1.0)},
+    **{name: {"epsilon": (1.0, 1.0)} for name in RANDOM_SLOTS},
     "thompson": {"alpha": 5.0},
     "ppo": {"sharpness": 1e-3},
     "a2c": {"sharpness": 1e-3},
@@ -37,6 +34,10 @@ SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "qr_dqn": (250, {**MYOPIC, **WIDENING}),
     "c51": (250, {**MYOPIC, **WIDENING}),
     "rainbow": (120, MYOPIC),
+    "cql": (250, {**MYOPIC, **WIDENING}),
+    # online the clone follows the agent itself: a wide gate lets it leave what it began with
+    "bcq": (250, {**MYOPIC, **WIDENING, "threshold": 0.01}),
+    "iql": (250, {**MYOPIC, "beta": 1.0}),
     "ppo": (160, {**MYOPIC, "sharpness": 1e-3}),
     "a2c": (160, {**MYOPIC, "sharpness": 1e-3}),
     "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
@@ -61,7 +62,7 @@ def test_exploration_is_a_function_of_the_lane(name: str) -> None:
 def test_items_that_may_not_be_shown_are_not(name: str, explore: bool) -> None:
     # Why: stock and rules hold for every agent, and where too few are left. Slots that are filled
     # at random to explore are the exception: the shop itself leaves them empty.
-    if explore and name in ("dqn", "qr_dqn", "c51", *TABLES):
+    if explore and name in RANDOM_SLOTS:
         pytest.skip("fills slots at random")
     page = first_pages(500)
     few = torch.zeros_like(page.eligible)
@@ -103,9 +104,10 @@ def test_it_learns_the_best_slate_of_a_probe_shop(name: str, told: bool) -> None
     assert reached >= 0.95 if told else reached < 0.8, reached
 
 
-def test_every_learner_but_the_tables_is_put_to_it() -> None:
-    # Why: an agent that is added must be shown to learn; the shop of the tables is the tiny one.
-    assert set(SOLVERS) | TABLES == set(LEARNERS)
+def test_every_learner_is_put_to_it_but_the_tables_and_the_clone() -> None:
+    # Why: an agent that is added must be shown to learn. The shop of the tables is the tiny one; a
+    # clone looks at no reward and copies whatever is shown, see test_cloning.
+    assert set(SOLVERS) | TABLES | {"cloning"} == set(LEARNERS)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -11,7 +11,10 @@ import torch
 from probe_model import MODEL, SLOTS, SPEC
 
 from agents.base import Agent
+from agents.bcq import BCQ
+from agents.cloning import Cloning
 from agents.dqn import DQN
+from agents.iql import IQL
 from agents.linear import LinearBandit
 from agents.logger import Logger
 from agents.loop import AGENT, PROGRESS, train
@@ -22,17 +25,24 @@ from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
 LANES, UPDATES = 32, 40
-RETURNS = {"dqn": "mean", "rainbow of quantiles": "quantiles", "rainbow": "categorical"}
+RETURNS = {"dqn": "mean", "rainbow": "categorical"}
+LOGGED = {"bcq": BCQ, "iql": IQL, "cloning": Cloning}  # cql keeps what dqn does
 
 
 def made(kind: str) -> Agent:
     built: dict[str, Any] = {"user_model": MODEL, "num_slots": SLOTS, "cart_paid": 0.3}
     wide = {**built, "num_features": SPEC.num_features, "hidden": 16}
+    small = {**wide, "batch_size": 32, "learning_starts": 96, "capacity": 500}
     if kind in RETURNS:
-        settings: dict[str, Any] = {"batch_size": 32, "learning_starts": 96, "capacity": 500}
         if kind != "dqn":
-            settings |= {"prioritised": True, "noisy": True, "n_step": 3}
-        return DQN(**wide, **settings, returns=RETURNS[kind], num_atoms=8)
+            small |= {"prioritised": True, "noisy": True, "n_step": 3}
+        return DQN(**small, returns=RETURNS[kind], num_atoms=8)
+    if kind in LOGGED:
+        small |= {"views_I": torch.arange(MODEL.catalog.num_items)}
+        if kind == "cloning":
+            del small["cart_paid"]
+        agent: Agent = LOGGED[kind](**small)
+        return agent
     if kind == "ppo":
         return PPO(**wide, horizon=7)
     if kind == "thompson":
@@ -80,7 +90,7 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", [*RETURNS, "ppo", "thompson", "tabular", "sarsa"])
+@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "ppo", "thompson", "tabular", "sarsa"])
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.

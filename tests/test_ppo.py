@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from probe_model import ITEMS, MODEL, SLOTS, SPEC, first_pages
 
-from agents.ppo import PPO, advantages, log_prob, surrogate
+from agents.ppo import PPO, advantages, surrogate
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
@@ -27,18 +26,6 @@ def agent_of(**changed: Any) -> PPO:
     return PPO(**{**settings, **changed})
 
 
-def test_a_ranking_s_probability_by_hand() -> None:
-    # Why: with weights 1, 2 and 5 the order (2, 0) has 5 / 8 * 1 / 3; an empty slot is no draw, and
-    # an item that may not be drawn is in no sum.
-    logit = torch.tensor([[1.0, 2.0, 5.0]]).log()
-    both = log_prob(logit, torch.tensor([[2, 0]]))
-    assert both.exp().item() == pytest.approx(5 / 8 / 3, abs=1e-6)
-    assert log_prob(logit, torch.tensor([[2, -1]])).exp().item() == pytest.approx(5 / 8, abs=1e-6)
-    masked = logit.clone()
-    masked[0, 1] = -torch.inf
-    assert log_prob(masked, torch.tensor([[2]])).exp().item() == pytest.approx(5 / 6, abs=1e-6)
-
-
 def test_rankings_are_drawn_with_their_probabilities() -> None:
     # Why: Gumbel noise and the likelihood must be of one policy, or the ratio is wrong. The first
     # item of 20,000 draws, against the softmax of the logits, within four standard errors.
@@ -53,14 +40,6 @@ def test_rankings_are_drawn_with_their_probabilities() -> None:
     drawn = torch.bincount(first, minlength=ITEMS) / len(first)
     assert bool(((drawn - share).abs() < 4 * (share * (1 - share) / len(first)).sqrt()).all())
     assert float(share.max() / share.min()) > 3  # it is no uniform draw
-
-
-def test_every_order_adds_up_to_one() -> None:
-    # Why: it is a distribution over ordered pages.
-    logit = torch.randn(1, 5, generator=torch.Generator().manual_seed(0))
-    orders = torch.tensor(list(itertools.permutations(range(5), 3)))
-    total = log_prob(logit.expand(len(orders), -1), orders).exp().sum()
-    assert total.item() == pytest.approx(1.0, abs=1e-5)
 
 
 def advantages_of(terminated: list[bool], truncated: list[bool]) -> list[float]:

@@ -31,11 +31,17 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "thompson": (60, {"prior": 1.0}),
     "tabular": (500, {"epsilon_steps": 150}),
     "sarsa": (500, {"epsilon_steps": 150}),
+    # those made for a log learn here from their own pages, as they explore
+    "cql": (100, KEEN),
+    "bcq": (100, {**KEEN, "threshold": 0.01}),
+    "iql": (200, {"learning_rate": 3e-3, "beta": 3.0}),
+    "cloning": (50, {}),
     "greedy": (0, {}),
 }
 SAME = "one ranking for all shoppers: its weights know items, and not who likes them"
 TODAY = "myopic: a sample brings nothing on its own page"
 ALONE = "it takes an item for what its own slot earns, and not for the clicks it takes from others"
+COPIES = "it copies the pages that it sees, whatever they earn"
 BLIND = "it trusts the user model, which knows nothing of what sells"
 # The table's cells do not hold what the last page showed; the page number tells it nearly as well
 # (96.9 % of fatigue's optimum at most was seen), so it is not among these.
@@ -46,6 +52,7 @@ CANNOT = {
     ("thompson", "delayed"): TODAY,
     ("linucb", "substitution"): ALONE,
     ("thompson", "substitution"): ALONE,
+    **{("cloning", shop): COPIES for shop in PROBES},
     **{("greedy", shop): BLIND for shop in PROBES},
 }
 

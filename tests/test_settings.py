@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recgym.errors import UserError
-from recgym.settings import Count, Positive, Share, check
+from recgym.settings import Count, Positive, Share, check, keywords
 
 
 class Taking:
@@ -83,3 +83,19 @@ def test_functions_and_targets_without_annotations_are_let_through() -> None:
     check("agent", {"a": "x", "b": 2}, lambda a, b: None)
     check("agent", {"anything": 1}, lambda **kw: None)
     check("agent", {"x": 1}, dict)
+
+
+class Passing(Taking):
+    def __init__(self, *, own: Count = 1, **settings: Any) -> None: ...
+
+
+def test_a_class_that_passes_settings_on_is_held_to_those_of_its_base() -> None:
+    # Why: agents that build on another have its settings too, and a wrong one must not reach it.
+    assert keywords(Passing) == keywords(Taking) | {"own"} and "settings" not in keywords(Passing)
+    check("agent", {"own": 2, "share": 0.3}, Passing)
+    with pytest.raises(UserError, match=r"agent\.share=2: expected a number from 0 to 1"):
+        check("agent", {"share": 2}, Passing)
+    with pytest.raises(UserError, match=r"agent\.own=0: expected a whole number of at least 1"):
+        check("agent", {"own": 0}, Passing)
+    with pytest.raises(UserError, match=r"agent\.speed is no setting: expected count, free, least"):
+        check("agent", {"speed": 1}, Passing)
