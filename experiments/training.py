@@ -1,14 +1,22 @@
-"""How experiments train an agent: on the money that its chosen items bring."""
+"""How experiments train an agent: on the money that its chosen items bring.
+
+One that learns from a log's own pages (``from_log``) gets those of the shop's log.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from agents.base import Lanes
+from agents.logged import LoggedCore
 from agents.logger import Logger
 from agents.loop import train
 from recgym.envs.core import MAX_PAGES, ShopCore
 from recgym.errors import UserError
+from recgym.logs.base import Log
 from recgym.reward import pessimistic, reward_named
 from recgym.spaces import ObservationSpec
 
@@ -24,6 +32,7 @@ def train_in(
     seed: int,
     folder: Path,
     pessimism: float | None = None,
+    log: Log | None = None,
 ) -> int:
     """Train in the shop behind ``spec``; returns the environment steps taken, 0 if it cannot learn.
 
@@ -36,24 +45,31 @@ def train_in(
         folder: of the run.
         pessimism: times what the members of an ensemble part over, taken from the reward; None
             where the shop is no ensemble.
+        log: of the shop, for agents that learn from its pages.
 
     Raises:
-        UserError: of an agent that is made for a log's own pages (its ``from_log``).
+        UserError: of an agent that is made for a log's own pages where there is no ``log``.
     """
     if not hasattr(agent, "learn"):
         return 0
-    if getattr(agent, "from_log", False):
-        raise UserError(
-            f"{type(agent).__name__} learns from a log's own pages, and experiments train on pages "
-            "that the agent fills: leave it out."
-        )
     simulator, reward = spec.simulator, reward_named(REWARD)
     # expected revenue costs a pass over the catalogue
     simulator.expected_revenue, simulator.doubt = False, pessimism is not None
     if pessimism is not None:
         reward = pessimistic(reward, pessimism)
-    core = ShopCore(spec, reward, num_envs=num_envs, max_pages=MAX_PAGES)
+    played = None
+    if getattr(agent, "from_log", False):
+        if log is None:
+            raise UserError(
+                f"{type(agent).__name__} learns from a log's own pages, and this experiment trains "
+                "on pages that the agent fills: leave it out."
+            )
+        paid_S = torch.from_numpy(log.steps.paid)
+        played = LoggedCore(spec, log.sessions(), paid_S, reward, num_envs=num_envs)
+    core: Lanes = played or ShopCore(spec, reward, num_envs=num_envs, max_pages=MAX_PAGES)
     with Logger(folder) as logger:
-        taken = train(agent, core, steps=steps, seed=seed, logger=logger, folder=folder)
+        taken = train(
+            agent, core, steps=steps, seed=seed, logger=logger, folder=folder, behaviour=played
+        )
     simulator.expected_revenue, simulator.doubt = True, False
     return taken

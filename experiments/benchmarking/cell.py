@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from agents.evaluate import write_json
+from agents.logged import learns_from_log
 from agents.valuing import make_agent, oracle_of, resources, shop_specs, true_side
 from experiments.benchmarking import sb3
 from experiments.training import train_in
@@ -60,7 +61,12 @@ class CellSettings:
 
     def action(self) -> str:
         """What the agent chooses, in words."""
-        return "one item" if self.num_slots == 1 else ACTIONS[self.kind]
+        form = "one item" if self.num_slots == 1 else ACTIONS[self.kind]
+        return (
+            f"{form}, from the log"
+            if self.kind == OURS and learns_from_log(self.settings)
+            else form
+        )
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,12 @@ def _trained(cell: CellSettings, shop: Shop, runs: Path) -> tuple[Play, int]:
         return (spec, policy), steps
     agent = make_agent(cell.settings, offered)
     steps = train_in(
-        spec, agent, steps=cell.steps, num_envs=cell.num_envs, seed=cell.seed, folder=runs
+        spec,
+        agent,
+        steps=cell.steps,
+        num_envs=cell.num_envs,
+        seed=cell.seed,
+        folder=runs,
+        log=shop.log,
     )
     return (spec, agent), steps
