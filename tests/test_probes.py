@@ -38,10 +38,23 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "cloning": (50, {}),
     "greedy": (0, {}),
 }
+# What a shop asks for beyond that. Noise alone explores in Rainbow, and as it begins in conf/agent
+# samples are 0.2 % of what is shown, too few to learn what they bring.
+WIDER: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+    ("rainbow", "delayed"): (
+        180,
+        {"learning_rate": 6e-3, "sigma": 1.5, "updates": 4, "batch_size": 128},
+    ),
+    ("rainbow", "substitution"): (
+        300,
+        {"learning_rate": 3e-3, "sigma": 1.0, "updates": 2, "support": (-1.0, 4.0)},
+    ),
+}
 SAME = "one ranking for all shoppers: its weights know items, and not who likes them"
 TODAY = "myopic: a sample brings nothing on its own page"
 ALONE = "it takes an item for what its own slot earns, and not for the clicks it takes from others"
 COPIES = "it copies the pages that it sees, whatever they earn"
+SETTLES = "its pages settle on what sells today before a sample is shown often enough"
 BLIND = "it trusts the user model, which knows nothing of what sells"
 # The table's cells do not hold what the last page showed; the page number tells it nearly as well
 # (96.9 % of fatigue's optimum at most was seen), so it is not among these.
@@ -52,6 +65,9 @@ CANNOT = {
     ("thompson", "delayed"): TODAY,
     ("linucb", "substitution"): ALONE,
     ("thompson", "substitution"): ALONE,
+    ("iql", "delayed"): SETTLES,
+    ("iql", "price"): ALONE,
+    ("iql", "substitution"): ALONE,
     **{("cloning", shop): COPIES for shop in PROBES},
     **{("greedy", shop): BLIND for shop in PROBES},
 }
@@ -111,7 +127,7 @@ def test_greedy_told_the_truth_fails_where_pages_are_more_than_their_items(shop:
 def test_it_solves_the_probe_shop_or_cannot(name: str, shop: str) -> None:
     # Why: an agent that should solve a shop reaches 95 % of its optimum, and one that cannot does
     # not: a shop that everybody solves shows nothing.
-    steps, changed = AGENTS[name]
+    steps, changed = WIDER.get((name, shop), AGENTS[name])
     reached = learned(name, shop, steps, **changed)
     if (name, shop) in CANNOT:
         assert reached < ENOUGH, (reached, CANNOT[name, shop])
