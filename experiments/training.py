@@ -52,18 +52,19 @@ def train_in(
     """
     if not hasattr(agent, "learn"):
         return 0
+    from_log = getattr(agent, "from_log", False)
+    if from_log and log is None:
+        raise UserError(
+            f"{type(agent).__name__} learns from a log's own pages, and this experiment trains on "
+            "pages that the agent fills: leave it out."
+        )
     simulator, reward = spec.simulator, reward_named(REWARD)
     # expected revenue costs a pass over the catalogue
     simulator.expected_revenue, simulator.doubt = False, pessimism is not None
     if pessimism is not None:
         reward = pessimistic(reward, pessimism)
     played = None
-    if getattr(agent, "from_log", False):
-        if log is None:
-            raise UserError(
-                f"{type(agent).__name__} learns from a log's own pages, and this experiment trains "
-                "on pages that the agent fills: leave it out."
-            )
+    if from_log and log is not None:
         paid_S = torch.from_numpy(log.steps.paid)
         played = LoggedCore(spec, log.sessions(), paid_S, reward, num_envs=num_envs)
     core: Lanes = played or ShopCore(spec, reward, num_envs=num_envs, max_pages=MAX_PAGES)

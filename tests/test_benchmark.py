@@ -300,7 +300,7 @@ def test_sb3_sees_the_features_and_the_shoppers_that_our_agents_see() -> None:
     ("asked", "sentence"),
     [
         ("budget=huge", "budget=huge: expected one of full, short, quick"),
-        ("agents=[dqn,alphago]", "agents: alphago is unknown: expected names of a2c, dqn, greedy"),
+        ("agents=[dqn,alphago]", "agents: alphago is unknown: expected names of a2c, bcq, c51, cl"),
         ("agents=dqn", "agents=dqn: expected a list of names"),
         ("agents=[]", "agents=[]: expected a list of names"),
         ("one_item=[alphago]", "one_item: alphago is unknown"),

@@ -77,7 +77,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "no such folder": (lambda f: f / "nowhere", ("nowhere", "log.path=")),
 }
 CALLS: list[tuple[str, list[str], tuple[str, ...]]] = [
-    ("unknown agent", ["agent=foo"], ("agent=foo", "dqn, greedy, greedy_clicks, item_knn")),
+    ("unknown agent", ["agent=foo"], ("agent=foo", "dqn, greedy, greedy_clicks, iql, item_knn")),
     ("unknown log", ["log=foo"], ("log=foo", "csv, default, folder, rees46, taobao")),
     ("misspelt key", ["agent.gama=0.9"], ("agent.gama", "did you mean agent.gamma?")),
     ("misspelt main key", ["stpes=9"], ("stpes", "did you mean steps?")),
