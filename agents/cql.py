@@ -25,10 +25,10 @@ from torch import Tensor
 
 from agents import slateq
 from agents.dqn import DQN
+from agents.exploring import lane_key
 from agents.outlook import sold_if_clicked
 from recgym import rng
 from recgym.envs.core import Transition
-from recgym.rng import Purpose
 from recgym.settings import Within
 from recgym.types import Observation
 
@@ -69,9 +69,7 @@ class CQL(DQN):
 
     def _more(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
         """The items shown, and some of the catalogue to compare them with."""
-        who, page_N = observation.arrival, observation.visit.page_number
-        key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-        u_NI = rng.uniform(key_N, self.user_model.catalog.num_items, torch.float64)
+        u_NI = rng.uniform(lane_key(observation), self.user_model.catalog.num_items, torch.float64)
         drawn_NJ = u_NI.topk(self.num_candidates, -1).indices
         shown_NK = transition.outcome.page.item
         both_NJ = torch.cat([drawn_NJ, shown_NK.clamp(min=0)], -1)

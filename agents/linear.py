@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agents.exploring import lane_key
 from agents.outlook import NUM_SIGNS, Retriever, fitted, middle_price
 from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
-from recgym.rng import Purpose
 from recgym.settings import Count, Positive
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
@@ -82,9 +82,7 @@ class LinearBandit:
         if explore and self.kind == "ucb":
             score_NM = score_NM + self.alpha * self._width(feature_NMZ)
         elif explore:
-            who, page_N = observation.arrival, observation.visit.page_number
-            key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-            noise_NZ = rng.normal(key_N, len(mean_Z), torch.float64)
+            noise_NZ = rng.normal(lane_key(observation), len(mean_Z), torch.float64)
             # L^-T e has covariance (L L^T)^-1
             root_ZZ = torch.linalg.cholesky(self.precision_ZZ)
             drawn_NZ = torch.linalg.solve_triangular(root_ZZ.T, noise_NZ.T, upper=True).T

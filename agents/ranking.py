@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.exploring import lane_key
 from recgym import rng
-from recgym.rng import Purpose
 from recgym.types import Observation
 
 NONE = -1e30  # log of no mass: an infinite one would make the gradient of an empty sum NaN
@@ -42,7 +42,7 @@ def log_prob(logit_NM: Tensor, place_NK: Tensor) -> Tensor:
 
 def perturbed(observation: Observation, logit_NM: Tensor) -> Tensor:
     """Logits whose order is a draw of a ranking, [N, M]; of (lane seed, session, page) alone."""
-    who, page_N = observation.arrival, observation.visit.page_number
-    key_N = rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
-    u_NM = rng.uniform(key_N, logit_NM.shape[1], torch.float64).clamp(1e-12, 1 - 1e-12)
+    u_NM = rng.uniform(lane_key(observation), logit_NM.shape[1], torch.float64).clamp(
+        1e-12, 1 - 1e-12
+    )
     return logit_NM - (-u_NM.log()).log().to(logit_NM.dtype)  # Gumbel noise

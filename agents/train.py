@@ -263,6 +263,11 @@ def main(cfg: DictConfig) -> float | None:
     check_world(cfg)
     if not isinstance(cfg.compile, bool):
         raise UserError(f"compile={cfg.compile}: expected true or false.")
+    if cfg.compile and learns_from_log(cfg.agent):
+        raise UserError(
+            f"compile=true is about the learned shop's steps, and agent={cfg.agent_name} learns "
+            "from the log alone: set compile=false."
+        )
     reward_named(str(cfg.reward))  # before the log and the fit
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_settings("agent", settings["agent"])

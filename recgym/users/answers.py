@@ -204,7 +204,7 @@ class Answers(nn.Module):
 
         Having been shown the item itself deters; views of its category do either.
         """
-        group_NK = tables.groups(sated_NJ.shape[1])[page.item.clamp(min=0)]
+        group_NK = tables.groups(sated_NJ.shape[1], page.item.clamp(min=0))
         tired_NK = times_shown(page.item, visit.recent_item) * self.fatigue
         tired_NK = tired_NK + sated_NJ.gather(-1, group_NK) * self.satiation
         return self.position[: page.item.shape[1]] - tired_NK

@@ -26,9 +26,10 @@ class Tables(Shared):
     law: ItemTable  # of what is found alone
     mean_CZX: Tensor  # [C, Z, D + 1] of the items' inputs, see `organic.mean_of_classes`
 
-    def groups(self, count: int) -> Tensor:
-        """Which of so many groups of categories each item belongs to, [I] int64."""
-        return self.law.category % count
+    def groups(self, count: int, item_NJ: Tensor | None = None) -> Tensor:
+        """Which of so many groups of categories these items belong to (None: all), int64."""
+        category = self.law.category if item_NJ is None else self.law.category[item_NJ]
+        return category % count
 
 
 class Items(nn.Module):

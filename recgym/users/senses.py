@@ -74,7 +74,7 @@ class Senses(nn.Module):
         that views fill and views use up).
         """
         count = sated_NJ.shape[-1]
-        group_N1 = tables.groups(count)[event.item.clamp(min=0)].unsqueeze(-1)
+        group_N1 = tables.groups(count, event.item.clamp(min=0)).unsqueeze(-1)
         seen_NJ = (group_N1 == torch.arange(count, device=group_N1.device)).to(sated_NJ.dtype)
         viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
         return torch.where(viewed_N1, seen_NJ + self.sated_memory.sigmoid() * sated_NJ, sated_NJ)

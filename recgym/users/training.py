@@ -176,9 +176,12 @@ def fit(
 ) -> dict[str, float]:
     """Fit in place on the training sessions; the best epoch on the validation sessions is kept.
 
+    Levels, leaving and paying are then brought to their maximum on both together, so that the
+    figures returned are no held-out ones; those of a report are of the test sessions.
+
     With ``bootstrap`` the training sessions are those of shoppers drawn anew, by the same seed.
     ``log(tag, value, step)`` receives the curves, ``progress(share)`` how far the fit is. Returns
-    the validation figures of the epoch kept.
+    the validation figures of what is kept.
 
     Raises:
         UserError: if the likelihood stops being finite.
