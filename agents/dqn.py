@@ -40,6 +40,7 @@ from agents.noisy import step_key
 from agents.outlook import Outlook, fitted, middle_price, outlook
 from agents.prioritised import replay_of
 from agents.returns import NStep
+from recgym.compiling import compiled
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
@@ -146,6 +147,11 @@ class DQN:
         self.seed_1 = torch.tensor([seed], device=device)
         self.steps = 0
         self.unit = middle_price(user_model)
+        self._page, self._stored = self._best_page, self._step
+
+    def compile(self) -> None:
+        """Choose pages and make rows to store by `recgym.compiling`."""
+        self._page, self._stored = compiled(self._best_page), compiled(self._step)
 
     # ---- acting ---------------------------------------------------------------------------------
 
@@ -153,9 +159,12 @@ class DQN:
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` of noisy weights or with random slots."""
         key_N = lane_key(observation) if explore and self.noisy else None
-        score_NI = self._scores(observation, outlook(self.user_model, observation), key_N)
-        item_NK = top_k(score_NI, observation.eligible, self.num_slots)
+        item_NK: Tensor = self._page(observation, key_N)
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
+
+    def _best_page(self, observation: Observation, key_N: Tensor | None) -> Tensor:
+        score_NI = self._scores(observation, outlook(self.user_model, observation), key_N)
+        return top_k(score_NI, observation.eligible, self.num_slots)
 
     def _scores(
         self, observation: Observation, seen: Outlook, key_N: Tensor | None = None
@@ -181,7 +190,7 @@ class DQN:
         self, observation: Observation, item_NK: Tensor, transition: Transition
     ) -> dict[str, Tensor]:
         """Store one step of all lanes, then take `updates` gradient steps."""
-        rows = self.n_step.push(self._step(observation, transition))
+        rows = self.n_step.push(self._stored(observation, transition))
         if rows is not None:
             self.replay.add(rows)
         self.steps += 1

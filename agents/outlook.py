@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.baselines import alone, empty_page_law
+from recgym.compiling import compiled
 from recgym.errors import UserError
 from recgym.types import Kind, Observation, Record
 from recgym.users.base import AfterLogits
@@ -75,25 +76,32 @@ class Retriever:
         self.model, self.cart_paid = model, cart_paid
         self.num_candidates = min(num_candidates, model.catalog.num_items)
         self._last: tuple[Observation, Retrieved] | None = None
+        self._seek = self._sought
+
+    def compile(self) -> None:
+        """Retrieve by `recgym.compiling`."""
+        self._seek = compiled(self._sought)
 
     def __call__(self, observation: Observation) -> Retrieved:
         """Of each lane."""
-        if self._last is not None and self._last[0] is observation:
-            return self._last[1]
+        if self._last is None or self._last[0] is not observation:
+            self._last = observation, self._seek(observation)
+        return self._last[1]
+
+    @torch.no_grad()
+    def _sought(self, observation: Observation) -> Retrieved:
         seen = outlook(self.model, observation)
         money_NI = seen.sold[..., 0] + self.cart_paid * seen.sold[..., 1]
         score_NI = (seen.added + seen.taken) / (1.0 + seen.added) * money_NI
         best = score_NI.masked_fill(~observation.eligible, -torch.inf).topk(self.num_candidates, -1)
         index_NMF = best.indices.unsqueeze(-1).expand(-1, -1, NUM_SALES)
         logs = best.values, seen.added.gather(-1, best.indices)
-        found = Retrieved(
+        return Retrieved(
             item=best.indices.masked_fill(best.values == -torch.inf, -1),
             sign=torch.cat(
                 [torch.stack(logs, -1).clamp(min=LEAST).log(), seen.sold.gather(1, index_NMF)], -1
             ),
         )
-        self._last = observation, found
-        return found
 
 
 def fitted(model: LSTMUserModel | None, needing: str) -> LSTMUserModel:

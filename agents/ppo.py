@@ -61,8 +61,9 @@ class SlatePolicy(nn.Module):
     def logits(self, feature_NO: Tensor, vector_NMD: Tensor, sign_NMS: Tensor) -> Tensor:
         """Of M retrieved items, [N, M]."""
         body_NH = self.actor(feature_NO)
-        like_NM = torch.bmm(vector_NMD, self.taste(body_NH).unsqueeze(-1)).squeeze(-1)
-        return like_NM + torch.bmm(sign_NMS, self.signs(body_NH).unsqueeze(-1)).squeeze(-1)
+        # not as batched products, which are several times slower and do not fuse with the gather
+        like_NM = (vector_NMD * self.taste(body_NH).unsqueeze(1)).sum(-1)
+        return like_NM + (sign_NMS * self.signs(body_NH).unsqueeze(1)).sum(-1)
 
     def values(self, feature_NO: Tensor) -> Tensor:
         """V(s), in middle prices, [N]."""
@@ -170,6 +171,10 @@ class PPO:
         self.rows: list[dict[str, Tensor]] = []  # of the horizon so far
         self.metrics: dict[str, Tensor] = {}  # of the last horizon
         self.steps = 0
+
+    def compile(self) -> None:
+        """Retrieve by `recgym.compiling`."""
+        self.retrieved.compile()
 
     # ---- acting ---------------------------------------------------------------------------------
 

@@ -100,7 +100,8 @@ class SlateQNetwork(nn.Module):
 
 def gains(values: Values, slope_Z: Tensor, vector_NJD: Tensor, sold_NJF: Tensor) -> Tensor:
     """What J items a lane add to each output of everything else, [N, J, Z]."""
-    like_NJ1 = torch.bmm(vector_NJD, values.taste.unsqueeze(-1))
+    # not as a batched product, which is several times slower and does not fuse with the gather
+    like_NJ1 = (vector_NJD * values.taste.unsqueeze(1)).sum(-1, keepdim=True)
     return _gains(values, slope_Z, like_NJ1, sold_NJF)
 
 

@@ -70,7 +70,7 @@ def scores(
         return _led_by(slate_NK, odds_NJ, advantage_NJ, allowed_NJ)
     score_NJ = _scores(odds_NJ, advantage_NJ, allowed_NJ, lifted_N)
     for _ in range(ROUNDS):
-        slate_NK = score_NJ.topk(count, -1).indices
+        slate_NK = score_NJ.topk(count, -1, sorted=False).indices
         lifted_N = lifted(odds_NJ, advantage_NJ, slate_NK)
         score_NJ = _scores(odds_NJ, advantage_NJ, allowed_NJ, lifted_N)
     return score_NJ

@@ -151,6 +151,8 @@ def _train(
     if not hasattr(agent, "learn"):
         seconds["train"] = 0.0
         return 0
+    if cfg.compile and hasattr(agent, "compile"):
+        agent.compile()
     core: Lanes
     core = _logged(spec, log, cfg) if learns_from_log(cfg.agent) else _shop(spec, cfg)
     with progress.stage("train", cfg.steps, seconds):

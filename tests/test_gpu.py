@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import torch
+from probe_model import made
 from probe_shop import learned_shop
 
 from recgym.envs.core import ShopCore, open_core
@@ -36,6 +38,30 @@ def core_of(name: str, device: str) -> ShopCore:
         else TasteShop(num_items=ITEMS, device=device)
     )
     return open_core(shop, num_envs=LANES, num_slots=SLOTS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+@pytest.mark.parametrize("name", ["dqn", "ppo"])
+def test_a_compiled_training_step_shows_the_same_pages(name: str) -> None:
+    # Why: a graph replays what was captured; a result that a later replay overwrote, or an input
+    # read where it no longer lies, would show here.
+    found = []
+    for compile in (False, True):
+        core = open_core(
+            learned_shop().to("cuda"), num_envs=LANES, num_slots=SLOTS, compile=compile
+        )
+        agent = made(name, core.simulator.shop, core.spec)
+        if compile:
+            agent.compile()
+        observation, shown = core.reset(3), []
+        for _ in range(6):
+            shown.append(agent.act(observation, explore=True))
+            transition = core.step(shown[-1])
+            agent.learn(observation, shown[-1], transition)
+            observation = transition.observation
+        found.append(torch.stack(shown))
+    assert (found[0] != found[1]).float().mean() <= 0.01
 
 
 def slates(step: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ from experiments.speed.figure import Figure
 from experiments.speed.machine import Machine, Work, limit_seconds, measure
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.timing import interleaved, medians, parts_of
-from recgym.envs.core import compiled
+from recgym.compiling import compiled
 from recgym.simulator import SimState, Simulator
 from recgym.types import Outcome
 from recgym.users.base import Shoppers

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from recgym.compiling import compiled
 from recgym.errors import UserError
 from recgym.reward import Reward, reward_named
 from recgym.shops import open_shop, with_encoder
@@ -20,8 +18,6 @@ from recgym.spaces import ObservationSpec
 from recgym.types import Observation, Outcome, Record
 from recgym.users.base import Shoppers
 
-P = ParamSpec("P")
-T = TypeVar("T")
 MAX_PAGES = 100  # pages of an episode before it is truncated
 MAX_SEED = 2**62  # lane seeds are int64 and lane i takes seed + i
 
@@ -156,22 +152,6 @@ class ShopCore:
         state, played = self._played(state, eligible_NI, item_NK)
         state = self.simulator.renew(state, played.terminated | played.truncated)
         return state, dataclasses.replace(played, observation=self.spec.observe(state))
-
-
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """The function through `torch.compile`, whole and for lanes of a fixed number.
-
-    Raises:
-        UserError: if there is no C++ compiler.
-    """
-    compilers = [os.environ.get("CXX"), "g++", "clang++", "cl"]
-    if not any(name and shutil.which(name) for name in compilers):
-        raise UserError(
-            "compile=true needs a C++ compiler, and none of g++, clang++ and cl is on the PATH: "
-            "install one, set CXX, or use compile=false."
-        )
-    whole: Callable[P, T] = torch.compile(function, fullgraph=True, dynamic=False)
-    return whole
 
 
 def open_core(

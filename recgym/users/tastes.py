@@ -125,7 +125,8 @@ def at_nodes(log_share_NG: Tensor) -> Tensor:
 
 def nodes(like: Tensor) -> Tensor:
     """The `NODES` on the device and of the type of ``like``, [S]."""
-    return like.new_tensor(NODES)
+    # not as one tensor from the host: a GPU would be waited for
+    return torch.stack([like.new_full((), node) for node in NODES])
 
 
 def over_nodes(evidence_NM: Tensor) -> Tensor:
