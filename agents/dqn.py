@@ -190,7 +190,8 @@ class DQN:
         self, observation: Observation, item_NK: Tensor, transition: Transition
     ) -> dict[str, Tensor]:
         """Store one step of all lanes, then take `updates` gradient steps."""
-        rows = self.n_step.push(self._stored(observation, transition))
+        with torch.no_grad():
+            rows = self.n_step.push(self._stored(observation, transition))
         if rows is not None:
             self.replay.add(rows)
         self.steps += 1
@@ -201,7 +202,6 @@ class DQN:
                 metrics = self._update(rows, number)
         return metrics
 
-    @torch.no_grad()
     def _step(
         self, observation: Observation, transition: Transition
     ) -> dict[str, dict[str, Tensor]]:

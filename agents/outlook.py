@@ -82,13 +82,13 @@ class Retriever:
         """Retrieve by `recgym.compiling`."""
         self._seek = compiled(self._sought)
 
+    @torch.no_grad()
     def __call__(self, observation: Observation) -> Retrieved:
         """Of each lane."""
         if self._last is None or self._last[0] is not observation:
             self._last = observation, self._seek(observation)
         return self._last[1]
 
-    @torch.no_grad()
     def _sought(self, observation: Observation) -> Retrieved:
         seen = outlook(self.model, observation)
         money_NI = seen.sold[..., 0] + self.cart_paid * seen.sold[..., 1]

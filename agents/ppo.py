@@ -62,8 +62,9 @@ class SlatePolicy(nn.Module):
         """Of M retrieved items, [N, M]."""
         body_NH = self.actor(feature_NO)
         # not as batched products, which are several times slower and do not fuse with the gather
-        like_NM = (vector_NMD * self.taste(body_NH).unsqueeze(1)).sum(-1)
-        return like_NM + (sign_NMS * self.signs(body_NH).unsqueeze(1)).sum(-1)
+        like_NM: Tensor = (vector_NMD * self.taste(body_NH).unsqueeze(1)).sum(-1)
+        like_NM = like_NM + (sign_NMS * self.signs(body_NH).unsqueeze(1)).sum(-1)
+        return like_NM
 
     def values(self, feature_NO: Tensor) -> Tensor:
         """V(s), in middle prices, [N]."""

@@ -25,8 +25,10 @@ Function = Callable[..., Any]
 def compiled(function: Function) -> Function:
     """The function through `torch.compile`, whole, for lanes of the number of its first call.
 
-    A call with another number of lanes runs it as it is: compiling anew takes a minute. Its
-    arguments are positional and, as its result, tensors, records, and tuples and dicts of them.
+    A call with another number of lanes runs it as it is: compiling anew takes a minute. There are
+    no gradients; the function must not say so by a decorator, since the compiler takes all that
+    have it for one and soon gives up. Its arguments are positional and, as its result, tensors,
+    records, and tuples and dicts of them.
 
     Raises:
         UserError: if there is no C++ compiler.
@@ -46,6 +48,7 @@ class _Compiled:
         self.lanes: int | None = None
         self.fast: Function = self.whole
 
+    @torch.no_grad()
     def __call__(self, *arguments: Any) -> Any:
         first = _first(arguments)
         if self.lanes is None:

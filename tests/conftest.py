@@ -1,5 +1,7 @@
 """One thread: the tensors of the tests are small, and busy neighbours make more threads crawl."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,3 +16,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "alone" in item.keywords:
             item.add_marker(beside)
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what is compiled from now on: traced whole, but run by Python, in seconds."""
+    names: list[str] = []
+    whole = torch.compile
+
+    def trace(function: Any, **settings: Any) -> Any:
+        names.append(function.__name__)
+        return whole(function, backend="eager", **settings)
+
+    torch.compiler.reset()  # the compiler keeps few programs of one function
+    monkeypatch.setattr(torch, "compile", trace)
+    return names

@@ -15,21 +15,7 @@ from recgym.envs.core import ShopCore, open_core
 from recgym.types import Observation
 
 SLOTS, LANES = 4, 16
-COMPILING = ("dqn", "rainbow", "ppo")
-
-
-@pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Functions traced whole, as when they are compiled, but run by Python: it takes a second."""
-    names: list[str] = []
-    whole = torch.compile
-
-    def trace(function: Any, **settings: Any) -> Any:
-        names.append(function.__name__)
-        return whole(function, backend="eager", **settings)
-
-    monkeypatch.setattr(torch, "compile", trace)
-    return names
+COMPILING = ("dqn", "ppo")
 
 
 def training(name: str) -> tuple[Any, ShopCore]:

@@ -66,11 +66,20 @@ Time of a step with 1,000,000 items / with 1,000, N = 4,096; times with 10,000 a
 memory of all tables in MiB are in the settings.
 Limit: none. Goal: at most 3.""",
     "dqn": """\
-Environment steps a second of the training loop of agents.train with the DQN at its default number
-of lanes and one gradient step a step of all lanes; curves and checkpoints included.
+Environment steps a second of the training loop of agents.train with the DQN of its defaults, and at
+its default number of lanes; curves included.
 Limit: simulator alone + the agent's act and learn alone on one stored transition, added. Goal:
-ratio at least 0.8.""",
+ratio at least 0.8; on an H200 2 million steps/s.""",
     "ppo": """\
+The same with our PPO of its defaults; a call is whole horizons. Limit and goal: as those of
+`dqn`.""",
+    "dqn_compiled": """\
+`dqn` with compile=true: steps and the agent's own through torch.compile, and on a GPU as one graph
+each. How long the first steps took is in the settings. Limit: as that of `dqn`, the simulator
+compiled too. Goal: as that of `dqn`.""",
+    "ppo_compiled": """\
+The same with our PPO.""",
+    "sb3_ppo": """\
 Environment steps a second of Stable-Baselines3's PPO over agents.sb3.ShopVecEnv, one slot a page,
 as many lanes as the DQN, 2,048 transitions an update and two passes over them.
 Limit: simulator alone + PPO alone on an environment of the same spaces that returns constants,

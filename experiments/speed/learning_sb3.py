@@ -69,7 +69,7 @@ class ConstantVecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def ppo(setting: Setting) -> Figure:
+def sb3_ppo(setting: Setting) -> Figure:
     """Steps/s of Stable-Baselines3's PPO over our lanes, one slot a page."""
     lanes, shop = setting.lanes_or(default_lanes()), learned_of(setting)
     device = "cuda" if setting.device.type == "cuda" else "cpu"
@@ -94,7 +94,7 @@ def ppo(setting: Setting) -> Figure:
         return learn
 
     return beside_its_parts(
-        "ppo", lanes, rollout_steps, model_over(env), Stepping(simulator_of(shop, 1), lanes, 1),
+        "sb3_ppo", lanes, rollout_steps, model_over(env), Stepping(simulator_of(shop, 1), lanes, 1),
         model_over(ConstantVecEnv(env)), setting,
         {"rollout_steps": rollout_steps, "batch_size": PPO_BATCH, "epochs": PPO_EPOCHS},
         learner_steps=rollout_steps,
