@@ -11,6 +11,15 @@ Hasselt, Guez and Silver 2016, equation 4; `duelling`: Wang et al. 2016, see `ag
 Fortunato et al. 2018, see `agents.noisy`; `returns`: QR-DQN and C51, see `agents.distributions`;
 all of them: Hessel et al. 2018, "Rainbow" (``agent=rainbow``).
 
+It begins at a first guess: an item is worth what the fitted user model expects it to sell, and a
+cart the share of it that is paid. What is learned is a doubt about that guess. Rewards are shaped
+by the cart's worth Phi, r + gamma Phi(s') - Phi(s) (Ng, Harada and Russell 1999, "Policy invariance
+under reward transformations", equation 2), which is as if Q0 began at Phi (Wiewiora 2003): else an
+item that goes into the cart is taken for worthless until Q0 has learned what a full cart is worth.
+And the weights by which a state moves the worth of items, 0 at first, are held there by ``anchor``
+times their square (Krogh and Hertz 1991, "A simple weight decay can improve generalization",
+equation 2): to whom an item is worth more than guessed is seen through much noise.
+
 Deviations: what is learned is the value of the clicked item, or of everything else where nothing on
 the page was clicked (SlateQ); over several steps it is that of the first step's. The next slate is
 sought among the ``num_candidates`` items that score best when the transition is stored. The target
@@ -19,15 +28,15 @@ for the target and a third for the choice of the next slate (Fortunato et al., s
 Priorities are the error of the mean or, where a law is learned, its loss (Rainbow).
 
 Logged scalars: `loss` (of a row: Huber, quantile Huber or divergence, in middle prices or nats),
-`q_null` (mean Q0), `advantage` (mean of Q - Q0 over clicked items), `td_error` (mean absolute, of
-the means), `epsilon` (share of slots filled at random; 0 with noisy weights), `importance` (mean
-weight of a row; 1 without priorities).
+`q_null` (mean Q0 - Phi), `advantage` (mean of Q - Q0 over clicked items), `doubt` (those weights'
+square), `td_error` (mean absolute, of the means), `epsilon` (share of slots filled at random; 0
+with noisy weights), `importance` (mean weight of a row; 1 without priorities).
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +51,7 @@ from agents.prioritised import replay_of
 from agents.returns import NStep
 from recgym.compiling import compiled
 from recgym.envs.core import Transition
-from recgym.settings import Count, Positive, Share
+from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
@@ -67,6 +76,7 @@ class DQN:
         capacity: transitions kept.
         num_candidates: items of each next state among which the next slate is sought.
         hidden: width of the network.
+        anchor: weight of the square of what a state says of items against the first guess.
         target_rate: share of the online network that enters the target at each update.
         epsilon: slots filled at random, at the start and at the end of exploration.
         epsilon_steps: steps of all lanes over which exploration falls.
@@ -101,6 +111,7 @@ class DQN:
         capacity: Count = 100_000,
         num_candidates: Count = 32,
         hidden: Count = 128,
+        anchor: Annotated[float, Within(0.0)] = 0.1,
         target_rate: Share = 0.01,
         epsilon: tuple[Share, Share] = (0.5, 0.05),
         epsilon_steps: Count = 400,
@@ -123,6 +134,7 @@ class DQN:
     ) -> None:
         user_model = fitted(user_model, f"agents of the kind of agent={self.name} score items")
         self.user_model, self.num_slots = user_model, num_slots
+        self.cart_paid, self.anchor = cart_paid, anchor
         self.slate_optimiser = slates.known(slate_optimiser)
         self.batch_size, self.target_rate, self.double = batch_size, target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
@@ -217,12 +229,17 @@ class DQN:
             "next_feature": following.feature,
             **slateq.candidates(seen, self._scores(following, seen), self.num_candidates),
         }
+        kept_N = self.n_step.gamma * self._cart_worth(following) * ~transition.terminated
         end = {
-            "reward": transition.reward / self.unit,
+            "reward": transition.reward / self.unit + kept_N - self._cart_worth(observation),
             "terminated": transition.terminated,
             "over": transition.terminated | transition.truncated,
         }
         return {"first": first, "last": last, "end": end}
+
+    def _cart_worth(self, observation: Observation) -> Tensor:
+        """Phi, the first guess of what the cart will bring, in middle prices, [N]."""
+        return self.cart_paid * observation.visit.cart_value() / self.unit
 
     def _more(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
         """What else is kept of a step, known where it begins, each [N, ...]."""
@@ -238,7 +255,8 @@ class DQN:
         loss_N = self.head.losses(output_NZ, target)
         importance_N = rows.get("importance", torch.ones_like(loss_N))
         penalty, said = self._penalty(rows, values)
-        loss = (importance_N * loss_N).mean() + penalty
+        doubt = self.network.doubt()
+        loss = (importance_N * loss_N).mean() + self.anchor * doubt + penalty
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
@@ -254,6 +272,7 @@ class DQN:
                 "q_null": self.head.mean(values.null).mean(),
                 "advantage": gain_N.sum() / clicked_N.sum().clamp(min=1),
                 "td_error": error_N.mean(),
+                "doubt": doubt.detach(),
                 "epsilon": torch.tensor(self._epsilon()),
                 "importance": importance_N.mean(),
                 **said,

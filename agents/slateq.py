@@ -84,6 +84,12 @@ class SlateQNetwork(nn.Module):
             if not duelling:
                 sales_ZF[:, -1] = base_Z
 
+    def doubt(self) -> Tensor:
+        """Squared weights by which a state moves the worth of items, a scalar; 0 at first."""
+        return (
+            self.taste.weight.square().sum() + self.sales.weight.square().sum() / self.num_outputs
+        )
+
     def forward(self, feature_NO: Tensor, key_N: Tensor | None = None) -> Values:
         """Of states; noisy weights need a key of their noise, their means None."""
         given = () if key_N is None else (key_N,)

@@ -66,6 +66,19 @@ def test_what_an_item_adds_by_hand() -> None:
 
 
 @kinds
+def test_a_doubt_is_the_weights_on_the_state(head: Head) -> None:
+    # Why: by hand, 5 tastes and 5 columns of sales for each of Z outputs, on 16 hidden units, all
+    # at 0.1: 80 weights and 80 Z / Z make 1.6; constants count for nothing.
+    network = network_of(head)
+    assert float(network.doubt()) == 0.0
+    with torch.no_grad():
+        for layer in (network.taste, network.sales):
+            layer.weight.fill_(0.1)
+            layer.bias.fill_(7.0)
+    assert float(network.doubt()) == pytest.approx(1.6)
+
+
+@kinds
 def test_an_item_is_first_worth_what_it_sells(head: Head) -> None:
     # Why: a good first page brings clicks to learn from. 1.2 at once and 2 in the cart, of which
     # 0.3 is paid: 1.8 above everything else; random logits of Q0 bend the law that is tilted by it.
