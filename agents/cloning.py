@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.baselines import top_k
+from agents.off_policy import OffPolicy
 from agents.outlook import fitted
 from agents.ranking import NONE, perturbed, slot_log_probs
 from agents.replay import Replay
@@ -133,7 +134,7 @@ class Clone:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-class Cloning:
+class Cloning(OffPolicy):
     """Behaviour cloning; see the module's docstring.
 
     Args:
@@ -170,46 +171,24 @@ class Cloning:
         clip: Positive = 10.0,
     ) -> None:
         user_model = fitted(user_model, "agent=cloning reads shoppers")
-        self.num_slots, self.batch_size = num_slots, batch_size
-        self.learning_starts, self.updates = learning_starts, updates
+        self.num_slots = num_slots
         self.clone = Clone(
             user_model, num_features, views_I,
             seed=seed, hidden=hidden, learning_rate=learning_rate, clip=clip,
         )  # fmt: skip
-        device = user_model.tables.vector_ID.device
-        self.replay = Replay(capacity, device)
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.steps = 0
+        super().__init__(
+            {"network": self.clone.network, "optimiser": self.clone.optimiser},
+            Replay(capacity, user_model.tables.vector_ID.device),
+            seed=seed, batch_size=batch_size, learning_starts=learning_starts, updates=updates,
+        )  # fmt: skip
 
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the clone."""
         return self.clone.act(observation, self.num_slots, explore)
 
-    def learn(
-        self, observation: Observation, item_NK: Tensor, transition: Transition
-    ) -> dict[str, Tensor]:
-        """Store one page of all lanes, then take `updates` gradient steps."""
-        self.replay.add({"feature": observation.feature, "shown": transition.outcome.page.item})
-        self.steps += 1
-        metrics: dict[str, Tensor] = {}
-        if self.replay.size >= self.learning_starts:
-            for _ in range(self.updates):
-                rows = self.replay.sample(self.batch_size, self.generator)
-                metrics = self.clone.fit(rows["feature"], rows["shown"])
-        return metrics
+    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
+        return {"feature": observation.feature, "shown": transition.outcome.page.item}
 
-    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """The clone; with ``learning`` replay and its generator too."""
-        state = {**self.clone.state_dict(), "steps": self.steps}
-        if learning:
-            state |= {"replay": self.replay.state_dict(), "generator": self.generator.get_state()}
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Act and learn on from a saved state."""
-        self.clone.load_state_dict(state)
-        self.steps = int(state["steps"])
-        if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
-            self.generator.set_state(state["generator"].cpu())
+    def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
+        return self.clone.fit(rows["feature"], rows["shown"])

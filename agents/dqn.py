@@ -37,6 +37,7 @@ from agents.baselines import top_k
 from agents.distributions import Atoms, head_of
 from agents.exploring import falling, lane_key, some_at_random
 from agents.noisy import step_key
+from agents.off_policy import OffPolicy
 from agents.outlook import Outlook, fitted, middle_price, outlook
 from agents.prioritised import replay_of
 from agents.returns import NStep
@@ -48,7 +49,7 @@ from recgym.users.lstm import LSTMUserModel
 KEPT = ("network", "target", "optimiser")
 
 
-class DQN:
+class DQN(OffPolicy):
     """DQN over slates; see the module's docstring.
 
     Agents that learn from a log build on it: they may show fewer items (`_may_show`), keep more of
@@ -123,10 +124,10 @@ class DQN:
         user_model = fitted(user_model, f"agents of the kind of agent={self.name} score items")
         self.user_model, self.num_slots = user_model, num_slots
         self.slate_optimiser = slates.known(slate_optimiser)
-        self.batch_size, self.target_rate, self.double = batch_size, target_rate, double
+        self.target_rate, self.double = target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
-        self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
+        self.clip = clip
         self.vector_ID = user_model.tables.vector_ID
         device, embedding = self.vector_ID.device, self.vector_ID.shape[1]
         self.head = head_of(returns, num_atoms, support, device, self.largest_error)
@@ -141,11 +142,12 @@ class DQN:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.n_step = NStep(n_step, gamma)
         priorities = (alpha, beta, beta_steps) if prioritised else None
-        self.replay = replay_of(capacity, device, priorities)
-        self.generator = torch.Generator(device).manual_seed(seed)
         self.seed_1 = torch.tensor([seed], device=device)
-        self.steps = 0
         self.unit = middle_price(user_model)
+        super().__init__(
+            {name: getattr(self, name) for name in KEPT}, replay_of(capacity, device, priorities),
+            seed=seed, batch_size=batch_size, learning_starts=learning_starts, updates=updates,
+        )  # fmt: skip
 
     # ---- acting ---------------------------------------------------------------------------------
 
@@ -177,26 +179,8 @@ class DQN:
 
     # ---- learning -------------------------------------------------------------------------------
 
-    def learn(
-        self, observation: Observation, item_NK: Tensor, transition: Transition
-    ) -> dict[str, Tensor]:
-        """Store one step of all lanes, then take `updates` gradient steps."""
-        rows = self.n_step.push(self._step(observation, transition))
-        if rows is not None:
-            self.replay.add(rows)
-        self.steps += 1
-        metrics: dict[str, Tensor] = {}
-        if self.replay.size >= self.learning_starts:
-            for number in range(self.updates):
-                rows = self.replay.sample(self.batch_size, self.generator)
-                metrics = self._update(rows, number)
-        return metrics
-
-    @torch.no_grad()
-    def _step(
-        self, observation: Observation, transition: Transition
-    ) -> dict[str, dict[str, Tensor]]:
-        """What `NStep.push` takes in."""
+    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor] | None:
+        """The first of the last steps, where its return is known."""
         following = transition.final_observation
         seen = outlook(self.user_model, following)
         first = {
@@ -213,7 +197,7 @@ class DQN:
             "terminated": transition.terminated,
             "over": transition.terminated | transition.truncated,
         }
-        return {"first": first, "last": last, "end": end}
+        return self.n_step.push({"first": first, "last": last, "end": end})
 
     def _more(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
         """What else is kept of a step, known where it begins, each [N, ...]."""
@@ -282,19 +266,12 @@ class DQN:
     # ---- keeping --------------------------------------------------------------------------------
 
     def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """The networks and the optimiser; with ``learning`` replay and its generator too."""
-        state = {name: getattr(self, name).state_dict() for name in KEPT} | {"steps": self.steps}
-        if learning:
-            state |= {"replay": self.replay.state_dict(), "n_step": self.n_step.state_dict()}
-            state |= {"generator": self.generator.get_state()}
-        return state
+        """With ``learning`` the steps that wait for their return too."""
+        waiting = {"n_step": self.n_step.state_dict()} if learning else {}
+        return super().state_dict(learning=learning) | waiting
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Act and learn on from a saved state."""
-        for name in KEPT:
-            getattr(self, name).load_state_dict(state[name])
-        self.steps = int(state["steps"])
-        if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
+        super().load_state_dict(state)
+        if "n_step" in state:
             self.n_step.load_state_dict(state["n_step"])
-            self.generator.set_state(state["generator"].cpu())
