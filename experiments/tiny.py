@@ -43,7 +43,7 @@ TABLES = ("tabular", "sarsa")
 FAMILY = (
     "dqn", "qr_dqn", "c51", "rainbow",
     "cql", "bcq", "iql",
-    "ppo", "a2c", "reinforce",
+    "ppo", "a2c", "reinforce", "sac",
     "linucb", "thompson",  # myopic
 )  # fmt: skip
 LEAST = 1e-6  # branches of a learned shop's tree below it are not followed: 0.01 % of orders

@@ -19,6 +19,7 @@ from agents.linear import LinearBandit
 from agents.logger import Logger
 from agents.loop import AGENT, PROGRESS, train
 from agents.ppo import PPO
+from agents.sac import SAC
 from agents.sarsa import Sarsa
 from agents.tabular import TabularQ
 from recgym.envs.core import ShopCore
@@ -43,6 +44,8 @@ def made(kind: str) -> Agent:
             del small["cart_paid"]
         agent: Agent = LOGGED[kind](**small)
         return agent
+    if kind == "sac":
+        return SAC(**small)
     if kind == "ppo":
         return PPO(**wide, horizon=7)
     if kind == "thompson":
@@ -90,7 +93,7 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "ppo", "thompson", "tabular", "sarsa"])
+@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "sac", "ppo", "thompson", "tabular", "sarsa"])
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.

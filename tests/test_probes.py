@@ -27,6 +27,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "ppo": (200, {"sharpness": 1e-3}),
     "a2c": (250, {**WIDE, "learning_rate": 3e-3}),
     "reinforce": (300, WIDE),
+    "sac": (150, {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature_rate": 2e-2}),
     "linucb": (60, {"prior": 1.0, "alpha": 1.0}),
     "thompson": (60, {"prior": 1.0}),
     "tabular": (500, {"epsilon_steps": 150}),
@@ -38,9 +39,14 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "cloning": (50, {}),
     "greedy": (0, {}),
 }
-# What a shop asks for beyond that. Noise alone explores in Rainbow, and as it begins in conf/agent
+# What a shop asks for beyond that. What a sample brings is learned where many are shown: SAC begins
+# warmer there. Noise alone explores in Rainbow, and as it begins in conf/agent
 # samples are 0.2 % of what is shown, too few to learn what they bring.
 WIDER: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+    ("sac", "delayed"): (
+        150,
+        {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature": 1.0, "temperature_rate": 2e-2},
+    ),
     ("rainbow", "delayed"): (
         180,
         {"learning_rate": 6e-3, "sigma": 1.5, "updates": 4, "batch_size": 128},
