@@ -56,9 +56,25 @@ class RankingNetwork(nn.Module):
 
     def forward(self, feature_NO: Tensor) -> Tensor:
         """[N, I]."""
-        taste_NX: Tensor = self.taste(self.body(feature_NO))
+        return self.scored(self.taste(self.body(feature_NO)), self.intercept)
+
+    def scored(self, taste_NX: Tensor, intercept_I: Tensor) -> Tensor:
+        """Logits of tastes for what is known of the items, [N, I]."""
         assert isinstance(self.known_IX, Tensor)
-        return taste_NX @ self.known_IX.T + self.intercept
+        return taste_NX @ self.known_IX.T + intercept_I
+
+    def page_of(self, observation: Observation, num_slots: int, explore: bool) -> Tensor:
+        """The likeliest items, the best first, or a page drawn from the policy, [N, K]."""
+        score_NI = self(observation.feature).masked_fill(~observation.eligible, -torch.inf)
+        if explore:
+            score_NI = perturbed(observation, score_NI)
+        return top_k(score_NI, observation.eligible, num_slots)
+
+
+def known_items(user_model: LSTMUserModel) -> Tensor:
+    """Vectors and features of the items, each standardised, [I, X]."""
+    known_IX = torch.cat([user_model.tables.vector_ID, user_model.catalog.feature], -1)
+    return (known_IX - known_IX.mean(0)) / known_IX.std(0).clamp(min=1e-6)
 
 
 class Clone:
@@ -85,8 +101,7 @@ class Clone:
         learning_rate: float,
         clip: float,
     ) -> None:
-        known_IX = torch.cat([user_model.tables.vector_ID, user_model.catalog.feature], -1)
-        known_IX = (known_IX - known_IX.mean(0)) / known_IX.std(0).clamp(min=1e-6)
+        known_IX = known_items(user_model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = RankingNetwork(num_features, known_IX.cpu(), views_I.cpu(), hidden)
@@ -97,12 +112,6 @@ class Clone:
         """Of all items, [N, I]; -inf for those that may not be shown."""
         logit_NI: Tensor = self.network(observation.feature)
         return logit_NI.masked_fill(~observation.eligible, -torch.inf)
-
-    def act(self, observation: Observation, num_slots: int, explore: bool) -> Tensor:
-        """The likeliest items, the best first, or a page drawn from the policy, [N, K]."""
-        logit_NI = self.logits(observation)
-        score_NI = perturbed(observation, logit_NI) if explore else logit_NI
-        return top_k(score_NI, observation.eligible, num_slots)
 
     def fit(
         self, feature_NO: Tensor, shown_NK: Tensor, weight_NK: Tensor | None = None
@@ -185,7 +194,7 @@ class Cloning(OffPolicy):
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the clone."""
-        return self.clone.act(observation, self.num_slots, explore)
+        return self.clone.network.page_of(observation, self.num_slots, explore)
 
     def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
         return {"feature": observation.feature, "shown": transition.outcome.page.item}

@@ -148,7 +148,7 @@ class IQL(OffPolicy):
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the policy."""
-        return self.policy.act(observation, self.num_slots, explore)
+        return self.policy.network.page_of(observation, self.num_slots, explore)
 
     # ---- learning -------------------------------------------------------------------------------
 

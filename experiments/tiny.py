@@ -42,7 +42,7 @@ NUM_PAGES = 400_000  # on which an agent is trained, as in conf/train.yaml
 TABLES = ("tabular", "sarsa")
 FAMILY = (
     "dqn", "qr_dqn", "c51", "rainbow",
-    "cql", "bcq", "iql",
+    "cql", "bcq", "iql", "topk_reinforce",
     "ppo", "a2c", "reinforce", "sac",
     "linucb", "thompson",  # myopic
 )  # fmt: skip

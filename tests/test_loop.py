@@ -22,12 +22,14 @@ from agents.ppo import PPO
 from agents.sac import SAC
 from agents.sarsa import Sarsa
 from agents.tabular import TabularQ
+from agents.topk_reinforce import TopKReinforce
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
 LANES, UPDATES = 32, 40
 RETURNS = {"dqn": "mean", "rainbow": "categorical"}
-LOGGED = {"bcq": BCQ, "iql": IQL, "cloning": Cloning}  # cql keeps what dqn does
+# cql keeps what dqn does
+LOGGED = {"bcq": BCQ, "iql": IQL, "cloning": Cloning, "topk_reinforce": TopKReinforce}
 
 
 def made(kind: str) -> Agent:
@@ -40,7 +42,7 @@ def made(kind: str) -> Agent:
         return DQN(**small, returns=RETURNS[kind], num_atoms=8)
     if kind in LOGGED:
         small |= {"views_I": torch.arange(MODEL.catalog.num_items)}
-        if kind == "cloning":
+        if kind in ("cloning", "topk_reinforce"):
             del small["cart_paid"]
         agent: Agent = LOGGED[kind](**small)
         return agent

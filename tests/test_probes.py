@@ -36,6 +36,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "cql": (100, KEEN),
     "bcq": (100, {**KEEN, "threshold": 0.01}),
     "iql": (200, {"learning_rate": 3e-3, "beta": 3.0}),
+    "topk_reinforce": (200, {"learning_rate": 3e-3, "horizon": 4}),
     "cloning": (50, {}),
     "greedy": (0, {}),
 }
@@ -59,6 +60,7 @@ WIDER: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
 SAME = "one ranking for all shoppers: its weights know items, and not who likes them"
 TODAY = "myopic: a sample brings nothing on its own page"
 ALONE = "it takes an item for what its own slot earns, and not for the clicks it takes from others"
+ANYWAY = "a click is credited with all that follows it, what would have followed anyway included"
 COPIES = "it copies the pages that it sees, whatever they earn"
 SETTLES = "its pages settle on what sells today before a sample is shown often enough"
 BLIND = "it trusts the user model, which knows nothing of what sells"
@@ -74,6 +76,8 @@ CANNOT = {
     ("iql", "delayed"): SETTLES,
     ("iql", "price"): ALONE,
     ("iql", "substitution"): ALONE,
+    ("topk_reinforce", "price"): ANYWAY,
+    ("topk_reinforce", "substitution"): ALONE,
     **{("cloning", shop): COPIES for shop in PROBES},
     **{("greedy", shop): BLIND for shop in PROBES},
 }
