@@ -68,6 +68,7 @@ class BCQ(DQN):
         super().__init__(num_features=num_features, **network, **settings)
         self.threshold = threshold
         self.clone = Clone(self.user_model, num_features, views_I, **network, clip=self.clip)
+        self.kept["clone"] = self.clone
 
     @torch.no_grad()
     def _may_show(self, observation: Observation) -> Tensor:
@@ -86,12 +87,3 @@ class BCQ(DQN):
         allowed = {name: rows[name] * passing_NC for name in ("added", "taken")}
         share = passing_NC.to(torch.float32).mean()
         return {**super()._update(rows | allowed, number), **said, "passing": share}
-
-    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """As of `agents.dqn.DQN`, with the clone."""
-        return {**super().state_dict(learning=learning), "clone": self.clone.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Act and learn on from a saved state."""
-        super().load_state_dict(state)
-        self.clone.load_state_dict(state["clone"])

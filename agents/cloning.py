@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.baselines import top_k
+from agents.off_policy import OffPolicy
 from agents.outlook import fitted
 from agents.ranking import NONE, perturbed, slot_log_probs
 from agents.replay import Replay
@@ -55,9 +56,25 @@ class RankingNetwork(nn.Module):
 
     def forward(self, feature_NO: Tensor) -> Tensor:
         """[N, I]."""
-        taste_NX: Tensor = self.taste(self.body(feature_NO))
+        return self.scored(self.taste(self.body(feature_NO)), self.intercept)
+
+    def scored(self, taste_NX: Tensor, intercept_I: Tensor) -> Tensor:
+        """Logits of tastes for what is known of the items, [N, I]."""
         assert isinstance(self.known_IX, Tensor)
-        return taste_NX @ self.known_IX.T + self.intercept
+        return taste_NX @ self.known_IX.T + intercept_I
+
+    def page_of(self, observation: Observation, num_slots: int, explore: bool) -> Tensor:
+        """The likeliest items, the best first, or a page drawn from the policy, [N, K]."""
+        score_NI = self(observation.feature).masked_fill(~observation.eligible, -torch.inf)
+        if explore:
+            score_NI = perturbed(observation, score_NI)
+        return top_k(score_NI, observation.eligible, num_slots)
+
+
+def known_items(user_model: LSTMUserModel) -> Tensor:
+    """Vectors and features of the items, each standardised, [I, X]."""
+    known_IX = torch.cat([user_model.tables.vector_ID, user_model.catalog.feature], -1)
+    return (known_IX - known_IX.mean(0)) / known_IX.std(0).clamp(min=1e-6)
 
 
 class Clone:
@@ -84,8 +101,7 @@ class Clone:
         learning_rate: float,
         clip: float,
     ) -> None:
-        known_IX = torch.cat([user_model.tables.vector_ID, user_model.catalog.feature], -1)
-        known_IX = (known_IX - known_IX.mean(0)) / known_IX.std(0).clamp(min=1e-6)
+        known_IX = known_items(user_model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = RankingNetwork(num_features, known_IX.cpu(), views_I.cpu(), hidden)
@@ -96,12 +112,6 @@ class Clone:
         """Of all items, [N, I]; -inf for those that may not be shown."""
         logit_NI: Tensor = self.network(observation.feature)
         return logit_NI.masked_fill(~observation.eligible, -torch.inf)
-
-    def act(self, observation: Observation, num_slots: int, explore: bool) -> Tensor:
-        """The likeliest items, the best first, or a page drawn from the policy, [N, K]."""
-        logit_NI = self.logits(observation)
-        score_NI = perturbed(observation, logit_NI) if explore else logit_NI
-        return top_k(score_NI, observation.eligible, num_slots)
 
     def fit(
         self, feature_NO: Tensor, shown_NK: Tensor, weight_NK: Tensor | None = None
@@ -133,7 +143,7 @@ class Clone:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-class Cloning:
+class Cloning(OffPolicy):
     """Behaviour cloning; see the module's docstring.
 
     Args:
@@ -170,46 +180,24 @@ class Cloning:
         clip: Positive = 10.0,
     ) -> None:
         user_model = fitted(user_model, "agent=cloning reads shoppers")
-        self.num_slots, self.batch_size = num_slots, batch_size
-        self.learning_starts, self.updates = learning_starts, updates
+        self.num_slots = num_slots
         self.clone = Clone(
             user_model, num_features, views_I,
             seed=seed, hidden=hidden, learning_rate=learning_rate, clip=clip,
         )  # fmt: skip
-        device = user_model.tables.vector_ID.device
-        self.replay = Replay(capacity, device)
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.steps = 0
+        super().__init__(
+            {"network": self.clone.network, "optimiser": self.clone.optimiser},
+            Replay(capacity, user_model.tables.vector_ID.device),
+            seed=seed, batch_size=batch_size, learning_starts=learning_starts, updates=updates,
+        )  # fmt: skip
 
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the clone."""
-        return self.clone.act(observation, self.num_slots, explore)
+        return self.clone.network.page_of(observation, self.num_slots, explore)
 
-    def learn(
-        self, observation: Observation, item_NK: Tensor, transition: Transition
-    ) -> dict[str, Tensor]:
-        """Store one page of all lanes, then take `updates` gradient steps."""
-        self.replay.add({"feature": observation.feature, "shown": transition.outcome.page.item})
-        self.steps += 1
-        metrics: dict[str, Tensor] = {}
-        if self.replay.size >= self.learning_starts:
-            for _ in range(self.updates):
-                rows = self.replay.sample(self.batch_size, self.generator)
-                metrics = self.clone.fit(rows["feature"], rows["shown"])
-        return metrics
+    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
+        return {"feature": observation.feature, "shown": transition.outcome.page.item}
 
-    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """The clone; with ``learning`` replay and its generator too."""
-        state = {**self.clone.state_dict(), "steps": self.steps}
-        if learning:
-            state |= {"replay": self.replay.state_dict(), "generator": self.generator.get_state()}
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Act and learn on from a saved state."""
-        self.clone.load_state_dict(state)
-        self.steps = int(state["steps"])
-        if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
-            self.generator.set_state(state["generator"].cpu())
+    def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
+        return self.clone.fit(rows["feature"], rows["shown"])

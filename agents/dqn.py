@@ -46,6 +46,7 @@ from agents.baselines import top_k
 from agents.distributions import Atoms, head_of
 from agents.exploring import falling, lane_key, some_at_random
 from agents.noisy import step_key
+from agents.off_policy import OffPolicy
 from agents.outlook import Outlook, fitted, middle_price, outlook
 from agents.prioritised import replay_of
 from agents.returns import NStep
@@ -58,7 +59,7 @@ from recgym.users.lstm import LSTMUserModel
 KEPT = ("network", "target", "optimiser")
 
 
-class DQN:
+class DQN(OffPolicy):
     """DQN over slates; see the module's docstring.
 
     Agents that learn from a log build on it: they may show fewer items (`_may_show`), keep more of
@@ -136,10 +137,10 @@ class DQN:
         self.user_model, self.num_slots = user_model, num_slots
         self.cart_paid, self.anchor = cart_paid, anchor
         self.slate_optimiser = slates.known(slate_optimiser)
-        self.batch_size, self.target_rate, self.double = batch_size, target_rate, double
+        self.target_rate, self.double = target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
-        self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
+        self.clip = clip
         self.vector_ID = user_model.tables.vector_ID
         device, embedding = self.vector_ID.device, self.vector_ID.shape[1]
         self.head = head_of(returns, num_atoms, support, device, self.largest_error)
@@ -154,12 +155,13 @@ class DQN:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.n_step = NStep(n_step, gamma)
         priorities = (alpha, beta, beta_steps) if prioritised else None
-        self.replay = replay_of(capacity, device, priorities)
-        self.generator = torch.Generator(device).manual_seed(seed)
         self.seed_1 = torch.tensor([seed], device=device)
-        self.steps = 0
         self.unit = middle_price(user_model)
         self._page, self._stored = self._best_page, self._step
+        super().__init__(
+            {name: getattr(self, name) for name in KEPT}, replay_of(capacity, device, priorities),
+            seed=seed, batch_size=batch_size, learning_starts=learning_starts, updates=updates,
+        )  # fmt: skip
 
     def compile(self) -> None:
         """Choose pages and make rows to store by `recgym.compiling`."""
@@ -198,21 +200,9 @@ class DQN:
 
     # ---- learning -------------------------------------------------------------------------------
 
-    def learn(
-        self, observation: Observation, item_NK: Tensor, transition: Transition
-    ) -> dict[str, Tensor]:
-        """Store one step of all lanes, then take `updates` gradient steps."""
-        with torch.no_grad():
-            rows = self.n_step.push(self._stored(observation, transition))
-        if rows is not None:
-            self.replay.add(rows)
-        self.steps += 1
-        metrics: dict[str, Tensor] = {}
-        if self.replay.size >= self.learning_starts:
-            for number in range(self.updates):
-                rows = self.replay.sample(self.batch_size, self.generator)
-                metrics = self._update(rows, number)
-        return metrics
+    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor] | None:
+        """The first of the last steps, where its return is known."""
+        return self.n_step.push(self._stored(observation, transition))
 
     def _step(
         self, observation: Observation, transition: Transition
@@ -310,19 +300,12 @@ class DQN:
     # ---- keeping --------------------------------------------------------------------------------
 
     def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """The networks and the optimiser; with ``learning`` replay and its generator too."""
-        state = {name: getattr(self, name).state_dict() for name in KEPT} | {"steps": self.steps}
-        if learning:
-            state |= {"replay": self.replay.state_dict(), "n_step": self.n_step.state_dict()}
-            state |= {"generator": self.generator.get_state()}
-        return state
+        """With ``learning`` the steps that wait for their return too."""
+        waiting = {"n_step": self.n_step.state_dict()} if learning else {}
+        return super().state_dict(learning=learning) | waiting
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Act and learn on from a saved state."""
-        for name in KEPT:
-            getattr(self, name).load_state_dict(state[name])
-        self.steps = int(state["steps"])
-        if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
+        super().load_state_dict(state)
+        if "n_step" in state:
             self.n_step.load_state_dict(state["n_step"])
-            self.generator.set_state(state["generator"].cpu())

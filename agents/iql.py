@@ -25,7 +25,6 @@ V), `td_error` (mean absolute), `weight` (mean, of filled slots), and those of `
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +32,7 @@ from torch import Tensor, nn
 from agents import slateq
 from agents.cloning import Clone
 from agents.distributions import Mean
+from agents.off_policy import OffPolicy
 from agents.outlook import LEAST, NUM_SALES, fitted, middle_price, outlook
 from agents.replay import Replay
 from recgym.envs.core import Transition
@@ -66,7 +66,7 @@ def slot_weights(advantage_NK: Tensor, filled_NK: Tensor, beta: float) -> Tensor
     return (beta * advantage_NK / scale).exp()
 
 
-class IQL:
+class IQL(OffPolicy):
     """Implicit Q-learning over slates; see the module's docstring.
 
     Args:
@@ -117,8 +117,7 @@ class IQL:
         user_model = fitted(user_model, "agent=iql scores items")
         self.user_model, self.num_slots, self.gamma = user_model, num_slots, gamma
         self.expectile, self.beta, self.largest_weight = expectile, beta, largest_weight
-        self.batch_size, self.target_rate, self.clip = batch_size, target_rate, clip
-        self.learning_starts, self.updates = learning_starts, updates
+        self.target_rate, self.clip = target_rate, clip
         vector_ID = user_model.tables.vector_ID
         device = vector_ID.device
         self.head = Mean(device)
@@ -139,52 +138,39 @@ class IQL:
             user_model, num_features, views_I,
             seed=seed, hidden=hidden, learning_rate=learning_rate, clip=clip,
         )  # fmt: skip
-        self.replay = Replay(capacity, device)
-        self.generator = torch.Generator(device).manual_seed(seed)
         self.unit = middle_price(user_model)
-        self.steps = 0
+        kept = ("network", "target", "value", "optimiser", "policy")
+        super().__init__(
+            {name: getattr(self, name) for name in kept}, Replay(capacity, device),
+            seed=seed, batch_size=batch_size, learning_starts=learning_starts, updates=updates,
+        )  # fmt: skip
 
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the policy."""
-        return self.policy.act(observation, self.num_slots, explore)
+        return self.policy.network.page_of(observation, self.num_slots, explore)
 
     # ---- learning -------------------------------------------------------------------------------
 
-    def learn(
-        self, observation: Observation, item_NK: Tensor, transition: Transition
-    ) -> dict[str, Tensor]:
-        """Store one step of all lanes, then take `updates` gradient steps."""
-        self._store(observation, transition)
-        self.steps += 1
-        metrics: dict[str, Tensor] = {}
-        if self.replay.size >= self.learning_starts:
-            for _ in range(self.updates):
-                metrics = self._update(self.replay.sample(self.batch_size, self.generator))
-        return metrics
-
-    @torch.no_grad()
-    def _store(self, observation: Observation, transition: Transition) -> None:
+    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
         shown_NK = transition.outcome.page.item
         seen = outlook(self.user_model, observation)
         filled_NK, column_NK = shown_NK >= 0, shown_NK.clamp(min=0)
         index_NKF = column_NK.unsqueeze(-1).expand(-1, -1, NUM_SALES)
-        self.replay.add(
-            {
-                "feature": observation.feature,
-                **slateq.chosen(self.user_model, observation, transition.outcome.event),
-                "reward": transition.reward / self.unit,
-                "going_on": (~transition.terminated).to(transition.reward.dtype),
-                "next_feature": transition.final_observation.feature,
-                "shown": shown_NK,
-                "added": seen.added.gather(-1, column_NK) * filled_NK,
-                "taken": seen.taken.gather(-1, column_NK) * filled_NK,
-                "shown_sold": seen.sold.gather(1, index_NKF),
-                "go_on": seen.go_on,
-            }
-        )
+        return {
+            "feature": observation.feature,
+            **slateq.chosen(self.user_model, observation, transition.outcome.event),
+            "reward": transition.reward / self.unit,
+            "going_on": (~transition.terminated).to(transition.reward.dtype),
+            "next_feature": transition.final_observation.feature,
+            "shown": shown_NK,
+            "added": seen.added.gather(-1, column_NK) * filled_NK,
+            "taken": seen.taken.gather(-1, column_NK) * filled_NK,
+            "shown_sold": seen.sold.gather(1, index_NKF),
+            "go_on": seen.go_on,
+        }
 
-    def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
         """One gradient step on V and Q, one on the policy."""
         value_N = self.value(rows["feature"]).squeeze(-1)
         filled_NK = rows["shown"] >= 0
@@ -236,28 +222,3 @@ class IQL:
         vector_NJD = self.user_model.tables.vector_ID[item_NJ.clamp(min=0)]
         gain_NJZ = slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)
         return self.head.mean(values.null), self.head.mean(gain_NJZ)
-
-    # ---- keeping --------------------------------------------------------------------------------
-
-    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """The networks and the optimisers; with ``learning`` replay and its generator too."""
-        state = {
-            "network": self.network.state_dict(),
-            "target": self.target.state_dict(),
-            "value": self.value.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "policy": self.policy.state_dict(),
-            "steps": self.steps,
-        }
-        if learning:
-            state |= {"replay": self.replay.state_dict(), "generator": self.generator.get_state()}
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Act and learn on from a saved state."""
-        for name in ("network", "target", "value", "optimiser", "policy"):
-            getattr(self, name).load_state_dict(state[name])
-        self.steps = int(state["steps"])
-        if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
-            self.generator.set_state(state["generator"].cpu())

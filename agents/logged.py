@@ -20,6 +20,7 @@ from recgym import visit
 from recgym.build import target_of
 from recgym.envs.core import Transition
 from recgym.errors import UserError
+from recgym.logs.base import Log
 from recgym.reward import Reward
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
@@ -61,6 +62,7 @@ class LoggedCore:
         paid_S: currency units paid in each step.
         reward: function of the outcome.
         num_envs: N, lanes.
+        propensity_SK: as in `Transition`, of each step's page, where the log tells any.
     """
 
     state: Replayed
@@ -74,6 +76,7 @@ class LoggedCore:
         reward: Reward,
         *,
         num_envs: int,
+        propensity_SK: Tensor | None = None,
     ) -> None:
         encoder = spec.simulator.encoder
         assert encoder is not None
@@ -82,6 +85,9 @@ class LoggedCore:
         self.row_R = rows_of(sessions, Split.TRAIN).to(self.device)
         self.known_S, self.gap_S = (x.to(self.device) for x in gaps(sessions))
         self.sessions, self.paid_S = sessions.to(self.device), paid_S.to(self.device).float()
+        if propensity_SK is not None:
+            propensity_SK = propensity_SK.to(self.device)
+        self.propensity_SK = propensity_SK
 
     # ---- lanes ----------------------------------------------------------------------------------
 
@@ -130,6 +136,7 @@ class LoggedCore:
             terminated=left_N,
             truncated=torch.zeros_like(left_N),
             outcome=outcome,
+            propensity=None if self.propensity_SK is None else self.propensity_SK[step_N],
         )
 
     # ---- records --------------------------------------------------------------------------------
@@ -167,6 +174,14 @@ class LoggedCore:
             left=event.kind == int(Kind.LEAVE),
             doubt=torch.zeros_like(paid_N),
         )
+
+
+def logged_core(spec: ObservationSpec, log: Log, reward: Reward, *, num_envs: int) -> LoggedCore:
+    """The lanes of a log, with all that it tells of its pages."""
+    paid_S, propensity_SK = torch.from_numpy(log.steps.paid), log.propensities()
+    return LoggedCore(
+        spec, log.sessions(), paid_S, reward, num_envs=num_envs, propensity_SK=propensity_SK
+    )
 
 
 def gaps(sessions: Sessions) -> tuple[Tensor, Tensor]:

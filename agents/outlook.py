@@ -56,6 +56,9 @@ class Retrieved(Record):
 
     item: Tensor  # [N, M] int64, the best first; -1 where fewer may be shown
     sign: Tensor  # [N, M, S] log of the expected money, log of the mass added, sales features
+    added: Tensor  # [N, M], `taken` [N, M] and `go_on` [N] as in `Outlook`
+    taken: Tensor
+    go_on: Tensor
 
     def place(self, item_NK: Tensor) -> Tensor:
         """Columns at which these items stand, [N, K] int64; -1 for an empty slot or none of M."""
@@ -95,12 +98,16 @@ class Retriever:
         score_NI = (seen.added + seen.taken) / (1.0 + seen.added) * money_NI
         best = score_NI.masked_fill(~observation.eligible, -torch.inf).topk(self.num_candidates, -1)
         index_NMF = best.indices.unsqueeze(-1).expand(-1, -1, NUM_SALES)
-        logs = best.values, seen.added.gather(-1, best.indices)
+        added_NM = seen.added.gather(-1, best.indices)
+        logs = best.values, added_NM
         return Retrieved(
             item=best.indices.masked_fill(best.values == -torch.inf, -1),
             sign=torch.cat(
                 [torch.stack(logs, -1).clamp(min=LEAST).log(), seen.sold.gather(1, index_NMF)], -1
             ),
+            added=added_NM,
+            taken=seen.taken.gather(-1, best.indices),
+            go_on=seen.go_on,
         )
 
 

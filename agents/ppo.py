@@ -28,15 +28,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from agents.outlook import LEAST, NUM_SIGNS, Retriever, fitted, middle_price
-from agents.ranking import log_prob, perturbed
+from agents.outlook import LEAST, Retrieved, Retriever, fitted, middle_price
+from agents.ranking import Ranker, body, log_prob, page_of
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
 
-class SlatePolicy(nn.Module):
+class SlatePolicy(Ranker):
     """Logits of retrieved items and the value of a state, from bodies of their own.
 
     Args:
@@ -47,35 +47,16 @@ class SlatePolicy(nn.Module):
     """
 
     def __init__(self, num_features: int, embedding: int, hidden: int, sharpness: float) -> None:
-        super().__init__()
-        self.actor, self.critic = _body(num_features, hidden), _body(num_features, hidden)
-        self.taste = nn.Linear(hidden, embedding)
-        self.signs = nn.Linear(hidden, NUM_SIGNS)
-        self.value = nn.Linear(hidden, 1)
-        for layer in (self.taste, self.signs, self.value):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            self.signs.bias[0] = sharpness
-
-    def logits(self, feature_NO: Tensor, vector_NMD: Tensor, sign_NMS: Tensor) -> Tensor:
-        """Of M retrieved items, [N, M]."""
-        body_NH = self.actor(feature_NO)
-        # not as batched products, which are several times slower and do not fuse with the gather
-        like_NM: Tensor = (vector_NMD * self.taste(body_NH).unsqueeze(1)).sum(-1)
-        like_NM = like_NM + (sign_NMS * self.signs(body_NH).unsqueeze(1)).sum(-1)
-        return like_NM
+        actor, critic = body(num_features, hidden), body(num_features, hidden)
+        super().__init__(actor, hidden, embedding, sharpness)
+        self.critic, self.value = critic, nn.Linear(hidden, 1)
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
 
     def values(self, feature_NO: Tensor) -> Tensor:
         """V(s), in middle prices, [N]."""
         value_N: Tensor = self.value(self.critic(feature_NO)).squeeze(-1)
         return value_N
-
-
-def _body(num_features: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(num_features, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()
-    )
 
 
 def advantages(
@@ -182,20 +163,17 @@ class PPO:
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` drawn as the policy is learned."""
-        item_NM, logit_NM = self._ranked(observation)
-        if explore:
-            logit_NM = perturbed(observation, logit_NM)
-        return item_NM.gather(-1, logit_NM.topk(self.num_slots, -1).indices)
+        found, logit_NM = self._ranked(observation)
+        return page_of(observation, found, logit_NM, self.num_slots, explore)
 
-    def _ranked(self, observation: Observation) -> tuple[Tensor, Tensor]:
-        """Retrieved items and their logits, [N, M] each; -1 and -inf where fewer may be shown."""
+    def _ranked(self, observation: Observation) -> tuple[Retrieved, Tensor]:
+        """Retrieved items and their logits [N, M]."""
         found = self.retrieved(observation)
-        return found.item, self._logits(observation.feature, found.item, found.sign)
+        return found, self._logits(observation.feature, found.item, found.sign)
 
     def _logits(self, feature_NO: Tensor, item_NM: Tensor, sign_NMS: Tensor) -> Tensor:
-        vector_NMD = self.user_model.tables.vector_ID[item_NM.clamp(min=0)]
-        logit_NM = self.network.logits(feature_NO, vector_NMD, sign_NMS)
-        return logit_NM.masked_fill(item_NM < 0, -torch.inf)
+        vector_ID = self.user_model.tables.vector_ID
+        return self.network.logits(feature_NO, vector_ID, item_NM, sign_NMS)
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -226,13 +204,12 @@ class PPO:
 
     @torch.no_grad()
     def _store(self, observation: Observation, item_NK: Tensor, transition: Transition) -> None:
-        item_NM, logit_NM = self._ranked(observation)
-        found = self.retrieved(observation)
+        found, logit_NM = self._ranked(observation)
         place_NK = found.place(item_NK)
         self.rows.append(
             {
                 "feature": observation.feature,
-                "item": item_NM,
+                "item": found.item,
                 "sign": found.sign,
                 "place": place_NK,
                 "old": log_prob(logit_NM, place_NK),

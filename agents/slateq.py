@@ -150,9 +150,15 @@ def choices(
         page_weight: how much the page's mass pulls on going on.
     """
     mass_N = 1.0 + added_NK.sum(-1)
-    pulled_N = go_on_N * mass_N**page_weight
-    view_N = pulled_N / (pulled_N + 1.0 - go_on_N)
+    view_N = viewed(mass_N, go_on_N, page_weight)
     return view_N, (added_NK + taken_NK) / mass_N.unsqueeze(-1)
+
+
+def viewed(mass_X: Tensor, go_on_X: Tensor, page_weight: Tensor) -> Tensor:
+    """The probability of a view where the page and what is found anyway have this mass."""
+    pulled_X = go_on_X * mass_X**page_weight
+    view_X: Tensor = pulled_X / (pulled_X + 1.0 - go_on_X)
+    return view_X
 
 
 def chosen(model: LSTMUserModel, observation: Observation, event: Event) -> dict[str, Tensor]:
@@ -200,6 +206,37 @@ def after_slate(
         page_weight,
     )
     return head.following(values.null, gain_NCZ.gather(1, index_NKZ), view_N, clicked_NK)
+
+
+def led_by_each(
+    gain_NM: Tensor,
+    clicks_NM: Tensor,
+    added_NM: Tensor,
+    go_on_N: Tensor,
+    drawn_NK: Tensor,
+    page_weight: Tensor,
+) -> Tensor:
+    """What each of M slates lifts above Q0, [N, M]: slate i holds item i and others of one ranking.
+
+    Args:
+        gain_NM: A(s, i).
+        clicks_NM: mass for which a click on the item is counted.
+        added_NM: mass that it adds to what is found anyway.
+        go_on_N: probability of going on from an empty page.
+        drawn_NK: columns of the ranking's first K. Where item i is among them slate i is these K;
+            else item i stands in place of the last.
+        page_weight: as of `choices`.
+    """
+    drawn_NM = torch.zeros_like(gain_NM, dtype=torch.bool).scatter(-1, drawn_NK, True)
+
+    def over_slate(each_NM: Tensor) -> Tensor:
+        each_NK = each_NM.gather(-1, drawn_NK)
+        whole_N1 = each_NK.sum(-1, keepdim=True)
+        return torch.where(drawn_NM, whole_N1, whole_N1 - each_NK[:, -1:] + each_NM)
+
+    mass_NM = 1.0 + over_slate(added_NM)
+    view_NM = viewed(mass_NM, go_on_N.unsqueeze(-1), page_weight)
+    return view_NM * over_slate(clicks_NM * gain_NM) / mass_NM
 
 
 def follow(target: nn.Module, network: nn.Module, rate: float) -> None:

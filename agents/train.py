@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from agents.base import Lanes
 from agents.evaluate import write_json
 from agents.judging import judge, shops_of
-from agents.logged import LoggedCore, check_pages, learns_from_log
+from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
 from agents.loop import PROGRESS, train
 from agents.table import policy_table, verdict_lines
@@ -188,13 +187,7 @@ def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
 
 def _logged(spec: ObservationSpec, log: Log, cfg: DictConfig) -> LoggedCore:
     """The log's training sessions in its place; a log has neither page limits nor expectations."""
-    return LoggedCore(
-        spec,
-        log.sessions(),
-        torch.from_numpy(log.steps.paid),
-        reward_named(str(cfg.reward)),
-        num_envs=cfg.num_envs,
-    )
+    return logged_core(spec, log, reward_named(str(cfg.reward)), num_envs=cfg.num_envs)
 
 
 def keep(

@@ -42,8 +42,8 @@ NUM_PAGES = 400_000  # on which an agent is trained, as in conf/train.yaml
 TABLES = ("tabular", "sarsa")
 FAMILY = (
     "dqn", "qr_dqn", "c51", "rainbow",
-    "cql", "bcq", "iql",
-    "ppo", "a2c", "reinforce",
+    "cql", "bcq", "iql", "topk_reinforce",
+    "ppo", "a2c", "reinforce", "sac",
     "linucb", "thompson",  # myopic
 )  # fmt: skip
 LEAST = 1e-6  # branches of a learned shop's tree below it are not followed: 0.01 % of orders

@@ -8,10 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from agents.base import Lanes
-from agents.logged import LoggedCore
+from agents.logged import logged_core
 from agents.logger import Logger
 from agents.loop import train
 from recgym.envs.core import MAX_PAGES, ShopCore
@@ -65,8 +63,7 @@ def train_in(
         reward = pessimistic(reward, pessimism)
     played = None
     if from_log and log is not None:
-        paid_S = torch.from_numpy(log.steps.paid)
-        played = LoggedCore(spec, log.sessions(), paid_S, reward, num_envs=num_envs)
+        played = logged_core(spec, log, reward, num_envs=num_envs)
     core: Lanes = played or ShopCore(spec, reward, num_envs=num_envs, max_pages=MAX_PAGES)
     with Logger(folder) as logger:
         taken = train(

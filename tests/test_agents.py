@@ -25,6 +25,7 @@ WIDE = {  # exploration as wide as each agent has it
     "ppo": {"sharpness": 1e-3},
     "a2c": {"sharpness": 1e-3},
     "reinforce": {"sharpness": 1e-3},
+    "sac": {"sharpness": 1e-3},
 }
 # of the probe shop, where nothing is delayed; retrieval there knows nothing of what items are worth
 MYOPIC: dict[str, Any] = {"gamma": 0.0, "learning_rate": 3e-3}
@@ -41,6 +42,9 @@ SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "ppo": (160, {**MYOPIC, "sharpness": 1e-3}),
     "a2c": (160, {**MYOPIC, "sharpness": 1e-3}),
     "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
+    # faster, it settles on two of them before it has seen what the third is worth
+    "topk_reinforce": (250, {**MYOPIC, "horizon": 1, "learning_rate": 1e-3, "batch_size": 256}),
+    "sac": (160, {**MYOPIC, "sharpness": 1e-3}),
     "linucb": (60, {"prior": 1.0}),
     "thompson": (60, {"prior": 1.0}),
 }

@@ -350,7 +350,7 @@ def test_all_agents_are_run_in_the_form_that_they_can_take() -> None:
     folder = Path(__file__).resolve().parents[1] / "conf" / "agent"
     found = planned("budget=quick")
     rows = {(cell.agent, cell.action()) for cell in found}
-    logged = {"bcq", "cloning", "cql", "iql"}
+    logged = {"bcq", "cloning", "cql", "iql", "topk_reinforce"}
     names = {path.stem for path in folder.glob("*.yaml")}
     ours = {(name, "slate, from the log" if name in logged else "slate") for name in names}
     others = {

@@ -119,7 +119,7 @@ def test_items_that_may_not_be_shown_are_not_drawn() -> None:
     eligible = torch.zeros_like(page.eligible)
     eligible[:, [2, 5]] = True
     few: Observation = dataclasses.replace(page, eligible=eligible)
-    item = clone_of(torch.arange(ITEMS)).act(few, SLOTS, True)
+    item = clone_of(torch.arange(ITEMS)).network.page_of(few, SLOTS, True)
     assert set(item.flatten().tolist()) == {2, 5, -1}
 
 

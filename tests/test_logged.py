@@ -206,6 +206,24 @@ def test_lanes_go_on_from_where_they_were_kept() -> None:
         observation = one.observation
 
 
+def test_each_page_comes_with_its_own_propensities() -> None:
+    # Why: importance weights of another page's items are worse than none. Lane 0 plays a session of
+    # three pages whose propensities tell the step, lane 1 one of empty pages.
+    sessions, paid = by_hand()
+    chance = 0.1 * torch.arange(1, 7).unsqueeze(-1).expand(-1, SLOTS)
+    given: dict[str, Any] = {"num_envs": 2, "propensity_SK": chance}
+    core, seen = LoggedCore(spec_of(MODEL), sessions, paid, click, **given), []
+    core.reset(0)
+    lane = int((core.state.step == 0).nonzero())
+    for _ in range(3):
+        found = core.step(core.act(core.observation)).propensity
+        assert found is not None and found.shape == (2, SLOTS)
+        seen.append(float(found[lane, 0]))
+    assert seen == pytest.approx([0.1, 0.2, 0.3])
+    silent = core_of(2)
+    assert silent.step(silent.act(silent.reset(0))).propensity is None
+
+
 def test_a_log_without_pages_is_refused_in_a_sentence() -> None:
     # Why: what was shown is all that these agents learn from, and most click logs do not say.
     sessions, _ = by_hand()

@@ -19,14 +19,17 @@ from agents.linear import LinearBandit
 from agents.logger import Logger
 from agents.loop import AGENT, PROGRESS, train
 from agents.ppo import PPO
+from agents.sac import SAC
 from agents.sarsa import Sarsa
 from agents.tabular import TabularQ
+from agents.topk_reinforce import TopKReinforce
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
 LANES, UPDATES = 32, 40
 RETURNS = {"dqn": "mean", "rainbow": "categorical"}
-LOGGED = {"bcq": BCQ, "iql": IQL, "cloning": Cloning}  # cql keeps what dqn does
+# cql keeps what dqn does
+LOGGED = {"bcq": BCQ, "iql": IQL, "cloning": Cloning, "topk_reinforce": TopKReinforce}
 
 
 def made(kind: str) -> Agent:
@@ -39,10 +42,12 @@ def made(kind: str) -> Agent:
         return DQN(**small, returns=RETURNS[kind], num_atoms=8)
     if kind in LOGGED:
         small |= {"views_I": torch.arange(MODEL.catalog.num_items)}
-        if kind == "cloning":
+        if kind in ("cloning", "topk_reinforce"):
             del small["cart_paid"]
         agent: Agent = LOGGED[kind](**small)
         return agent
+    if kind == "sac":
+        return SAC(**small)
     if kind == "ppo":
         return PPO(**wide, horizon=7)
     if kind == "thompson":
@@ -90,7 +95,7 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "ppo", "thompson", "tabular", "sarsa"])
+@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "sac", "ppo", "thompson", "tabular", "sarsa"])
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.

@@ -35,8 +35,8 @@ def test_rankings_are_drawn_with_their_probabilities() -> None:
     page = first_pages(20_000)
     first = agent.act(page, explore=True)[:, 0]
     with torch.no_grad():
-        item, logit = agent._ranked(page)
-    share = torch.zeros(len(first), ITEMS).scatter(1, item, logit.softmax(-1)).mean(0)
+        found, logit = agent._ranked(page)
+    share = torch.zeros(len(first), ITEMS).scatter(1, found.item, logit.softmax(-1)).mean(0)
     drawn = torch.bincount(first, minlength=ITEMS) / len(first)
     assert bool(((drawn - share).abs() < 4 * (share * (1 - share) / len(first)).sqrt()).all())
     assert float(share.max() / share.min()) > 3  # it is no uniform draw

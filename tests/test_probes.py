@@ -27,6 +27,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "ppo": (200, {"sharpness": 1e-3}),
     "a2c": (250, {**WIDE, "learning_rate": 3e-3}),
     "reinforce": (300, WIDE),
+    "sac": (150, {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature_rate": 2e-2}),
     "linucb": (60, {"prior": 1.0, "alpha": 1.0}),
     "thompson": (60, {"prior": 1.0}),
     "tabular": (500, {"epsilon_steps": 150}),
@@ -35,12 +36,18 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "cql": (100, KEEN),
     "bcq": (100, {**KEEN, "threshold": 0.01}),
     "iql": (200, {"learning_rate": 3e-3, "beta": 3.0}),
+    "topk_reinforce": (200, {"learning_rate": 3e-3, "horizon": 4}),
     "cloning": (50, {}),
     "greedy": (0, {}),
 }
-# What a shop asks for beyond that. Noise alone explores in Rainbow, and as it begins in conf/agent
+# What a shop asks for beyond that. What a sample brings is learned where many are shown: SAC begins
+# warmer there. Noise alone explores in Rainbow, and as it begins in conf/agent
 # samples are 0.2 % of what is shown, too few to learn what they bring.
 WIDER: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+    ("sac", "delayed"): (
+        150,
+        {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature": 1.0, "temperature_rate": 2e-2},
+    ),
     ("rainbow", "delayed"): (
         180,
         {"learning_rate": 6e-3, "sigma": 1.5, "updates": 4, "batch_size": 128},
@@ -53,6 +60,7 @@ WIDER: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
 SAME = "one ranking for all shoppers: its weights know items, and not who likes them"
 TODAY = "myopic: a sample brings nothing on its own page"
 ALONE = "it takes an item for what its own slot earns, and not for the clicks it takes from others"
+ANYWAY = "a click is credited with all that follows it, what would have followed anyway included"
 COPIES = "it copies the pages that it sees, whatever they earn"
 SETTLES = "its pages settle on what sells today before a sample is shown often enough"
 BLIND = "it trusts the user model, which knows nothing of what sells"
@@ -68,6 +76,8 @@ CANNOT = {
     ("iql", "delayed"): SETTLES,
     ("iql", "price"): ALONE,
     ("iql", "substitution"): ALONE,
+    ("topk_reinforce", "price"): ANYWAY,
+    ("topk_reinforce", "substitution"): ALONE,
     **{("cloning", shop): COPIES for shop in PROBES},
     **{("greedy", shop): BLIND for shop in PROBES},
 }

@@ -104,10 +104,23 @@ def test_propensities_are_probabilities(log: Log) -> None:
     assert min(chance for chance, position in rows if position == 0) >= 0.05 / 25
 
 
+def test_steps_hold_the_propensities_of_their_own_pages(log: Log) -> None:
+    # Why: agents that learn from a log weigh a page's items by them. Each slot of each step has
+    # that of its row of impressions, and an empty slot has none.
+    columns = "page, position, propensity"
+    rows = {row[:2]: row[2] for row in read_rows(log.folder / "impressions.parquet", columns)}
+    chance, item = log.propensities(), log.sessions().page.item
+    assert chance is not None and torch.equal(chance.isnan(), item < 0)
+    step, slot = (item >= 0).nonzero(as_tuple=True)
+    expected = [rows[int(log.steps.page[s]), k] for s, k in zip(step, slot.tolist(), strict=True)]
+    assert len(expected) > 1000 and len(set(expected)) > 100
+    assert torch.allclose(chance[step, slot], torch.tensor(expected).float())
+
+
 def test_a_bare_click_log_holds_the_same_sessions(log: Log, tmp_path: Path) -> None:
     # Why: what a fit loses without impressions can be measured only on the same shoppers.
     bare = reader(impressions=False).clean(tmp_path / "bare")
-    assert bare.sessions().page.item.shape[1] == 0
+    assert bare.sessions().page.item.shape[1] == 0 and bare.propensities() is None
     assert not (tmp_path / "bare" / "impressions.parquet").exists()
     assert bool((bare.sessions().event.slot == -1).all())
     # repeats of a view are collapsed where pages do not tell them apart, so rows are compared

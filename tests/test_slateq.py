@@ -8,7 +8,15 @@ import torch
 from agents import slateq
 from agents.distributions import Categorical, Head, Mean, Quantiles
 from agents.outlook import NUM_SALES
-from agents.slateq import SlateQNetwork, Values, advantages, all_advantages, choices, gains
+from agents.slateq import (
+    SlateQNetwork,
+    Values,
+    advantages,
+    all_advantages,
+    choices,
+    gains,
+    led_by_each,
+)
 
 CPU = torch.device("cpu")
 HEADS = {
@@ -48,6 +56,18 @@ def test_what_a_slate_brings_by_hand() -> None:
     # the first item alone: mass 1.5, 0.9 / 1.3 going on, clicked with 0.4
     view, clicked = choices(given[0][:, :1], given[1][:, :1], given[2], torch.tensor(1.0))
     assert (view.item(), clicked.item()) == pytest.approx((0.9 / 1.3, 0.4))
+
+
+def test_what_slates_led_by_each_item_lift_by_hand() -> None:
+    # Why: of the ranking (2, 0) either item leads the same slate, of mass 1.75 and 2 + 1 gained by
+    # clicks: 0.6 * 3 / 1.75. Item 1 stands in place of item 0: mass 1.5, 2 + 1, 0.6 * 3 / 1.5.
+    gain, added = torch.tensor([[2.0, 4.0, 8.0]]), torch.tensor([[0.5, 0.25, 0.25]])
+    ranked, go_on = torch.tensor([[2, 0]]), torch.tensor([0.6])
+    found = led_by_each(gain, added, added, go_on, ranked, torch.tensor(0.0))
+    assert found[0].tolist() == pytest.approx([1.8 / 1.75, 1.2, 1.8 / 1.75], abs=1e-6)
+    # a click that counts twice doubles the gain; a page that pulls makes more shoppers go on
+    found = led_by_each(gain, 2 * added, added, go_on, ranked, torch.tensor(1.0))
+    assert found[0, 1].item() == pytest.approx(2 * (0.9 / 1.3) * 3 / 1.5, abs=1e-6)
 
 
 def test_what_an_item_adds_by_hand() -> None:

@@ -32,6 +32,8 @@ class Transition(Record):
     terminated: Tensor  # [N] bool, the shopper left
     truncated: Tensor  # [N] bool, the page limit was reached (and the shopper had not left)
     outcome: Outcome
+    # [N, K] of a log's page: chance of each item given those above, NaN where the log is silent
+    propensity: Tensor | None = None
 
 
 class ShopCore:

@@ -29,6 +29,7 @@ from recgym.logs.steps import Shown, Steps, rows_to_steps
 from recgym.logs.tensors import (
     build_sessions,
     met_in_training,
+    read_propensities,
     read_rows,
     read_shown,
     session_stats,
@@ -295,6 +296,11 @@ class Log:
     def sessions(self) -> Sessions:
         """All sessions of all splits."""
         return self._sessions
+
+    def propensities(self) -> Tensor | None:
+        """Chance of each shown item given those above it, [S, K]; None where the log has none."""
+        with plain_errors(self.folder):
+            return read_propensities(self.db, self.steps, self.shown)
 
     def seen_item(self) -> Tensor:
         """Items met in training, [I] bool: in an event or on a page."""

@@ -321,15 +321,16 @@ def slots(steps: Steps, shown: Shown, recorded: bool) -> Ints:
 
 def page_items(steps: Steps, shown: Shown) -> Ints:
     """Items of each step's page, [S, K], -1 for an empty slot."""
-    return _of_page(steps, shown.item, -1)
+    return of_page(steps, shown.item, -1)
 
 
 def page_prices(steps: Steps, shown: Shown) -> Floats:
     """Prices of each step's page, [S, K], 0 for an empty slot."""
-    return _of_page(steps, shown.price, 0)
+    return of_page(steps, shown.price, 0)
 
 
-def _of_page(steps: Steps, value_GK: npt.NDArray[Any], empty: float) -> npt.NDArray[Any]:
+def of_page(steps: Steps, value_GK: npt.NDArray[Any], empty: float) -> npt.NDArray[Any]:
+    """What each step's page has in its slots, [S, K]; ``empty`` where it had no page."""
     blank = np.full((1, value_GK.shape[1]), empty, dtype=value_GK.dtype)
     known = (steps.page >= 0) & (steps.page < len(value_GK))
     return np.concatenate([value_GK, blank])[np.where(known, steps.page, len(value_GK))]

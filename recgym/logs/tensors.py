@@ -13,7 +13,7 @@ from torch import Tensor
 from recgym.logs.catalog import build_profiles, floats, ints
 from recgym.logs.cleaning import count
 from recgym.logs.source import columns_of
-from recgym.logs.steps import Rows, Shown, Steps, page_items, page_prices, slots
+from recgym.logs.steps import Rows, Shown, Steps, of_page, page_items, page_prices, slots
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, SessionStats, Split
 
 EVENT_CODES = "CASE event WHEN 'view' THEN 0 WHEN 'favourite' THEN 1 WHEN 'cart' THEN 2 ELSE 3 END"
@@ -88,6 +88,21 @@ def read_shown(db: duckdb.DuckDBPyConnection, catalog: Catalog | None) -> Shown:
     price_GK[page, position] = _filled(floats(found["price"]), time, item, catalog)
     session[page], time_ms[page] = ints(found["session"]), time
     return Shown(item_GK, price_GK, session, time_ms)
+
+
+def read_propensities(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) -> Tensor | None:
+    """The chance of each slot's item given those above it, [S, K]; NaN where the log is silent.
+
+    None where it holds none at all.
+    """
+    if "propensity" not in columns_of(db, "impressions"):
+        return None
+    found = db.execute("SELECT page, position, propensity FROM impressions").fetchnumpy()
+    chance_GK = np.full(shown.item.shape, np.nan)
+    chance_GK[ints(found["page"]), ints(found["position"])] = floats(found["propensity"])
+    if np.isnan(chance_GK).all():
+        return None
+    return torch.from_numpy(of_page(steps, chance_GK, np.nan)).float()
 
 
 def build_sessions(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) -> Sessions:
