@@ -21,6 +21,7 @@ from agents.loop import AGENT, PROGRESS, train
 from agents.ppo import PPO
 from agents.sarsa import Sarsa
 from agents.tabular import TabularQ
+from agents.wolpertinger import Wolpertinger
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
@@ -37,6 +38,8 @@ def made(kind: str) -> Agent:
         if kind != "dqn":
             small |= {"prioritised": True, "noisy": True, "n_step": 3}
         return DQN(**small, returns=RETURNS[kind], num_atoms=8)
+    if kind == "wolpertinger":
+        return Wolpertinger(**small, num_retrieved=5)
     if kind in LOGGED:
         small |= {"views_I": torch.arange(MODEL.catalog.num_items)}
         if kind == "cloning":
@@ -90,7 +93,9 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "ppo", "thompson", "tabular", "sarsa"])
+@pytest.mark.parametrize(
+    "kind", [*RETURNS, *LOGGED, "wolpertinger", "ppo", "thompson", "tabular", "sarsa"]
+)
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.
