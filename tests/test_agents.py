@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 LEARNERS = [name for name in NAMES if hasattr(agent_named(name), "learn")]
 TABLES = {"tabular", "sarsa"}
 RANDOM_SLOTS = {  # fills them to explore
-    *("dqn", "qr_dqn", "c51", "cql", "bcq", "reranking", "wolpertinger"),
+    *("dqn", "qr_dqn", "c51", "cql", "bcq", "reranking", "wolpertinger", "recurrent_dqn"),
     *TABLES,
 }
 WIDE = {  # exploration as wide as each agent has it
@@ -41,6 +41,7 @@ SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     # nothing is retrieved for what it is worth: the first retrieves all there is, the second points
     "reranking": (80, {**MYOPIC, **QUICKLY}),
     "wolpertinger": (80, {**MYOPIC, **QUICKLY, "num_retrieved": 5, "actor_rate": 3e-3}),
+    "recurrent_dqn": (80, {**MYOPIC, **QUICKLY, "recurrent": 8}),
     "cql": (250, {**MYOPIC, **WIDENING}),
     # online the clone follows the agent itself: a wide gate lets it leave what it began with
     "bcq": (250, {**MYOPIC, **WIDENING, "threshold": 0.01}),

@@ -94,7 +94,8 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "kind", [*RETURNS, *LOGGED, "wolpertinger", "ppo", "thompson", "tabular", "sarsa"]
+    "kind",
+    [*RETURNS, *LOGGED, "wolpertinger", "ppo", "thompson", "tabular", "sarsa"],
 )
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
