@@ -18,8 +18,8 @@ class Lanes(Protocol):
     device: torch.device
     observation: Observation  # of every lane now
 
-    def reset(self, seed: int) -> Observation:
-        """Begin an episode in every lane."""
+    def reset(self, seed: int | Tensor) -> Observation:
+        """Begin an episode in every lane; ``seed`` is that of the first, or one a lane, [N]."""
         ...
 
     def step(self, item_NK: Tensor) -> Transition:

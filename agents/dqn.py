@@ -36,18 +36,19 @@ with noisy weights), `importance` (mean weight of a row; 1 without priorities).
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from agents import slateq, slates
-from agents.baselines import top_k
+from agents import seeds, slateq, slates
+from agents.choosing import Chooser
 from agents.distributions import Atoms, head_of
-from agents.exploring import falling, lane_key, some_at_random
+from agents.exploring import falling, some_at_random
 from agents.noisy import step_key
 from agents.off_policy import OffPolicy
-from agents.outlook import Outlook, fitted, middle_price, outlook
+from agents.outlook import fitted, in_parts, middle_price
 from agents.prioritised import replay_of
 from agents.returns import NStep
 from recgym.compiling import compiled
@@ -59,11 +60,11 @@ from recgym.users.lstm import LSTMUserModel
 KEPT = ("network", "target", "optimiser")
 
 
-class DQN(OffPolicy):
+class DQN(Chooser, OffPolicy):
     """DQN over slates; see the module's docstring.
 
-    Agents that learn from a log build on it: they may show fewer items (`_may_show`), keep more of
-    a step (`_more`), and add to the loss (`_penalty`).
+    Others build on it: they may choose among fewer items (see `agents.choosing`), keep more of a
+    step (`_more`), add to the loss (`_penalty`), and read a state by another network (`_network`).
 
     Args:
         user_model: whose embeddings, choice model and sales the values build on.
@@ -72,27 +73,24 @@ class DQN(OffPolicy):
         cart_paid: share of carted items that are paid: the first guess of a cart's worth.
         seed: of the network, of replay and, through the lanes' seeds, of exploration.
         gamma: discount a page.
-        learning_rate: Adam's.
-        batch_size: transitions of an update.
-        capacity: transitions kept.
+        learning_rate, clip: Adam's, and the largest norm of a gradient.
+        batch_size, capacity: transitions of an update, and those that are kept.
         num_candidates: items of each next state among which the next slate is sought.
         hidden: width of the network.
         anchor: weight of the square of what a state says of items against the first guess.
         target_rate: share of the online network that enters the target at each update.
-        epsilon: slots filled at random, at the start and at the end of exploration.
-        epsilon_steps: steps of all lanes over which exploration falls.
-        learning_starts: transitions before the first update.
-        updates: gradient steps for each step of all lanes.
-        clip: largest norm of a gradient.
+        epsilon: slots filled at random, at first and after ``epsilon_steps`` of all lanes.
+        learning_starts, updates: transitions before the first update; gradient steps for each step.
         slate_optimiser: how the best slate is sought, of `agents.slates`.
-        double: whether the online network picks the next slate; else the target network does.
-        duelling: whether an item's value builds on that of everything else.
+        double, duelling: whether the online network picks the next slate, else the target network;
+            whether an item's value builds on that of everything else.
         n_step: steps of a return.
         prioritised: whether rows are drawn by priority, to the power ``alpha``; ``beta`` is the
             power of importance weights at first, which reaches 1 after ``beta_steps`` of all lanes.
         noisy: whether noise on the weights, of ``sigma`` at first, replaces random slots.
         returns: `mean`, `quantiles` or `categorical`: what is learned of a return.
         num_atoms: quantiles, or atoms on the range ``support``, in middle prices.
+        num_seeds: agents of the seeds from ``seed`` on that learn side by side; see `agents.seeds`.
     """
 
     name = "dqn"
@@ -132,7 +130,10 @@ class DQN(OffPolicy):
         returns: str = "mean",
         num_atoms: Count = 51,
         support: tuple[float, float] = (-5.0, 20.0),
+        num_seeds: Count = 1,
     ) -> None:
+        seeds.check_alone(num_seeds, self.name, **{"prioritised=true": prioritised})
+        seeds.check_alone(num_seeds, self.name, **{"noisy=true": noisy})
         user_model = fitted(user_model, f"agents of the kind of agent={self.name} score items")
         self.user_model, self.num_slots = user_model, num_slots
         self.cart_paid, self.anchor = cart_paid, anchor
@@ -141,59 +142,57 @@ class DQN(OffPolicy):
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
         self.clip = clip
-        self.vector_ID = user_model.tables.vector_ID
+        self.vector_ID, self.looks_at = user_model.tables.vector_ID, user_model.catalog.num_items
         device, embedding = self.vector_ID.device, self.vector_ID.shape[1]
         self.head = head_of(returns, num_atoms, support, device, self.largest_error)
+        networks = []
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = slateq.SlateQNetwork(
-                num_features, embedding, hidden, cart_paid, self.head,
-                duelling=duelling, sigma=sigma if noisy else None,
-            )  # fmt: skip
-        self.network = network.to(device)
+            for own in range(seed, seed + num_seeds):
+                torch.manual_seed(own)
+                networks.append(self._network(
+                    num_features, embedding, hidden, cart_paid, self.head,
+                    duelling=duelling, sigma=sigma if noisy else None,
+                ))  # fmt: skip
+        self.network = seeds.stacked(networks).to(device)
         self.target = copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.n_step = NStep(n_step, gamma)
         priorities = (alpha, beta, beta_steps) if prioritised else None
         self.seed_1 = torch.tensor([seed], device=device)
         self.unit = middle_price(user_model)
-        self._page, self._stored = self._best_page, self._step
+        self._shown, self._stored = self._explored, self._step
         super().__init__(
-            {name: getattr(self, name) for name in KEPT}, replay_of(capacity, device, priorities),
+            {name: getattr(self, name) for name in KEPT},
+            replay_of(capacity, device, priorities, num_seeds), num_seeds=num_seeds,
             seed=seed, batch_size=batch_size, learning_starts=learning_starts, updates=updates,
         )  # fmt: skip
 
     def compile(self) -> None:
         """Choose pages and make rows to store by `recgym.compiling`."""
-        self._page, self._stored = compiled(self._best_page), compiled(self._step)
+        self._shown, self._stored = compiled(self._explored), compiled(self._step)
+
+    def alone(self, seed: int) -> Self:
+        """The agent of one of the seeds, to act."""
+        agent = copy.copy(self)
+        agent.network, agent.num_seeds = seeds.alone(self.network, seed), 1
+        agent._shown = agent._explored
+        return agent
+
+    def _network(self, *sizes: Any, **switches: Any) -> slateq.SlateQNetwork:
+        """What values items, of the arguments of `SlateQNetwork`."""
+        return slateq.SlateQNetwork(*sizes, **switches)
 
     # ---- acting ---------------------------------------------------------------------------------
 
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` of noisy weights or with random slots."""
-        key_N = lane_key(observation) if explore and self.noisy else None
-        item_NK: Tensor = self._page(observation, key_N)
-        return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
+        if explore:
+            return some_at_random(observation, self._shown(observation), self._epsilon())
+        return in_parts(observation, partial(self._page, explore=False), self.looks_at)
 
-    def _best_page(self, observation: Observation, key_N: Tensor | None) -> Tensor:
-        score_NI = self._scores(observation, outlook(self.user_model, observation), key_N)
-        return top_k(score_NI, observation.eligible, self.num_slots)
-
-    def _scores(
-        self, observation: Observation, seen: Outlook, key_N: Tensor | None = None
-    ) -> Tensor:
-        """Of which the best slate holds the K highest, [N, I]."""
-        values = self.network(observation.feature, key_N)
-        gain_NI = slateq.all_advantages(self.head, values, self.vector_ID, seen.sold)
-        return self._best(seen.added, gain_NI, self._may_show(observation))
-
-    def _may_show(self, observation: Observation) -> Tensor:
-        """Items among which slates are sought, [N, I] bool."""
-        return observation.eligible
-
-    def _best(self, odds_NJ: Tensor, gain_NJ: Tensor, allowed_NJ: Tensor) -> Tensor:
-        return slates.scores(odds_NJ, gain_NJ, allowed_NJ, self.num_slots, self.slate_optimiser)
+    def _explored(self, observation: Observation) -> Tensor:
+        return in_parts(observation, partial(self._page, explore=True), self.looks_at)
 
     def _epsilon(self) -> float:
         return 0.0 if self.noisy else falling(self.epsilon, self.steps, self.epsilon_steps)
@@ -209,15 +208,14 @@ class DQN(OffPolicy):
     ) -> dict[str, dict[str, Tensor]]:
         """What `NStep.push` takes in."""
         following = transition.final_observation
-        seen = outlook(self.user_model, following)
         first = {
-            "feature": observation.feature,
+            "feature": self._read(observation),
             **slateq.chosen(self.user_model, observation, transition.outcome.event),
             **self._more(observation, transition),
         }
         last = {
-            "next_feature": following.feature,
-            **slateq.candidates(seen, self._scores(following, seen), self.num_candidates),
+            "next_feature": self._read(following),
+            **in_parts(following, self._candidates, self.looks_at),
         }
         kept_N = self.n_step.gamma * self._cart_worth(following) * ~transition.terminated
         end = {
@@ -246,10 +244,11 @@ class DQN(OffPolicy):
         importance_N = rows.get("importance", torch.ones_like(loss_N))
         penalty, said = self._penalty(rows, values)
         doubt = self.network.doubt()
-        loss = (importance_N * loss_N).mean() + self.anchor * doubt + penalty
+        loss = (importance_N * loss_N).mean()
+        total = self.num_seeds * loss + self.anchor * doubt + penalty
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        total.backward()
+        seeds.clip_each(self.network.parameters(), self.clip, self.num_seeds)
         self.optimiser.step()
         with torch.no_grad():
             slateq.follow(self.target, self.network, self.target_rate)
@@ -262,7 +261,7 @@ class DQN(OffPolicy):
                 "q_null": self.head.mean(values.null).mean(),
                 "advantage": gain_N.sum() / clicked_N.sum().clamp(min=1),
                 "td_error": error_N.mean(),
-                "doubt": doubt.detach(),
+                "doubt": doubt.detach() / self.num_seeds,
                 "epsilon": torch.tensor(self._epsilon()),
                 "importance": importance_N.mean(),
                 **said,
@@ -274,18 +273,12 @@ class DQN(OffPolicy):
         """What the loss holds beside the error, and scalars to log."""
         return 0.0, {}
 
-    def _gains(self, values: slateq.Values, item_NJ: Tensor, sold_NJF: Tensor) -> Tensor:
-        vector_NJD = self.vector_ID[item_NJ.clamp(min=0)]
-        return slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)
-
     @torch.no_grad()
     def _target(self, rows: dict[str, Tensor], number: int = 0) -> Atoms:
         """The law of the return: one network picks the next slate, the target network values it."""
         picking = self.network if self.double else self.target
         values = picking(rows["next_feature"], self._noise(number, 1))
-        gain_NCZ = self._gains(values, rows["candidate"], rows["next_sold"])
-        gain_NC = slateq.advantages(self.head, values.null, gain_NCZ)
-        score_NC = self._best(rows["added"], gain_NC, rows["added"] > 0.0)
+        score_NC = self._among(values, rows["candidate"], rows["added"], rows["next_sold"])
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         values = self.target(rows["next_feature"], self._noise(number, 2))
         gain_NCZ = self._gains(values, rows["candidate"], rows["next_sold"])

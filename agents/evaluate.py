@@ -22,6 +22,7 @@ from torch import Tensor
 
 from agents.judging import judge, shops_of
 from agents.sb3 import PredictPolicy
+from agents.seeds import policies
 from agents.table import policy_table
 from agents.valuing import honest_policies, make_agent, resources, true_side
 from recgym import progress
@@ -140,15 +141,15 @@ def main(cfg: DictConfig) -> None:
     shops = shops_of(
         run.model, folder, report, run.settings, run.offered, world, logging, run.split
     )
-    policies = {**honest_policies(run.offered, shops.replayed), name: run.agent}
+    valued = {**honest_policies(run.offered, shops.replayed), **policies(run.agent, name)}
     if cfg.policy is not None:
-        policies[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)
+        valued[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)
     summary = {
         "schema_version": run.summary["schema_version"],
         "run": str(cfg.run),
         "sessions": cfg.sessions,
         "seed": cfg.seed,
-        **judge(shops, policies, name, num_sessions=cfg.sessions, seed=cfg.seed),
+        **judge(shops, valued, name, num_sessions=cfg.sessions, seed=cfg.seed),
         "seconds": {"evaluate": time.perf_counter() - begun},
     }
     target = Path(cfg.run) / f"evaluation-seed{cfg.seed}-sessions{cfg.sessions}.json"

@@ -91,9 +91,9 @@ class LoggedCore:
 
     # ---- lanes ----------------------------------------------------------------------------------
 
-    def reset(self, seed: int) -> Observation:
-        """Begin a session in every lane; ``seed`` is of their order."""
-        generator = torch.Generator().manual_seed(seed)
+    def reset(self, seed: int | Tensor) -> Observation:
+        """Begin a session in every lane; ``seed`` is of their order, a single one."""
+        generator = torch.Generator().manual_seed(int(seed))
         self.order_R = torch.randperm(len(self.row_R), generator=generator).to(self.device)
         self.state = self._begin(torch.zeros(self.num_envs, dtype=torch.int64, device=self.device))
         self.observation = self.spec.observe(self.state.sim)

@@ -10,6 +10,7 @@ import torch
 
 from agents.base import Agent, Lanes
 from agents.logger import Logger
+from agents.seeds import lane_seeds
 from recgym import progress
 from recgym.errors import UserError
 from recgym.types import Policy
@@ -39,8 +40,8 @@ def train(
     Args:
         agent: as it was made.
         core: of the shop, or of the log; not yet reset.
-        steps: environment steps, of all lanes together.
-        seed: of the shoppers.
+        steps: environment steps, of all lanes of one agent together.
+        seed: of the shoppers; with ``agent.num_seeds`` of those of the first of them.
         logger: of the curves.
         folder: of the run.
         checkpoint_steps: environment steps between two states to resume from; None: none are left.
@@ -50,27 +51,31 @@ def train(
     """
     if not resume:
         (folder / PROGRESS).unlink(missing_ok=True)
-    core.reset(SEED_BASE + (seed << 32))
-    num_updates = max(1, steps // core.num_envs)
+    num_seeds = getattr(agent, "num_seeds", 1)
+    lanes = core.num_envs // num_seeds  # of one agent
+    first_seed = SEED_BASE + (seed << 32)
+    many = lane_seeds(SEED_BASE, seed, num_seeds, core.num_envs) if num_seeds > 1 else None
+    core.reset(first_seed if many is None else many)
+    num_updates = max(1, steps // lanes)
     first = _resumed(agent, core, folder / PROGRESS) if resume else 0
     if first:
-        logger.go_on_from(first * core.num_envs)
-        progress.advance(first * core.num_envs)
+        logger.go_on_from(first * lanes)
+        progress.advance(first * lanes)
     observation, acting = core.observation, behaviour or agent
     for update in range(first, num_updates):
         item_NK = acting.act(observation, explore=True)
         transition = core.step(item_NK)
         learned = agent.learn(observation, item_NK, transition)
         observation = transition.observation
-        taken = (update + 1) * core.num_envs
-        progress.advance(core.num_envs)
+        taken = (update + 1) * lanes
+        progress.advance(lanes)
         if update % LOG_EVERY == 0 or update == num_updates - 1:
             logger.scalars("agent", learned, taken)
             logger.scalar("train/reward", transition.reward.mean(), taken)
             clicked = transition.outcome.clicked.float().mean()
             logger.scalar("train/clicks_per_page", clicked, taken)
             logger.scalar("train/orders_per_page", transition.outcome.bought.mean(), taken)
-        due = checkpoint_steps and taken % checkpoint_steps < core.num_envs
+        due = checkpoint_steps and taken % checkpoint_steps < lanes
         if due or (checkpoint_steps and update == num_updates - 1):
             state = {
                 "update": update + 1,
@@ -79,7 +84,7 @@ def train(
             }
             save(state, folder / PROGRESS)
     save(agent.state_dict(), folder / AGENT)
-    return num_updates * core.num_envs
+    return num_updates * lanes
 
 
 def save(state: dict[str, Any], path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.replay import Replay
+from agents.seeds import generators
 from recgym.envs.core import Transition
 from recgym.types import Observation
 
@@ -34,6 +35,7 @@ class OffPolicy:
         batch_size: rows of an update.
         learning_starts: rows before the first update.
         updates: gradient steps for each step of all lanes.
+        num_seeds: agents that learn side by side; see `agents.seeds`.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class OffPolicy:
         batch_size: int,
         learning_starts: int,
         updates: int,
+        num_seeds: int = 1,
     ) -> None:
+        self.num_seeds = num_seeds
         self.kept, self.replay = kept, replay
-        self.generator = torch.Generator(replay.device).manual_seed(seed)
+        self.generators = generators(seed, num_seeds, replay.device)
         self.batch_size, self.learning_starts, self.updates = batch_size, learning_starts, updates
         self.steps = 0
 
@@ -71,7 +75,7 @@ class OffPolicy:
         metrics: dict[str, Tensor] = {}
         if self.replay.size >= self.learning_starts:
             for number in range(self.updates):
-                drawn = self.replay.sample(self.batch_size, self.generator)
+                drawn = self.replay.sample(self.batch_size, *self.generators)
                 metrics = self._update(drawn, number)
         return metrics
 
@@ -80,7 +84,8 @@ class OffPolicy:
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.kept.items()}
         state["steps"] = self.steps
         if learning:
-            state |= {"replay": self.replay.state_dict(), "generator": self.generator.get_state()}
+            drawing = [generator.get_state() for generator in self.generators]
+            state |= {"replay": self.replay.state_dict(), "generators": drawing}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -90,4 +95,5 @@ class OffPolicy:
         self.steps = int(state["steps"])
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
-            self.generator.set_state(state["generator"].cpu())
+            for generator, drawing in zip(self.generators, state["generators"], strict=True):
+                generator.set_state(drawing.cpu())

@@ -22,12 +22,14 @@ middle prices), `entropy` (nats), `clipped` (share of pages whose ratio left the
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import copy
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from agents import seeds
 from agents.outlook import LEAST, Retrieved, Retriever, fitted, middle_price
 from agents.ranking import Ranker, body, log_prob, page_of
 from recgym.envs.core import Transition
@@ -110,6 +112,7 @@ class PPO:
         sharpness: of the first policy around the retrieval's ranking.
         hidden: width of the network.
         max_norm: largest norm of a gradient.
+        num_seeds: agents of the seeds from ``seed`` on that learn side by side; see `agents.seeds`.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class PPO:
         sharpness: Positive = 3.0,
         hidden: Count = 128,
         max_norm: Positive = 0.5,
+        num_seeds: Count = 1,
     ) -> None:
         user_model = fitted(user_model, "agents of the kind of agent=ppo retrieve items")
         self.user_model, self.num_slots = user_model, num_slots
@@ -143,12 +147,14 @@ class PPO:
         self.entropy, self.value_weight, self.max_norm = entropy, value_weight, max_norm
         self.learning_rate, self.anneal_steps = learning_rate, anneal_steps
         device, embedding = user_model.tables.vector_ID.device, user_model.tables.vector_ID.shape[1]
+        networks = []
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = SlatePolicy(num_features, embedding, hidden, sharpness)
-        self.network = network.to(device)
+            for own in range(seed, seed + num_seeds):
+                torch.manual_seed(own)
+                networks.append(SlatePolicy(num_features, embedding, hidden, sharpness))
+        self.network, self.num_seeds = seeds.stacked(networks).to(device), num_seeds
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate, eps=1e-5)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generators = seeds.generators(seed, num_seeds, device)
         self.unit = middle_price(user_model)
         self.rows: list[dict[str, Tensor]] = []  # of the horizon so far
         self.metrics: dict[str, Tensor] = {}  # of the last horizon
@@ -157,6 +163,12 @@ class PPO:
     def compile(self) -> None:
         """Retrieve by `recgym.compiling`."""
         self.retrieved.compile()
+
+    def alone(self, seed: int) -> Self:
+        """The agent of one of the seeds, to act."""
+        agent = copy.copy(self)
+        agent.network, agent.num_seeds = seeds.alone(self.network, seed), 1
+        return agent
 
     # ---- acting ---------------------------------------------------------------------------------
 
@@ -195,11 +207,15 @@ class PPO:
             for group in self.optimiser.param_groups:
                 group["lr"] = self.learning_rate * share
         found = []
-        count = len(pages["old"])
+        count, device = len(pages["old"]) // self.num_seeds, pages["old"].device
+        first_S1 = (torch.arange(self.num_seeds, device=device) * count).unsqueeze(-1)
         for _ in range(self.epochs):
-            order = torch.randperm(count, generator=self.generator, device=pages["old"].device)
-            for part in order.chunk(self.minibatches):
-                found.append(self._update({name: value[part] for name, value in pages.items()}))
+            order_SR = torch.stack(
+                [torch.randperm(count, generator=own, device=device) for own in self.generators]
+            )
+            for part_SR in order_SR.chunk(self.minibatches, -1):
+                index = (first_S1 + part_SR).flatten()
+                found.append(self._update({name: value[index] for name, value in pages.items()}))
         return {name: torch.stack([row[name] for row in found]).mean() for name in found[0]}
 
     @torch.no_grad()
@@ -222,17 +238,25 @@ class PPO:
         )
 
     def _pages(self) -> dict[str, Tensor]:
-        """All pages of the horizon as rows, with standardised advantages and returns."""
+        """All pages of the horizon as rows, with standardised advantages and returns.
+
+        Those of one seed's lanes stand together.
+        """
         whole = {name: torch.stack([row[name] for row in self.rows]) for name in self.rows[0]}
         advantage_TN = advantages(
             whole["reward"], whole["value"], whole["next_value"], whole["terminated"],
             whole["truncated"], self.gamma, self.smoothing,
         )  # fmt: skip
-        spread = advantage_TN.std().clamp(min=LEAST)
         whole["return"] = advantage_TN + whole["value"]
-        whole["spread"] = spread.expand_as(advantage_TN)
-        whole["advantage"] = (advantage_TN - advantage_TN.mean()) / spread
-        return {name: value.flatten(0, 1) for name, value in whole.items()}
+        rows = {
+            name: value.unflatten(1, (self.num_seeds, -1)).transpose(0, 1).flatten(1, 2)
+            for name, value in {**whole, "advantage": advantage_TN}.items()
+        }  # [S, pages of one seed, ...]
+        advantage_SR = rows["advantage"]
+        spread_S1 = advantage_SR.std(-1, keepdim=True).clamp(min=LEAST)
+        rows["spread"] = spread_S1.expand_as(advantage_SR)
+        rows["advantage"] = (advantage_SR - advantage_SR.mean(-1, keepdim=True)) / spread_S1
+        return {name: value.flatten(0, 1) for name, value in rows.items()}
 
     def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on a minibatch of pages."""
@@ -245,8 +269,8 @@ class PPO:
         entropy = -(share_RM * share_RM.clamp(min=LEAST).log()).sum(-1).mean()
         loss = policy_loss + self.value_weight * value_loss - self.entropy * entropy
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        (self.num_seeds * loss).backward()
+        seeds.clip_each(self.network.parameters(), self.max_norm, self.num_seeds)
         self.optimiser.step()
         with torch.no_grad():
             outside_R = (ratio_R - 1.0).abs() > (self.clip or torch.inf)
@@ -270,7 +294,7 @@ class PPO:
         }
         if learning:
             state |= {"rows": self.rows, "metrics": self.metrics}
-            state["generator"] = self.generator.get_state()
+            state["generators"] = [own.get_state() for own in self.generators]
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -280,4 +304,5 @@ class PPO:
         self.steps = int(state["steps"])
         if "rows" in state:
             self.rows, self.metrics = list(state["rows"]), dict(state["metrics"])
-            self.generator.set_state(state["generator"].cpu())
+            for own, drawing in zip(self.generators, state["generators"], strict=True):
+                own.set_state(drawing.cpu())

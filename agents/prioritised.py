@@ -51,10 +51,10 @@ class PrioritisedReplay(Replay):
         self.steps += 1
         return place_N
 
-    def sample(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Rows, with their `place` and `importance`, each tensor [count, ...]."""
+    def sample(self, count: int, *generators: torch.Generator) -> dict[str, Tensor]:
+        """Rows, with their `place` and `importance`, each tensor [count, ...]; of one agent."""
         part_N = torch.arange(count, dtype=torch.float64, device=self.device)
-        draw_N = torch.rand(count, generator=generator, dtype=torch.float64, device=self.device)
+        draw_N = torch.rand(count, generator=generators[0], dtype=torch.float64, device=self.device)
         place_N = self.tree.find((part_N + draw_N) / count)
         chance_N = self.tree.weights(place_N) / self.tree.total
         importance_N = (self.size * chance_N) ** -self.beta
@@ -89,10 +89,13 @@ class PrioritisedReplay(Replay):
 
 
 def replay_of(
-    capacity: int, device: torch.device, priorities: tuple[float, float, int] | None
+    capacity: int,
+    device: torch.device,
+    priorities: tuple[float, float, int] | None,
+    num_seeds: int = 1,
 ) -> Replay:
     """A memory that draws by these ``alpha``, ``beta`` and ``beta_steps``, or uniformly."""
     if priorities is None:
-        return Replay(capacity, device)
+        return Replay(capacity, device, num_seeds)
     alpha, beta, beta_steps = priorities
     return PrioritisedReplay(capacity, device, alpha=alpha, beta=beta, beta_steps=beta_steps)

@@ -89,7 +89,7 @@ class Ranker(nn.Module):
         like_NM = match(item_NM.clamp(min=0), vector_ID, self.taste(body_NH).unsqueeze(1)).squeeze(
             1
         )
-        logit_NM = like_NM + (sign_NMS * self.signs(body_NH).unsqueeze(1)).sum(-1)
+        logit_NM: Tensor = like_NM + (sign_NMS * self.signs(body_NH).unsqueeze(1)).sum(-1)
         return logit_NM.masked_fill(item_NM < 0, -torch.inf)
 
 

@@ -245,7 +245,7 @@ class SAC(OffPolicy):
 
     def _drawn(self, logit_NM: Tensor) -> Tensor:
         """Columns of a page drawn from the policy, [N, K]."""
-        u_NM = torch.rand(logit_NM.shape, generator=self.generator, device=logit_NM.device)
+        u_NM = torch.rand(logit_NM.shape, generator=self.generators[0], device=logit_NM.device)
         return (logit_NM + gumbel(u_NM)).topk(self.num_slots, -1).indices
 
     def _page_values(

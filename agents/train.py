@@ -18,6 +18,7 @@ from agents.judging import judge, shops_of
 from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
 from agents.loop import PROGRESS, train
+from agents.seeds import policies
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
     honest_policies,
@@ -115,7 +116,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
         judged = judge(
             shops,
-            {**honest_policies(offered, shops.replayed), name: agent},
+            {**honest_policies(offered, shops.replayed), **policies(agent, name)},
             name,
             num_sessions=int(cfg.evaluation.sessions),
             seed=int(cfg.evaluation.seed),
@@ -179,7 +180,7 @@ def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
     return ShopCore(
         spec,
         reward,
-        num_envs=cfg.num_envs,
+        num_envs=cfg.num_envs * int(cfg.agent.get("num_seeds", 1)),
         max_pages=cfg.max_pages,
         compile=bool(cfg.compile),
     )

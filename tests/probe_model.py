@@ -36,21 +36,21 @@ class ModelState(LSTMState):
 
 
 class ProbeModel(ProbeShop):
-    """Twenty items of one price that all appeal alike, told apart by their vectors alone."""
+    """Items of one price that all appeal alike, told apart by their vectors alone."""
 
     num_encoded = 1
 
-    def __init__(self) -> None:
+    def __init__(self, num_items: int = ITEMS) -> None:
         super().__init__(appeal=2.0)
-        vector_ID = torch.randn(ITEMS, SIZE, generator=torch.Generator().manual_seed(0))
+        vector_ID = torch.randn(num_items, SIZE, generator=torch.Generator().manual_seed(0))
         self.catalog = Catalog(
-            price=torch.full((1, ITEMS), 10.0),
-            category=torch.zeros(ITEMS, dtype=torch.int64),
+            price=torch.full((1, num_items), 10.0),
+            category=torch.zeros(num_items, dtype=torch.int64),
             feature=vector_ID,
             start_ms=START_MS,
             num_categories=1,
         )
-        self.found = found_alone((1 / ITEMS,) * ITEMS, self.catalog.category, torch.float32)
+        self.found = found_alone((1 / num_items,) * num_items, self.catalog.category, torch.float32)
         self.tables = SimpleNamespace(vector_ID=vector_ID, mean_log_price=torch.tensor(10.0).log())
         self.answers = SimpleNamespace(page_weight=self.page_weight)
 
@@ -80,7 +80,7 @@ def first_pages(num: int) -> Observation:
     return SPEC.observe(SPEC.simulator.reset(seed, torch.zeros_like(seed)))
 
 
-def made(name: str, model: Any, spec: ObservationSpec, **changed: Any) -> Any:
+def made(name: str, model: Any, spec: ObservationSpec, seed: int = 0, **changed: Any) -> Any:
     """An entry of ``conf/agent`` for a probe shop, as small and as quick as a test wants it."""
     num_items = model.catalog.num_items
     offered = {
@@ -92,7 +92,7 @@ def made(name: str, model: Any, spec: ObservationSpec, **changed: Any) -> Any:
         "views_I": torch.arange(num_items),
         "view_V2": torch.arange(2 * num_items).view(num_items, 2) % num_items,
         "cart_paid": 0.3,
-        "seed": 0,
+        "seed": seed,
     }
     quick = {"hidden": 32, "batch_size": 64, "learning_starts": 64, "updates": 1}
     settings = compose("train", f"agent={name}")["agent"]

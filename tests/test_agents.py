@@ -18,7 +18,10 @@ CONF = Path(__file__).resolve().parents[1] / "conf" / "agent"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 LEARNERS = [name for name in NAMES if hasattr(agent_named(name), "learn")]
 TABLES = {"tabular", "sarsa"}
-RANDOM_SLOTS = {"dqn", "qr_dqn", "c51", "cql", "bcq", *TABLES}  # fills them to explore
+RANDOM_SLOTS = {  # fills them to explore
+    *("dqn", "qr_dqn", "c51", "cql", "bcq", "reranking", "wolpertinger", "recurrent_dqn"),
+    *TABLES,
+}
 WIDE = {  # exploration as wide as each agent has it
     **{name: {"epsilon": (1.0, 1.0)} for name in RANDOM_SLOTS},
     "thompson": {"alpha": 5.0},
@@ -30,11 +33,16 @@ WIDE = {  # exploration as wide as each agent has it
 # of the probe shop, where nothing is delayed; retrieval there knows nothing of what items are worth
 MYOPIC: dict[str, Any] = {"gamma": 0.0, "learning_rate": 3e-3}
 WIDENING: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 150}
+QUICKLY: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 60}
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "dqn": (250, {**MYOPIC, **WIDENING}),
     "qr_dqn": (250, {**MYOPIC, **WIDENING}),
     "c51": (250, {**MYOPIC, **WIDENING}),
     "rainbow": (120, MYOPIC),
+    # nothing is retrieved for what it is worth: the first retrieves all there is, the second points
+    "reranking": (80, {**MYOPIC, **QUICKLY}),
+    "wolpertinger": (80, {**MYOPIC, **QUICKLY, "num_retrieved": 5, "actor_rate": 3e-3}),
+    "recurrent_dqn": (80, {**MYOPIC, **QUICKLY, "recurrent": 8}),
     "cql": (250, {**MYOPIC, **WIDENING}),
     # online the clone follows the agent itself: a wide gate lets it leave what it began with
     "bcq": (250, {**MYOPIC, **WIDENING, "threshold": 0.01}),

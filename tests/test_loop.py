@@ -23,6 +23,7 @@ from agents.sac import SAC
 from agents.sarsa import Sarsa
 from agents.tabular import TabularQ
 from agents.topk_reinforce import TopKReinforce
+from agents.wolpertinger import Wolpertinger
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
@@ -40,6 +41,8 @@ def made(kind: str) -> Agent:
         if kind != "dqn":
             small |= {"prioritised": True, "noisy": True, "n_step": 3}
         return DQN(**small, returns=RETURNS[kind], num_atoms=8)
+    if kind == "wolpertinger":
+        return Wolpertinger(**small, num_retrieved=5)
     if kind in LOGGED:
         small |= {"views_I": torch.arange(MODEL.catalog.num_items)}
         if kind in ("cloning", "topk_reinforce"):
@@ -95,7 +98,12 @@ def flat(state: Any, path: str = "") -> dict[str, Any]:
     return {path: state}
 
 
-@pytest.mark.parametrize("kind", [*RETURNS, *LOGGED, "sac", "ppo", "thompson", "tabular", "sarsa"])
+KINDS = [
+    *RETURNS, *LOGGED, "sac", "wolpertinger", "ppo", "thompson", "tabular", "sarsa"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_goes_on_to_the_same_numbers(kind: str, tmp_path: Path) -> None:
     # Why: replay, optimiser, schedules, noise and shoppers are all part of a run. It is killed at
     # random moments, the first time before any state was left.

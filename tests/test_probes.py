@@ -24,6 +24,11 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "qr_dqn": (200, KEEN),
     "c51": (250, KEEN),
     "rainbow": (250, {"learning_rate": 3e-3}),
+    # both retrieve more items than there are; test_wolpertinger has fewer
+    "reranking": (100, KEEN),
+    "wolpertinger": (120, KEEN),
+    # its past is that of one session of many in each state here: see test_recurrent_dqn
+    "recurrent_dqn": (100, {**KEEN, "recurrent": 16}),
     "ppo": (200, {"sharpness": 1e-3}),
     "a2c": (250, {**WIDE, "learning_rate": 3e-3}),
     "reinforce": (300, WIDE),
@@ -133,8 +138,13 @@ def test_greedy_told_the_truth_fails_where_pages_are_more_than_their_items(shop:
     assert reached == pytest.approx(lost.get(shop, probe.optimum), rel=1e-6)
 
 
-# DQN under other heads: what it does with easy shops is that of dqn, and these take the longest
-HARDER = {name: ("taste", "delayed", "substitution") for name in ("qr_dqn", "c51", "rainbow")}
+# DQN under other heads or of fewer items: what it does with easy shops is that of dqn
+HARDER = {
+    **{name: ("taste", "delayed", "substitution") for name in ("qr_dqn", "c51", "rainbow")},
+    "reranking": ("taste",),
+    "wolpertinger": ("delayed",),
+    "recurrent_dqn": ("taste",),
+}
 
 
 @pytest.mark.parametrize(
