@@ -52,7 +52,7 @@ SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
     # faster, it settles on two of them before it has seen what the third is worth
     "topk_reinforce": (250, {**MYOPIC, "horizon": 1, "learning_rate": 1e-3, "batch_size": 256}),
-    "sac": (160, {**MYOPIC, "sharpness": 1e-3}),
+    "sac": (100, {**MYOPIC, "sharpness": 1e-3}),
     "linucb": (60, {"prior": 1.0}),
     "thompson": (60, {"prior": 1.0}),
 }

@@ -32,7 +32,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "ppo": (200, {"sharpness": 1e-3}),
     "a2c": (250, {**WIDE, "learning_rate": 3e-3}),
     "reinforce": (300, WIDE),
-    "sac": (150, {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature_rate": 2e-2}),
+    "sac": (110, {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature_rate": 2e-2}),
     "linucb": (60, {"prior": 1.0, "alpha": 1.0}),
     "thompson": (60, {"prior": 1.0}),
     "tabular": (500, {"epsilon_steps": 150}),
@@ -41,7 +41,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "cql": (100, KEEN),
     "bcq": (100, {**KEEN, "threshold": 0.01}),
     "iql": (200, {"learning_rate": 3e-3, "beta": 3.0}),
-    "topk_reinforce": (200, {"learning_rate": 3e-3, "horizon": 4}),
+    "topk_reinforce": (120, {"learning_rate": 3e-3, "horizon": 4}),
     "cloning": (50, {}),
     "greedy": (0, {}),
 }
