@@ -124,7 +124,8 @@ class DQN(Chooser):
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
         self.learning_starts, self.updates, self.clip = learning_starts, updates, clip
-        self.vector_ID, self.looks_at = user_model.tables.vector_ID, user_model.catalog.num_items
+        self.vector_ID = user_model.tables.vector_ID
+        self.looks_at = user_model.catalog.num_items  # of each lane, see `in_parts`
         device, embedding = self.vector_ID.device, self.vector_ID.shape[1]
         self.head = head_of(returns, num_atoms, support, device, self.largest_error)
         with torch.random.fork_rng(devices=[]):

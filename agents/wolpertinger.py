@@ -1,8 +1,8 @@
 """Wolpertinger: an actor points into the space of items, and a critic picks among the nearest.
 
 Paper: Dulac-Arnold et al. 2015, "Deep reinforcement learning in large discrete action spaces",
-algorithm 1: the actor's proto-action f(s) is a vector (equation 1), its k nearest items are found
-(equation 3), and the critic takes the best of them (equation 4). f climbs the critic at f(s), as in
+algorithms 1 and 2: the actor's proto-action f(s) is a vector, its k nearest items are found
+(section 4.1), and the critic takes the best of them (section 4.2). f climbs it at f(s), as in
 Lillicrap et al. 2015, "Continuous control with deep reinforcement learning", equation 6. Here items
 are the rows of the fitted user model's table of vectors, and who picks the slate among the k
 nearest is `agents.reranking`, so that the values of `agents.dqn` and all its switches hold. On a
