@@ -141,8 +141,8 @@ class DQN(Chooser, OffPolicy):
         self.target_rate, self.double = target_rate, double
         self.num_candidates = min(max(num_candidates, num_slots), user_model.catalog.num_items)
         self.epsilon, self.epsilon_steps, self.noisy = epsilon, epsilon_steps, noisy
-        self.clip = clip
-        self.vector_ID, self.looks_at = user_model.tables.vector_ID, user_model.catalog.num_items
+        self.clip, self.vector_ID = clip, user_model.tables.vector_ID
+        self.looks_at = user_model.catalog.num_items  # of each lane, see `in_parts`
         device, embedding = self.vector_ID.device, self.vector_ID.shape[1]
         self.head = head_of(returns, num_atoms, support, device, self.largest_error)
         networks = []

@@ -3,7 +3,7 @@
 Papers: Hausknecht and Stone 2015, "Deep recurrent Q-learning for partially observable MDPs": an
 LSTM (Hochreiter and Schmidhuber 1997) in place of a hand-made state, trained by the TD error alone;
 Kapturowski et al. 2019, "Recurrent experience replay in distributed reinforcement learning" (R2D2),
-section 2.3, on the state that an LSTM begins with in replay. Everything else is `agents.dqn`, whose
+section 3, on the state that an LSTM begins with in replay. Everything else is `agents.dqn`, whose
 switches all hold.
 
 One LSTM runs over the views of the session that an observation holds (item, clicked or found alone,

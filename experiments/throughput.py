@@ -35,6 +35,7 @@ MODULES = {  # in which each figure's function stands, which bears its name
     "ppo": "learning",
     "dqn_compiled": "learning",
     "ppo_compiled": "learning",
+    "ten_seeds": "many_seeds",
     "sb3_ppo": "learning_sb3",
     "fit": "fitting",
     "ingest": "ingest",

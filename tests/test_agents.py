@@ -33,16 +33,16 @@ WIDE = {  # exploration as wide as each agent has it
 # of the probe shop, where nothing is delayed; retrieval there knows nothing of what items are worth
 MYOPIC: dict[str, Any] = {"gamma": 0.0, "learning_rate": 3e-3}
 WIDENING: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 150}
-QUICKLY: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 60}
+QUICKLY: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 40}
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
     "dqn": (250, {**MYOPIC, **WIDENING}),
     "qr_dqn": (250, {**MYOPIC, **WIDENING}),
     "c51": (250, {**MYOPIC, **WIDENING}),
     "rainbow": (120, MYOPIC),
     # nothing is retrieved for what it is worth: the first retrieves all there is, the second points
-    "reranking": (80, {**MYOPIC, **QUICKLY}),
-    "wolpertinger": (80, {**MYOPIC, **QUICKLY, "num_retrieved": 5, "actor_rate": 3e-3}),
-    "recurrent_dqn": (80, {**MYOPIC, **QUICKLY, "recurrent": 8}),
+    "reranking": (60, {**MYOPIC, **QUICKLY}),
+    "wolpertinger": (60, {**MYOPIC, **QUICKLY, "num_retrieved": 5, "actor_rate": 3e-3}),
+    "recurrent_dqn": (60, {**MYOPIC, **QUICKLY, "recurrent": 8}),
     "cql": (250, {**MYOPIC, **WIDENING}),
     # online the clone follows the agent itself: a wide gate lets it leave what it began with
     "bcq": (250, {**MYOPIC, **WIDENING, "threshold": 0.01}),

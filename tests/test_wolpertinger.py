@@ -115,8 +115,8 @@ def test_pages_are_chosen_among_the_nearest_alone() -> None:
 def test_it_points_at_what_sells_where_retrieval_knows_nothing_of_it() -> None:
     # Why: three of six items are looked at. The user model, which knows nothing of what sells,
     # retrieves too few of the good ones, whatever is then learned of them; an actor learns where
-    # they are. (With vectors that have nothing in
-    # common it does not find what is good for each kind of shopper: 76 % of taste's optimum.)
+    # they are. (Not where good
+    # ones differ from state to state: see the module's docstring.)
     reached = learned("wolpertinger", "price", 100, **KEEN, num_retrieved=3, actor_rate=3e-3)
     assert reached >= ENOUGH
     assert learned("reranking", "price", 40, **KEEN, num_retrieved=3) < 0.9

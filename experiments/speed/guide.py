@@ -79,6 +79,10 @@ each. How long the first steps took is in the settings. Limit: as that of `dqn`,
 compiled too. Goal: as that of `dqn`.""",
     "ppo_compiled": """\
 The same with our PPO.""",
+    "ten_seeds": """\
+Time of the training loop with agent.num_seeds=10 / with one DQN of its defaults, as many lanes for
+each, the two taking turns; the same for PPO and all times are in the settings.
+Limit: none. Goal: at most 3 on a GPU, 6 on a CPU.""",
     "sb3_ppo": """\
 Environment steps a second of Stable-Baselines3's PPO over agents.sb3.ShopVecEnv, one slot a page,
 as many lanes as the DQN, 2,048 transitions an update and two passes over them.

@@ -63,7 +63,7 @@ def ppo_compiled(setting: Setting) -> Figure:
 def _dqn(name: str, setting: Setting, *, compile: bool) -> Figure:
     lanes, core = _core(setting, compile)
     capacity = max(_default("agent/dqn.yaml", "capacity"), STEPS_KEPT * lanes)
-    agent = DQN(**_offered(core), capacity=capacity)
+    agent = DQN(**offered(core), capacity=capacity)
     if setting.learning_starts is not None:
         agent.learning_starts = setting.learning_starts
     told = {"batch_size": agent.batch_size, "updates_a_step": agent.updates}
@@ -72,7 +72,7 @@ def _dqn(name: str, setting: Setting, *, compile: bool) -> Figure:
 
 def _ppo(name: str, setting: Setting, *, compile: bool) -> Figure:
     _, core = _core(setting, compile)
-    agent = PPO(**_offered(core))
+    agent = PPO(**offered(core))
     told = {"horizon": agent.horizon, "epochs": agent.epochs, "minibatches": agent.minibatches}
     return _trained(name, setting, agent, core, agent.horizon, told, compile)
 
@@ -85,7 +85,8 @@ def _core(setting: Setting, compile: bool) -> tuple[int, ShopCore]:
     return lanes, core
 
 
-def _offered(core: ShopCore) -> dict[str, Any]:
+def offered(core: ShopCore) -> dict[str, Any]:
+    """What each of our agents is made of."""
     return {
         "user_model": core.simulator.shop,
         "num_features": core.spec.num_features,
