@@ -32,6 +32,7 @@ from torch.nn import functional as F  # noqa: N812
 from agents import seeds
 from agents.outlook import LEAST, Retrieved, Retriever, fitted, middle_price
 from agents.ranking import Ranker, body, log_prob, page_of
+from recgym.compiling import compiled
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
@@ -156,13 +157,15 @@ class PPO:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate, eps=1e-5)
         self.generators = seeds.generators(seed, num_seeds, device)
         self.unit = middle_price(user_model)
+        self._losses = self._loss
         self.rows: list[dict[str, Tensor]] = []  # of the horizon so far
         self.metrics: dict[str, Tensor] = {}  # of the last horizon
         self.steps = 0
 
     def compile(self) -> None:
-        """Retrieve by `recgym.compiling`."""
+        """Retrieve and take losses by `recgym.compiling`."""
         self.retrieved.compile()
+        self._losses = compiled(self._loss, gradients=True)
 
     def alone(self, seed: int) -> Self:
         """The agent of one of the seeds, to act."""
@@ -260,6 +263,15 @@ class PPO:
 
     def _update(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on a minibatch of pages."""
+        loss, said = self._losses(rows)
+        self.optimiser.zero_grad(set_to_none=True)
+        (self.num_seeds * loss).backward()
+        seeds.clip_each(self.network.parameters(), self.max_norm, self.num_seeds)
+        self.optimiser.step()
+        return said | {"advantage_std": rows["spread"].mean()}
+
+    def _loss(self, rows: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a gradient step lowers, and scalars to log."""
         logit_RM = self._logits(rows["feature"], rows["item"], rows["sign"])
         change_R = log_prob(logit_RM, rows["place"]) - rows["old"]
         ratio_R = change_R.exp()
@@ -268,20 +280,14 @@ class PPO:
         share_RM = logit_RM.softmax(-1)
         entropy = -(share_RM * share_RM.clamp(min=LEAST).log()).sum(-1).mean()
         loss = policy_loss + self.value_weight * value_loss - self.entropy * entropy
-        self.optimiser.zero_grad(set_to_none=True)
-        (self.num_seeds * loss).backward()
-        seeds.clip_each(self.network.parameters(), self.max_norm, self.num_seeds)
-        self.optimiser.step()
-        with torch.no_grad():
-            outside_R = (ratio_R - 1.0).abs() > (self.clip or torch.inf)
-            return {
-                "policy_loss": policy_loss.detach(),
-                "value_loss": value_loss.detach(),
-                "entropy": entropy.detach(),
-                "clipped": outside_R.to(ratio_R.dtype).mean(),
-                "kl": (ratio_R - 1.0 - change_R).mean(),
-                "advantage_std": rows["spread"].mean(),
-            }
+        outside_R = (ratio_R - 1.0).abs() > (self.clip or torch.inf)
+        return loss, {
+            "policy_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "entropy": entropy.detach(),
+            "clipped": outside_R.to(ratio_R.dtype).mean(),
+            "kl": (ratio_R - 1.0 - change_R).mean().detach(),
+        }
 
     # ---- keeping --------------------------------------------------------------------------------
 

@@ -22,13 +22,13 @@ WARM_UPS = 3  # calls before a capture: libraries set themselves up, and the com
 Function = Callable[..., Any]
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Function, *, gradients: bool = False) -> Function:
     """The function through `torch.compile`, whole, for lanes of the number of its first call.
 
-    A call with another number of lanes runs it as it is: compiling anew takes a minute. There are
-    no gradients; the function must not say so by a decorator, since the compiler takes all that
-    have it for one and soon gives up. Its arguments are positional and, as its result, tensors,
-    records, and tuples and dicts of them.
+    A call with another number of lanes runs it as it is: compiling anew takes a minute. Its
+    arguments are positional and, as its result, tensors, records, and tuples and dicts of them.
+    Without ``gradients`` there are none; the function must not say so by a decorator, since the
+    compiler takes all that have it for one and soon gives up. With them it is no graph of a GPU.
 
     Raises:
         UserError: if there is no C++ compiler.
@@ -39,22 +39,25 @@ def compiled(function: Function) -> Function:
             "compile=true needs a C++ compiler, and none of g++, clang++ and cl is on the PATH: "
             "install one, set CXX, or use compile=false."
         )
-    return _Compiled(function)
+    return _Compiled(function, gradients)
 
 
 class _Compiled:
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, gradients: bool) -> None:
         self.plain, self.whole = function, torch.compile(function, fullgraph=True, dynamic=False)
+        self.gradients = gradients
         self.lanes: int | None = None
         self.fast: Function = self.whole
 
-    @torch.no_grad()
     def __call__(self, *arguments: Any) -> Any:
         first = _first(arguments)
         if self.lanes is None:
             self.lanes = len(first)
-            self.fast = Graphed(self.whole) if first.is_cuda else self.whole
-        return (self.fast if len(first) == self.lanes else self.plain)(*arguments)
+            if first.is_cuda and not self.gradients:
+                self.fast = Graphed(self.whole)
+        function = self.fast if len(first) == self.lanes else self.plain
+        with torch.set_grad_enabled(self.gradients):
+            return function(*arguments)
 
 
 class _Captured(NamedTuple):
@@ -152,5 +155,7 @@ def _first(value: Any) -> Tensor:
     """The first tensor of all, which has a row a lane."""
     if isinstance(value, Tensor):
         return value
-    parts = vars(value).values() if isinstance(value, Record) else value
-    return next(_first(part) for part in parts if isinstance(part, Tensor | Record | tuple))
+    if isinstance(value, Record):
+        return _first(tuple(vars(value).values()))
+    parts = value.values() if isinstance(value, dict) else value
+    return next(_first(part) for part in parts if isinstance(part, Tensor | Record | tuple | dict))

@@ -50,8 +50,8 @@ def test_other_lanes_run_as_they_are() -> None:
     calls: list[str] = []
     found = compiling._Compiled.__new__(compiling._Compiled)
     found.plain = lambda x: calls.append("plain") or x + 1
-    found.whole = lambda x: calls.append("whole") or x + 1
-    found.lanes = None
+    found.fast = lambda x: calls.append("whole") or x + 1
+    found.lanes, found.gradients = None, False
     assert [int(found(torch.zeros(count))[0]) for count in (3, 5, 3)] == [1, 1, 1]
     assert calls == ["whole", "plain", "whole"]
 

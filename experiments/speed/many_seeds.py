@@ -59,12 +59,13 @@ def _training(
     lanes, shop = setting.lanes_or(default_lanes()), learned_of(setting)
     core = open_core(shop, num_envs=count * lanes, num_slots=SLOTS, reward="chosen_revenue")
     agent = kind(**offered(core), num_seeds=count)
-    if setting.learning_starts is not None:
+    memory = getattr(agent, "replay", None)
+    if memory is not None and setting.learning_starts is not None:
         agent.learning_starts = setting.learning_starts
 
     def trained() -> None:
         loop.train(agent, core, steps=lanes * STEPS, seed=0, logger=logger, folder=folder)
 
-    while getattr(agent, "learning_starts", 0) and agent.replay.size < agent.learning_starts:
+    while memory is not None and memory.size < agent.learning_starts:
         trained()
     return trained
