@@ -28,8 +28,8 @@ def slot_log_probs(logit_NM: Tensor, place_NK: Tensor) -> Tensor:
     """
     filled_NK, column_NK = place_NK >= 0, place_NK.clamp(min=0)
     logit_NM = logit_NM.clamp(min=NONE)
-    drawn_NM = torch.zeros_like(logit_NM, dtype=torch.int8)
-    drawn_NM = drawn_NM.scatter_add(-1, column_NK, filled_NK.to(torch.int8)) > 0
+    drawn_NM = torch.zeros_like(logit_NM, dtype=torch.int32)  # a GPU adds no smaller ones
+    drawn_NM = drawn_NM.scatter_add(-1, column_NK, filled_NK.to(torch.int32)) > 0
     rest_N1 = logit_NM.masked_fill(drawn_NM, NONE).logsumexp(-1, keepdim=True)
     chosen_NK = logit_NM.gather(-1, column_NK).masked_fill(~filled_NK, NONE)
     # what could be drawn for a slot: the items never drawn, this slot's and all later slots' own
