@@ -29,8 +29,8 @@ Priorities are the error of the mean or, where a law is learned, its loss (Rainb
 
 Logged scalars: `loss` (of a row: Huber, quantile Huber or divergence, in middle prices or nats),
 `q_null` (mean Q0 - Phi), `advantage` (mean of Q - Q0 over clicked items), `doubt` (those weights'
-square), `td_error` (mean absolute, of the means), `epsilon` (share of slots filled at random; 0
-with noisy weights), `importance` (mean weight of a row; 1 without priorities).
+square), `td_error` (mean absolute, of the means), `epsilon` (share of slots filled at random),
+`importance` (mean weight of a row; 1 without priorities).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class DQN(Chooser, OffPolicy):
         noisy: whether noise on the weights, of ``sigma`` at first, replaces random slots.
         returns: `mean`, `quantiles` or `categorical`: what is learned of a return.
         num_atoms: quantiles, or atoms on the range ``support``, in middle prices.
-        num_seeds: agents of the seeds from ``seed`` on that learn side by side; see `agents.seeds`.
+        num_seeds: agents that learn side by side; see `agents.seeds`.
     """
 
     name = "dqn"
@@ -132,8 +132,7 @@ class DQN(Chooser, OffPolicy):
         support: tuple[float, float] = (-5.0, 20.0),
         num_seeds: Count = 1,
     ) -> None:
-        seeds.check_alone(num_seeds, self.name, **{"prioritised=true": prioritised})
-        seeds.check_alone(num_seeds, self.name, **{"noisy=true": noisy})
+        seeds.check_alone(num_seeds, self.name, prioritised=prioritised, noisy=noisy)
         user_model = fitted(user_model, f"agents of the kind of agent={self.name} score items")
         self.user_model, self.num_slots = user_model, num_slots
         self.cart_paid, self.anchor = cart_paid, anchor

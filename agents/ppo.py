@@ -1,9 +1,9 @@
 """Proximal policy optimisation over slates: a learned ranking of retrieved items.
 
 Papers: Schulman et al. 2017, "Proximal policy optimization algorithms", equations 7 (clipped
-surrogate) and 9 (with value loss and entropy); Schulman et al. 2016, "High-dimensional continuous
-control using generalized advantage estimation", equation 16. A page is an ordered draw without
-replacement among M retrieved items (`agents.ranking`), or the K of highest logit, not exploring.
+surrogate) and 9 (with value loss and entropy), with the advantages of `agents.returns`. A page is
+an ordered draw without replacement among M retrieved items (`agents.ranking`), or the K of highest
+logit, not exploring.
 
 With one epoch, one minibatch and no clip this is the advantage actor-critic (Huang et al. 2022,
 "A2C is a special case of PPO"; ``agent=a2c``), and with lambda = 1 too REINFORCE with a baseline
@@ -32,6 +32,7 @@ from torch.nn import functional as F  # noqa: N812
 from agents import seeds
 from agents.outlook import LEAST, Retrieved, Retriever, fitted, middle_price
 from agents.ranking import Ranker, body, log_prob, page_of
+from agents.returns import advantages
 from recgym.compiling import compiled
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share, Within
@@ -60,30 +61,6 @@ class SlatePolicy(Ranker):
         """V(s), in middle prices, [N]."""
         value_N: Tensor = self.value(self.critic(feature_NO)).squeeze(-1)
         return value_N
-
-
-def advantages(
-    reward_TN: Tensor,
-    value_TN: Tensor,
-    next_value_TN: Tensor,
-    terminated_TN: Tensor,
-    truncated_TN: Tensor,
-    gamma: float,
-    smoothing: float,
-) -> Tensor:
-    """Generalised advantages [T, N]; ``smoothing`` is lambda.
-
-    ``next_value_TN`` is of the state that followed, before any reset: nothing follows where a
-    shopper left, and no advantage runs on from one episode into the next.
-    """
-    going_TN = (~terminated_TN).to(reward_TN.dtype)
-    same_TN = going_TN * ~truncated_TN
-    error_TN = reward_TN + gamma * going_TN * next_value_TN - value_TN
-    found, running_N = [], torch.zeros_like(reward_TN[0])
-    for error_N, same_N in zip(error_TN.flip(0), same_TN.flip(0), strict=True):
-        running_N = error_N + gamma * smoothing * same_N * running_N
-        found.append(running_N)
-    return torch.stack(found[::-1])
 
 
 def surrogate(ratio_N: Tensor, advantage_N: Tensor, clip: float | None) -> Tensor:

@@ -3,7 +3,8 @@
 Paper: Sutton 1988, "Learning to predict by the methods of temporal differences"; in DQN: Hessel et
 al. 2018, "Rainbow", section "Multi-step learning": R = sum over k < n of gamma^k r_k, bootstrapped
 with gamma^n times the value of the state n steps on. Actions after the first are not corrected for
-being those of an older policy, as there.
+being those of an older policy, as there. `advantages` weighs the returns over all n: Schulman et
+al. 2016, "High-dimensional continuous control using generalized advantage estimation", equation 16.
 """
 
 from __future__ import annotations
@@ -70,6 +71,30 @@ class NStep:
     def load_state_dict(self, state: list[Any]) -> None:
         """Go on from these."""
         self.window = list(state)
+
+
+def advantages(
+    reward_TN: Tensor,
+    value_TN: Tensor,
+    next_value_TN: Tensor,
+    terminated_TN: Tensor,
+    truncated_TN: Tensor,
+    gamma: float,
+    smoothing: float,
+) -> Tensor:
+    """Generalised advantages [T, N]; ``smoothing`` is lambda.
+
+    ``next_value_TN`` is of the state that followed, before any reset: nothing follows where a
+    shopper left, and no advantage runs on from one episode into the next.
+    """
+    going_TN = (~terminated_TN).to(reward_TN.dtype)
+    same_TN = going_TN * ~truncated_TN
+    error_TN = reward_TN + gamma * going_TN * next_value_TN - value_TN
+    found, running_N = [], torch.zeros_like(reward_TN[0])
+    for error_N, same_N in zip(error_TN.flip(0), same_TN.flip(0), strict=True):
+        running_N = error_N + gamma * smoothing * same_N * running_N
+        found.append(running_N)
+    return torch.stack(found[::-1])
 
 
 def _at(column: list[Tensor], index_N: Tensor) -> Tensor:

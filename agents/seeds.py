@@ -103,6 +103,6 @@ def check_alone(num_seeds: int, name: str, **switches: bool) -> None:
     given = [switch for switch, on in switches.items() if on]
     if num_seeds > 1 and given:
         raise UserError(
-            f"agent.num_seeds={num_seeds} cannot go with {given[0]} of agent={name}: leave that "
-            "out, or train the seeds one after another with seed='range(5)' and -m."
+            f"agent.num_seeds={num_seeds} cannot go with {given[0]}=true of agent={name}: leave "
+            "that out, or train the seeds one after another with seed='range(5)' and -m."
         )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from probe_model import ITEMS, MODEL, SLOTS, SPEC, first_pages
 
-from agents.ppo import PPO, advantages, surrogate
+from agents.ppo import PPO, surrogate
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 
@@ -40,26 +40,6 @@ def test_rankings_are_drawn_with_their_probabilities() -> None:
     drawn = torch.bincount(first, minlength=ITEMS) / len(first)
     assert bool(((drawn - share).abs() < 4 * (share * (1 - share) / len(first)).sqrt()).all())
     assert float(share.max() / share.min()) > 3  # it is no uniform draw
-
-
-def advantages_of(terminated: list[bool], truncated: list[bool]) -> list[float]:
-    column = [torch.tensor(value).unsqueeze(-1) for value in (terminated, truncated)]
-    reward = torch.tensor([[1.0], [2.0], [3.0]])
-    value = torch.tensor([[0.5], [1.0], [1.5]])
-    following = torch.tensor([[1.0], [1.5], [2.0]])
-    found = advantages(reward, value, following, column[0], column[1], 0.5, 0.5)
-    return [round(float(x), 6) for x in found.squeeze(-1)]
-
-
-def test_advantages_by_hand() -> None:
-    # Why: errors are 1 + 0.5 * 1 - 0.5 = 1, 2 + 0.5 * 1.5 - 1 = 1.75 and 3 + 0.5 * 2 - 1.5 = 2.5;
-    # each counts a quarter of the one after it: 2.5, 2.375, 1.59375.
-    none = [False, False, False]
-    assert advantages_of(none, none) == [1.59375, 2.375, 2.5]
-    # who left after the second page has nothing following: 2 - 1 = 1, and 1 + 0.25 = 1.25
-    assert advantages_of([False, True, False], none) == [1.25, 1.0, 2.5]
-    # a page limit keeps the value of what follows, but no advantage runs on: 1.75, 1.4375
-    assert advantages_of(none, [False, True, False]) == [1.4375, 1.75, 2.5]
 
 
 def test_the_objective_by_hand() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.returns import NStep
+from agents.returns import NStep, advantages
 
 GOING, GONE, CUT = "going", "gone", "cut"  # on; the shopper left; the page limit
 
@@ -66,3 +66,23 @@ def test_saved_steps_wait_on() -> None:
     first, second = (one.push(step(3, GONE, GOING)) for one in (whole, other))
     assert first is not None and second is not None
     assert all(torch.equal(second[name], value) for name, value in first.items())
+
+
+def advantages_of(terminated: list[bool], truncated: list[bool]) -> list[float]:
+    column = [torch.tensor(value).unsqueeze(-1) for value in (terminated, truncated)]
+    reward = torch.tensor([[1.0], [2.0], [3.0]])
+    value = torch.tensor([[0.5], [1.0], [1.5]])
+    following = torch.tensor([[1.0], [1.5], [2.0]])
+    found = advantages(reward, value, following, column[0], column[1], 0.5, 0.5)
+    return [round(float(x), 6) for x in found.squeeze(-1)]
+
+
+def test_advantages_by_hand() -> None:
+    # Why: errors are 1 + 0.5 * 1 - 0.5 = 1, 2 + 0.5 * 1.5 - 1 = 1.75 and 3 + 0.5 * 2 - 1.5 = 2.5;
+    # each counts a quarter of the one after it: 2.5, 2.375, 1.59375.
+    none = [False, False, False]
+    assert advantages_of(none, none) == [1.59375, 2.375, 2.5]
+    # who left after the second page has nothing following: 2 - 1 = 1, and 1 + 0.25 = 1.25
+    assert advantages_of([False, True, False], none) == [1.25, 1.0, 2.5]
+    # a page limit keeps the value of what follows, but no advantage runs on: 1.75, 1.4375
+    assert advantages_of(none, [False, True, False]) == [1.4375, 1.75, 2.5]
