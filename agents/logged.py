@@ -165,6 +165,7 @@ class LoggedCore:
             chosen_revenue=paid_N,
             expected_revenue=paid_N,
             left=event.kind == int(Kind.LEAVE),
+            gone=event.kind == int(Kind.LEAVE),
             doubt=torch.zeros_like(paid_N),
         )
 
