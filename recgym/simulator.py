@@ -89,7 +89,7 @@ class Simulator:
         self.catalog = shop.catalog
         self.encoder = encoder
         self.num_slots, self.num_sessions = num_slots, num_sessions
-        _check_sessions(shop, num_sessions)
+        self._returning = _returning(shop, num_sessions)
         self.expected_revenue, self.doubt = expected_revenue, doubt
         self.dtype = dtype
         # on the device from the start: a copy from the host would make each step wait
@@ -182,8 +182,8 @@ class Simulator:
 
         As in `renew`, a CPU begins only those sessions.
         """
-        assert isinstance(self.shop, Returning) and state.visit.past is not None
-        law = self.shop.returning(state.user, state.visit)
+        assert self._returning is not None and state.visit.past is not None
+        law = self._returning.returning(state.user, state.visit)
         # on no page's key: whoever comes back does so at the same draw, however long the session
         key_N = rng.page_keys(state.noise, 0, int(Purpose.RETURN))
         stays_N = rng.uniform(key_N, dtype=self.dtype) < torch.sigmoid(law.logit)
@@ -198,10 +198,10 @@ class Simulator:
 
     def _again(self, state: SimState, away_N: Tensor) -> SimState:
         """Each lane's next session, so many days after this one."""
-        assert isinstance(self.shop, Returning)
+        assert self._returning is not None
         start_N = state.visit.time_ms + (away_N.double() * DAY_MS).to(torch.int64)
         arrival = replace(state.arrival, session=state.arrival.session + 1, start_ms=start_N)
-        user = self.shop.again(state.user, arrival)
+        user = self._returning.again(state.user, arrival)
         encoder = None
         if self.encoder is not None:
             same = self.encoder is self.shop
@@ -281,11 +281,15 @@ class Simulator:
         return (found_N + clicked_N) * self.shop.quantity + paid_N
 
 
-def _check_sessions(shop: Shoppers, num_sessions: int) -> None:
+def _returning(shop: Shoppers, num_sessions: int) -> Returning | None:
+    """The shop as one whose shoppers come back; None where an episode is one session."""
     if num_sessions < 1:
         raise UserError(f"num_sessions={num_sessions}: expected at least 1.")
-    if num_sessions > 1 and not (isinstance(shop, Returning) and shop.returns):
-        raise UserError(
-            f"num_sessions={num_sessions}: nobody comes back to this {type(shop).__name__}; use "
-            "num_sessions=1, or a shop whose shoppers do, such as shop='world:loyal'."
-        )
+    if num_sessions == 1:
+        return None
+    if isinstance(shop, Returning) and shop.returns:
+        return shop
+    raise UserError(
+        f"num_sessions={num_sessions}: nobody comes back to this {type(shop).__name__}; use "
+        "num_sessions=1, or a shop whose shoppers do, such as shop='world:loyal'."
+    )

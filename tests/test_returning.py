@@ -237,6 +237,11 @@ def test_both_ways_of_beginning_a_session_are_one(monkeypatch: pytest.MonkeyPatc
             core.step((torch.arange(SLOTS) + 7 * page).expand(64, -1) % 40)
         finals.append(core.state)
     assert equal(*finals) and bool((finals[0].arrival.session > 0).any())
+    # and a killed run goes on with the counts too
+    other = open_core(loyal(), num_envs=64, num_slots=SLOTS, num_sessions=SESSIONS)
+    other.reset(9)
+    other.load_state_dict(core.state_dict())
+    assert equal(other.state, finals[0])
 
 
 def test_what_a_policy_sees_begins_anew_but_for_cart_history_and_counts() -> None:
