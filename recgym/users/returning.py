@@ -2,7 +2,7 @@
 
 A mixture cure model (Boag 1949, "Maximum likelihood estimates of the proportion of patients cured
 by cancer therapy"; Farewell 1982, "The use of mixture models for the analysis of survival data with
-long-term survivors", equation 1): after a session with counts x a shopper comes back with
+long-term survivors"): after a session with counts x a shopper comes back with
 probability p(x), a logit linear in `summaries`, and then after log-normal days that do not depend
 on x. A session that another of the shopper follows t days later brings p(x) f(t) to the likelihood;
 one that none follows in the c days until the log ends brings 1 - p(x) F(c). So who has not come

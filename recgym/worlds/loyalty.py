@@ -1,14 +1,15 @@
 """Whether shoppers of a true shop come back: contentment that pages move.
 
 A page is *like* -1 to 1: better for a click and for an order, worse for items that stood on the
-last pages; some categories please those who click there more than others, whatever they sell.
-Contentment c goes a share of the way there at each page, c' = c + rate (x - c): the
-learning curve U(t) ~ 1 - exp(-beta t) by which users come to expect what they met (Hohnhold,
-O'Brien and Tang 2015, "Focusing on the long-term: it's good for users and business", section 4),
-which is bounded and fades. It belongs to the shopper, and moves the logit of coming back after a
-session; the days away are log-normal and do not depend on it. That a whole session's pages decide
-about the next one is what Zou et al. 2019, "Reinforcement learning to optimize long-term user
-engagement in recommender systems", train for. All weights are ours and have no source.
+last pages; some categories please those who click there more than others, whatever they sell. That
+users learn from the quality of what they viewed and clicked, so that what earns most now may cost
+later, is the finding of Hohnhold, O'Brien and Tang 2015, "Focusing on the long-term: it's good for
+users and business"; that what pages were like decides about the next session is what Zou et al.
+2019, "Reinforcement learning to optimize long-term user engagement in recommender systems", train
+for. The form is ours, the simplest that fades and is bounded: contentment c goes a share of the way
+to what a page was like, c' = c + rate (x - c), belongs to the shopper, and moves the logit of
+coming back after a session. The days away are log-normal and do not depend on it. No weight has a
+source.
 """
 
 from __future__ import annotations
