@@ -4,9 +4,10 @@ Policies are trained and valued in a true shop whose shoppers come back when the
 in the same shop where nothing that is shown has any effect later; with ``train_in=learned`` they
 are trained in the shop that was learned from its log, and valued in the true one. Compared is
 revenue a shopper, over all sessions, of the best policy that looks ahead with that of the best
-myopic one, on the same shoppers. Which ones are the best is decided on the first half of them, and
-the difference given is that of the other half: the best of several on the same shoppers would
-flatter itself.
+myopic one, on the same shoppers. Myopic is what heeds this page alone, and what looks ahead no
+further than the end of the session: to that one, every session ends the episode. Which ones are the
+best is decided on the first half of the shoppers, and the difference given is that of the other
+half: the best of several on the same shoppers would flatter itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.evaluate import write_json
 from experiments.asking import budget_of, check_lists, entry_of, fit_within
-from experiments.horizon.cell import CellSettings, blocks_of
+from experiments.horizon.cell import HORIZONS, SHOPPER, CellSettings, blocks_of
 from experiments.values import NUM_BLOCKS
 from recgym import metrics, progress
 from recgym.build import check_settings
@@ -49,8 +50,8 @@ def cells_of(cfg: DictConfig) -> Iterator[CellSettings]:
     check_numbers(cfg, {**checked, "num_slots": 1, "num_sessions": 2, "max_sessions": 2})
     check_lists(cfg, {f"{path}.seeds": int})
     agents = {str(name): _agent(cfg, str(name)) for name in cfg.policies}
-    if {bool(cfg.policies[name].myopic) for name in agents} != {True, False}:
-        raise UserError("policies: expected at least one that is myopic, and one that is not.")
+    if {_myopic(cfg, name) for name in agents} != {True, False}:
+        raise UserError("policies: expected at least one until shopper, and one that is myopic.")
     for long_term in cfg.long_term:
         shop: Any = OmegaConf.create(OmegaConf.to_container(cfg))
         shop.world.long_term, shop.log.num_sessions = bool(long_term), budget.log_sessions
@@ -68,7 +69,7 @@ def cells_of(cfg: DictConfig) -> Iterator[CellSettings]:
             for seed in budget.seeds:
                 yield CellSettings(
                     policy=name,
-                    myopic=bool(cfg.policies[name].myopic),
+                    until=str(cfg.policies[name].until),
                     long_term=bool(long_term),
                     learned=learned,
                     settings=settings,
@@ -81,6 +82,14 @@ def cells_of(cfg: DictConfig) -> Iterator[CellSettings]:
                     num_envs=int(budget.num_envs),
                     shoppers=int(budget.shoppers),
                 )
+
+
+def _myopic(cfg: DictConfig, name: str) -> bool:
+    """Whether a policy looks no further than the session."""
+    until = cfg.policies[name].until
+    if until not in HORIZONS:
+        raise UserError(f"policies.{name}.until={until}: expected one of {', '.join(HORIZONS)}.")
+    return bool(until != SHOPPER)
 
 
 def _agent(cfg: DictConfig, name: str) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def main(cfg: DictConfig) -> None:
         of_shop = measured.setdefault("on" if cell.long_term else "off", {})
         blocks = blocks_of(cell, folder, Path(cfg.cache_dir), device)
         of_shop.setdefault(cell.policy, []).append(blocks)
-    myopic = {cell.policy: cell.myopic for cell in cells}
+    myopic = {cell.policy: cell.until != SHOPPER for cell in cells}
     effects = {}
     for name, of_shop in measured.items():
         found: Found = {

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from tiny import call, compose
 
+from experiments.horizon.cell import SessionBound
 from experiments.long_term import Found, cells_of, main, table, verdict
 from experiments.values import NUM_BLOCKS
+from recgym.envs.core import Transition, open_core
 from recgym.errors import UserError
+from recgym.worlds.taste import TasteShop
 
 SMALL = [
     "budget=quick",
@@ -56,7 +60,8 @@ def test_a_small_run_from_log_to_verdict_goes_on_where_it_was_killed(tmp_path: P
     given = [
         *SMALL, "train_in=learned", "long_term=[false]", f"folder={tmp_path / 'out'}",
         f"cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / 'log'}",
-        "~policies.greedy", "~policies.dqn", "~policies.dqn_myopic", "~policies.ppo_myopic",
+        "~policies.greedy", "~policies.dqn", "~policies.dqn_page", "~policies.ppo_page",
+        "~policies.dqn_session", "~policies.ppo_session",
     ]  # fmt: skip
     call(main, *given)
     content = json.loads((tmp_path / "out" / "long_term.json").read_text())
@@ -77,6 +82,7 @@ def test_a_small_run_from_log_to_verdict_goes_on_where_it_was_killed(tmp_path: P
         ("num_sessions=1", "num_sessions=1: expected a whole number of at least 2"),
         ("policies.dqn.gamma=2.0", "gamma"),
         ("policies.dqn.agent=moon", "policies.dqn.agent: moon is unknown"),
+        ("policies.dqn.until=ever", "policies.dqn.until=ever: expected one of page, session, shop"),
         ("budgets.full.seeds=[]", "budgets.full.seeds"),
     ],
 )
@@ -89,11 +95,37 @@ def test_wrong_settings_stop_before_any_work(override: str, message: str) -> Non
 def test_the_two_shops_differ_in_nothing_but_the_effect() -> None:
     # Why: the effect switched off is the control; whatever else differed would be taken for it.
     cells = list(cells_of(OmegaConf.create(compose("long_term", "budgets.full.seeds=[4]"))))
-    assert len(cells) == 2 * 6 and {cell.long_term for cell in cells} == {True, False}
+    assert len(cells) == 2 * 8 and {cell.long_term for cell in cells} == {True, False}
     on, off = (
         dict(next(c for c in cells if c.long_term is effect).log) for effect in (True, False)
     )
     assert on.pop("world") == {**off.pop("world"), "long_term": True} and on == off
     gammas = {cell.policy: cell.settings.get("gamma") for cell in cells}
-    assert gammas["dqn"] == gammas["ppo"] == 0.99
-    assert gammas["dqn_myopic"] == gammas["ppo_myopic"] == 0.0
+    assert gammas["dqn"] == gammas["dqn_session"] == gammas["ppo"] == gammas["ppo_session"] == 0.99
+    assert gammas["dqn_page"] == gammas["ppo_page"] == 0.0
+
+
+def test_to_a_bound_agent_every_session_ends_the_episode() -> None:
+    # Why: else it would look ahead into the next session through its target, and be no control.
+    shop = TasteShop(num_items=40, returns=True, return_base=3.0)
+    core = open_core(shop, num_envs=200, num_slots=3, num_sessions=4)
+    learner, again = Heard(), 0
+    core.reset(0)
+    for _ in range(6):
+        seen, items = core.observation, torch.arange(3).expand(200, -1)
+        step = core.step(items)
+        SessionBound(learner).learn(seen, items, step)
+        assert torch.equal(learner.heard.terminated, step.outcome.left)
+        assert not bool((learner.heard.terminated & learner.heard.truncated).any())
+        again += int((step.outcome.left & ~step.terminated).sum())
+    assert again > 50
+
+
+class Heard:
+    """A learner that keeps what it was told."""
+
+    heard: Transition
+
+    def learn(self, _: Any, __: Any, transition: Transition) -> dict[str, torch.Tensor]:
+        self.heard = transition
+        return {}

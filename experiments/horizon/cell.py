@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from agents.valuing import make_agent, resources, true_side
 from experiments.training import train_in
 from experiments.values import NUM_BLOCKS, SEED_BASE
 from recgym import progress
+from recgym.envs.core import Transition
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import key_of, prepare_log, prepare_model
+from recgym.types import Observation
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
@@ -30,6 +33,7 @@ from recgym.worlds.base import TrueShop
 
 SCHEMA_VERSION = 1
 COLUMNS = ("revenue", "sessions")  # a shopper
+PAGE, SESSION, SHOPPER = HORIZONS = ("page", "session", "shopper")  # the end of what counts
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class CellSettings:
     """What decides a cell."""
 
     policy: str  # its row
-    myopic: bool
+    until: str  # of `HORIZONS`
     long_term: bool  # whether the shop has any long-term effect
     learned: bool  # whether it is trained in the shop learned from the log, or in the true one
     settings: Mapping[str, Any]  # of the agent
@@ -56,6 +60,40 @@ class CellSettings:
         effect = "on" if self.long_term else "off"
         effect += "-learned" if self.learned else ""
         return f"{effect}-{self.policy}-{self.seed}-{key_of({**versions, **vars(self)})}"
+
+
+class SessionBound:
+    """An agent to which each session is an episode: what follows it, if anything, is not its.
+
+    Args:
+        agent: which learns so; it meets the same shoppers in the same sessions as unbound.
+    """
+
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+
+    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
+        """As the agent does."""
+        items: Tensor = self.agent.act(observation, explore=explore)
+        return items
+
+    def learn(
+        self, observation: Observation, item_NK: Tensor, transition: Transition
+    ) -> dict[str, Tensor]:
+        """What the agent learns where leaving ends it all."""
+        left_N = transition.outcome.left
+        bound = replace(transition, terminated=left_N, truncated=transition.truncated & ~left_N)
+        learned: dict[str, Tensor] = self.agent.learn(observation, item_NK, bound)
+        return learned
+
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """The agent's."""
+        state: dict[str, Any] = self.agent.state_dict(learning=learning)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The agent's."""
+        self.agent.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -100,10 +138,11 @@ def _measured(
     offered = resources(shop.model, shop.log.sessions(), cell.num_slots, cell.seed)
     torch.manual_seed(cell.seed)
     agent = make_agent(cell.settings, {**offered, "num_features": spec.num_features})
+    learns = hasattr(agent, "learn")
     with progress.stage(cell.key().rpartition("-")[0], cell.steps + cell.shoppers):
         train_in(
             _spec(shop, shop.model, cell) if cell.learned else spec,
-            agent,
+            SessionBound(agent) if cell.until == SESSION and learns else agent,
             steps=cell.steps,
             num_envs=cell.num_envs,
             seed=cell.seed,
