@@ -80,6 +80,11 @@ class LoggedCore:
     ) -> None:
         encoder = spec.simulator.encoder
         assert encoder is not None
+        if spec.simulator.num_sessions > 1:
+            raise UserError(
+                f"num_sessions={spec.simulator.num_sessions} has no effect on a log's own pages, "
+                "which are played session by session: use num_sessions=1."
+            )
         self.spec, self.encoder, self.reward, self.num_envs = spec, encoder, reward, num_envs
         self.device = spec.catalog.category.device
         self.row_R = rows_of(sessions, Split.TRAIN).to(self.device)
@@ -172,6 +177,7 @@ class LoggedCore:
             chosen_revenue=paid_N,
             expected_revenue=paid_N,
             left=event.kind == int(Kind.LEAVE),
+            gone=event.kind == int(Kind.LEAVE),
             doubt=torch.zeros_like(paid_N),
         )
 

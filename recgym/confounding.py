@@ -43,13 +43,19 @@ def is_confounded(policy: Policy | None) -> bool:
 
 
 def logging_spec(
-    world: TrueShop, policy: Policy, num_slots: int, *, expected_revenue: bool = True
+    world: TrueShop,
+    policy: Policy,
+    num_slots: int,
+    *,
+    expected_revenue: bool = True,
+    num_sessions: int = 1,
 ) -> ObservationSpec:
     """What a true shop's logging policy sees of it: the site's records, or the hidden state."""
     simulator = Simulator(
         world,
         encoder=world if is_confounded(policy) else None,
         num_slots=num_slots,
+        num_sessions=num_sessions,
         expected_revenue=expected_revenue,
         dtype=world.catalog.price.dtype,
     )

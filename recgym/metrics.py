@@ -1,8 +1,8 @@
 """Metrics: pure functions of per-session statistics, with bootstrap intervals.
 
-A metric is a ratio of two sums over sessions. Sessions are independent (each has its own shopper),
-so they are summed in blocks and the blocks are resampled; policies that met the same shoppers are
-compared block by block (paired).
+A metric is a ratio of two sums over sessions. Sessions are independent (each has its own shopper;
+where shoppers come back, one row holds all sessions of one), so they are summed in blocks and the
+blocks are resampled; policies that met the same shoppers are compared block by block (paired).
 """
 
 from __future__ import annotations
@@ -43,17 +43,34 @@ def _ones(stats_B: SessionStats) -> Tensor:
     return stats_B.pages * 0 + 1
 
 
+def _sessions(stats_B: SessionStats) -> Tensor:
+    return _ones(stats_B) if stats_B.sessions is None else stats_B.sessions
+
+
+def _converted(stats_B: SessionStats) -> Tensor:
+    if stats_B.converted is None:
+        return (stats_B.orders > 0).to(stats_B.revenue.dtype)
+    return stats_B.converted
+
+
 # name: numerator and denominator, each [B]; the README's table of metrics says the same in words
 METRICS: dict[str, Callable[[SessionStats], Pair]] = {
-    "conversion_rate": lambda s: ((s.orders > 0).to(s.revenue.dtype), _ones(s)),
-    "revenue_per_session": lambda s: (s.expected_revenue, _ones(s)),
-    "realised_revenue_per_session": lambda s: (s.revenue, _ones(s)),
+    "conversion_rate": lambda s: (_converted(s), _sessions(s)),
+    "revenue_per_shopper": lambda s: (s.expected_revenue, _ones(s)),  # of a row: of an episode
+    "revenue_per_session": lambda s: (s.expected_revenue, _sessions(s)),
+    "realised_revenue_per_session": lambda s: (s.revenue, _sessions(s)),
+    "sessions_per_shopper": lambda s: (_sessions(s), _ones(s)),
     "average_order_value": lambda s: (s.revenue, s.orders),
     "click_through_rate": lambda s: (s.clicks, s.impressions),
     "cart_rate": lambda s: (s.carts, s.views),
-    "session_length": lambda s: (s.views, _ones(s)),
+    "session_length": lambda s: (s.views, _sessions(s)),
 }
-MONEY = ("revenue_per_session", "realised_revenue_per_session", "average_order_value")
+MONEY = (
+    "revenue_per_shopper",
+    "revenue_per_session",
+    "realised_revenue_per_session",
+    "average_order_value",
+)
 
 
 def _blocks(value_B: Tensor) -> NDArray[np.float64]:

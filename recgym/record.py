@@ -19,19 +19,17 @@ from torch import Tensor
 from recgym import progress
 from recgym.build import build
 from recgym.confounding import SeeingPolicy, logging_spec
+from recgym.log_rows import event_rows, impression_rows, item_rows, shopper_rows, within, write
 from recgym.logging_policy import LoggingPolicy
 from recgym.logs.base import Log
 from recgym.logs.folder import Folder
 from recgym.rollout import rollout
 from recgym.simulator import SimState
-from recgym.types import After, Kind, Observation, Outcome
-from recgym.visit import CART_PLACES
+from recgym.types import Kind, Observation, Outcome
 from recgym.worlds.base import SeeingShop, TrueShop
 
 LAW_VERSION = 2  # raised when the same settings come to mean other shoppers: logs are kept by it
 MAX_PAGES = 200  # as in `recgym.rollout`: page ids are session * MAX_PAGES + page
-AFTER_EVENT = {After.FAVOURITE: "favourite", After.CART: "cart", After.BUY: "purchase"}
-AFTER_DELAY_MS = 1  # what follows a view is written right behind it
 
 
 def shoppers_of(num_sessions: int, seed: int, mean_sessions: float) -> tuple[Tensor, Tensor]:
@@ -48,10 +46,15 @@ def shoppers_of(num_sessions: int, seed: int, mean_sessions: float) -> tuple[Ten
 
 
 class _Recorder:
-    """Collects what a site would write down of each step."""
+    """Collects what a site would write down of each step.
 
-    def __init__(self, policy: LoggingPolicy) -> None:
-        self.policy = policy
+    Args:
+        policy: that fills the pages.
+        max_sessions: of a row of the roll-out; its sessions have numbers of their own.
+    """
+
+    def __init__(self, policy: LoggingPolicy, max_sessions: int = 1) -> None:
+        self.policy, self.max_sessions = policy, max_sessions
         self.propensity: Tensor | None = None
         self.parts: dict[str, list[Tensor]] = {}
 
@@ -64,9 +67,12 @@ class _Recorder:
     ) -> None:
         event, page = outcome.event, outcome.page
         assert self.propensity is not None
+        session_N = index_N * self.max_sessions
+        if state.visit.past is not None:
+            session_N = session_N + state.visit.past.sessions
         row = {
-            "session": index_N,
-            "page": index_N * MAX_PAGES + state.visit.page_number,
+            "session": session_N,
+            "page": session_N * MAX_PAGES + state.visit.page_number,
             "time": state.visit.time_ms,
             "kind": event.kind,
             "item": event.item,
@@ -99,118 +105,43 @@ def write_log(
     num_sessions: int,
     seed: int,
     mean_sessions: float = 2.5,
+    max_sessions: int = 1,
     impressions: bool = True,
     progress: Callable[[int], Any] | None = None,
 ) -> None:
     """Write events, impressions, items and shoppers (DESIGN's log format) into ``folder``.
 
     With ``impressions=False`` it is a bare click log of the same sessions: no pages, no positions.
+    With ``max_sessions`` above 1 shoppers come back as the world has it, up to so many sessions
+    each, until its calendar ends: what would begin later is in no log. Written are the first
+    shoppers whose sessions come to no more than ``num_sessions``.
     """
-    spec = logging_spec(world, policy, policy.num_slots, expected_revenue=False)
-    seed_B, session_B = shoppers_of(num_sessions, seed, mean_sessions)
-    recorder = _Recorder(policy)
+    spec = logging_spec(
+        world, policy, policy.num_slots, expected_revenue=False, num_sessions=max_sessions
+    )
+    if max_sessions > 1:
+        seed_B = torch.arange(num_sessions) + (seed << 32)
+        session_B = torch.zeros_like(seed_B)
+    else:
+        seed_B, session_B = shoppers_of(num_sessions, seed, mean_sessions)
+    recorder = _Recorder(policy, max_sessions)
     rollout(
         spec, recorder, seed_B, session_B,
         max_pages=MAX_PAGES, on_step=recorder.step, progress=progress,
     )  # fmt: skip
     steps = recorder.columns()
-    shopper = (seed_B - (seed << 32)).numpy()
+    if max_sessions > 1:
+        steps = within(steps, world.catalog, num_sessions, max_sessions)
+        seed_B = seed_B[: int(steps["session"][-1]) // max_sessions + 1]
+    shopper = (seed_B - (seed << 32)).numpy().repeat(max_sessions)
+    seed_B = seed_B.repeat_interleave(max_sessions)
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as db:
-        _write(db, folder / "events.parquet", _event_rows(steps, shopper, impressions))
+        write(db, folder / "events.parquet", event_rows(steps, shopper, impressions))
         if impressions:
-            _write(db, folder / "impressions.parquet", _impression_rows(steps, shopper))
-        _write(db, folder / "items.parquet", _item_rows(world))
-        _write(db, folder / "shoppers.parquet", _shopper_rows(world, seed_B, shopper))
-
-
-Columns = dict[str, "np.ndarray[Any, Any]"]
-
-
-def _event_rows(steps: Columns, shopper: Any, impressions: bool) -> Columns:
-    viewed, checkout = steps["kind"] == Kind.VIEW, steps["kind"] == Kind.CHECKOUT
-    parts: list[Columns] = []
-
-    def add(mask: Any, event: str, delay_ms: int = 0, **changed: Any) -> None:
-        part = {
-            "shopper": shopper[steps["session"][mask]],
-            "session": steps["session"][mask],
-            "time": steps["time"][mask] + delay_ms,
-            "event": np.full(int(mask.sum()), event),
-            "item": steps["item"][mask],
-            "price": steps["price"][mask],
-            "quantity": np.ones(int(mask.sum()), dtype=np.int64),
-            "page": steps["page"][mask],
-            "position": steps["slot"][mask] if event == "view" else np.full(int(mask.sum()), -1),
-        }
-        parts.append({**part, **changed})
-
-    add(viewed, "view")
-    for after, name in AFTER_EVENT.items():
-        add(viewed & (steps["after"] == after), name, AFTER_DELAY_MS)
-    for place in range(CART_PLACES):
-        mask = checkout & (steps["cart_item"][:, place] >= 0)
-        # alike places of a cart are one row with a quantity: alike rows would be duplicates
-        alike = (steps["cart_item"] == steps["cart_item"][:, [place]]) & (
-            steps["cart_price"] == steps["cart_price"][:, [place]]
-        )
-        mask &= ~alike[:, :place].any(1)
-        add(
-            mask, "purchase",
-            item=steps["cart_item"][mask, place], price=steps["cart_price"][mask, place],
-            quantity=alike[mask].sum(1),
-        )  # fmt: skip
-    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.lexsort((rows["time"], rows["session"]))
-    rows = {name: value[order] for name, value in rows.items()}
-    if not impressions:
-        del rows["page"], rows["position"]
-    return rows
-
-
-def _impression_rows(steps: Columns, shopper: Any) -> Columns:
-    num_slots = steps["page_item"].shape[1]
-    shown = steps["page_item"] >= 0
-    row, _ = np.nonzero(shown)
-    return {
-        "page": steps["page"][row],
-        "shopper": shopper[steps["session"][row]],
-        "session": steps["session"][row],
-        "time": steps["time"][row],
-        "position": np.tile(np.arange(num_slots), len(shown))[shown.ravel()],
-        "item": steps["page_item"][shown],
-        "price": steps["page_price"][shown],
-        "sponsored": np.zeros(len(row), dtype=bool),
-        "propensity": steps["propensity"][shown],
-    }
-
-
-def _item_rows(world: TrueShop) -> Columns:
-    catalog = world.catalog
-    return {
-        "item": np.arange(catalog.num_items),
-        "category": catalog.category.cpu().numpy(),
-        "brand": world.brand.cpu().numpy(),
-        "price": catalog.price.mean(0).cpu().numpy(),
-    }
-
-
-def _shopper_rows(world: TrueShop, seed_B: Tensor, shopper: Any) -> Columns:
-    first = np.unique(shopper, return_index=True)[1]
-    seed_J = seed_B[torch.from_numpy(first)].to(world.catalog.category.device)
-    profile = world.arrive(seed_J, torch.zeros_like(seed_J)).profile.cpu().numpy()
-    columns = {f"profile_{j}": profile[:, j] for j in range(profile.shape[1])}
-    return {"shopper": shopper[first], **columns}
-
-
-def _write(db: duckdb.DuckDBPyConnection, path: Path, columns: Columns) -> None:
-    db.register("columns_to_write", columns)
-    chosen = ", ".join(
-        f'nullif("{name}", -1) AS "{name}"' if name == "position" else f'"{name}"'
-        for name in columns
-    )
-    db.execute(f"COPY (SELECT {chosen} FROM columns_to_write) TO '{path}' (FORMAT parquet)")
-    db.unregister("columns_to_write")
+            write(db, folder / "impressions.parquet", impression_rows(steps, shopper))
+        write(db, folder / "items.parquet", item_rows(world))
+        write(db, folder / "shoppers.parquet", shopper_rows(world, seed_B, shopper))
 
 
 @dataclass(kw_only=True)
@@ -221,7 +152,9 @@ class TrueShopLog(Folder):
         world: keywords of the true shop, with its ``_target_``.
         seed: of the shoppers.
         num_sessions: sessions written.
-        mean_sessions: of a shopper.
+        mean_sessions: of a shopper, whose sessions have nothing to do with one another.
+        max_sessions: above 1, of a shopper who comes back as the world has it; ``mean_sessions``
+            then has no part.
         num_slots: K, slots of a page.
         share: of affinity, popularity, uniform and empty pages in the logging mixture.
         sharpness: of the affinity softmax.
@@ -233,6 +166,7 @@ class TrueShopLog(Folder):
     seed: int = 0
     num_sessions: int = 60_000
     mean_sessions: float = 2.5
+    max_sessions: int = 1
     num_slots: int = 10
     share: list[float] = field(default_factory=lambda: [0.68, 0.25, 0.05, 0.02])
     sharpness: float = 2.0
@@ -245,6 +179,8 @@ class TrueShopLog(Folder):
     def content_hash(self) -> str:
         """Of the settings, which decide every row."""
         settings = {k: v for k, v in vars(self).items() if k not in ("path", "memory_limit")}
+        if self.max_sessions == 1:
+            del settings["max_sessions"]  # a log that was written before the setting stays that log
         text = json.dumps({"law": LAW_VERSION, **settings}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -278,6 +214,7 @@ class TrueShopLog(Folder):
                 num_sessions=self.num_sessions,
                 seed=self.seed,
                 mean_sessions=self.mean_sessions,
+                max_sessions=self.max_sessions,
                 impressions=self.impressions,
                 progress=progress.advance,
             )

@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     LATENT = 14  # which latent class of taste it follows there
     SEGMENT = 15  # what a learned shopper is, where what happened so far leaves it open
     MEMBER = 16  # which member of an ensemble a shopper meets
+    RETURN = 17  # whether a shopper comes back after a session, and when
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

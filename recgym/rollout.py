@@ -1,6 +1,7 @@
 """Roll a policy out over many sessions, lanes refilled as sessions end.
 
 Each session is a function of its (seed, session) alone, so the number of lanes changes nothing.
+Where the simulator plays several sessions an episode, "session" below stands for the whole episode.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
 from recgym.types import Kind, Observation, Outcome, Policy, SessionStats, put
 
-MAX_PAGES = 200  # a session longer than this is cut off
+MAX_PAGES = 200  # a session longer than this is cut off, and its episode with it
 LANES = 4096
 
 OnStep = Callable[[Tensor, SimState, Observation, Outcome], Any]
-SUMS = ("pages", "views", "impressions", "clicks", "carts", "orders", "revenue", "expected_revenue")
+SUMS = ("pages", "views", "impressions", "clicks", "carts", "orders", "revenue",
+        "expected_revenue", "sessions", "converted")  # fmt: skip
 
 
 def rollout(
@@ -45,6 +47,7 @@ def rollout(
     started = min(lanes, num_sessions)
     index_N = torch.arange(started, device=device)
     state = simulator.reset(seed_B[:started], session_B[:started])
+    earlier_B = torch.zeros_like(sums["orders"])  # orders of the sessions before the running one
     while len(index_N):
         observation = spec.observe(state)
         page = simulator.page(state, policy.act(observation))
@@ -52,7 +55,9 @@ def rollout(
         if on_step is not None:
             on_step(index_N, state, observation, outcome)
         _add(sums, index_N, outcome)
-        ended_N = outcome.left | (after.visit.page_number >= max_pages)
+        cut_N = after.visit.page_number >= max_pages
+        _close(sums, earlier_B, index_N, outcome.left | cut_N)
+        ended_N = outcome.gone | cut_N
         free_F = ended_N.nonzero().squeeze(-1)
         if progress is not None:
             progress(len(free_F))
@@ -85,3 +90,12 @@ def _add(sums: dict[str, Tensor], index_N: Tensor, outcome: Outcome) -> None:
     }
     for name, value_N in brought.items():
         sums[name][index_N] += value_N.to(sums[name].dtype)
+
+
+def _close(sums: dict[str, Tensor], earlier_B: Tensor, index_N: Tensor, over_N: Tensor) -> None:
+    """Count the sessions that are over, and those of them with an order."""
+    orders_N = sums["orders"][index_N]
+    sold_N = over_N & (orders_N > earlier_B[index_N])
+    sums["sessions"][index_N] += over_N.to(orders_N.dtype)
+    sums["converted"][index_N] += sold_N.to(orders_N.dtype)
+    earlier_B[index_N] = torch.where(over_N, orders_N, earlier_B[index_N])

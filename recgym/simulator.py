@@ -13,12 +13,26 @@ import torch
 from torch import Tensor
 
 from recgym import choice, rng, visit
+from recgym.errors import UserError
 from recgym.rng import Purpose
-from recgym.types import After, Arrival, Event, Kind, Outcome, Page, Record, Visit, put, where
-from recgym.users.base import Doubting, Shoppers, follow
+from recgym.types import (
+    DAY_MS,
+    After,
+    Arrival,
+    Event,
+    Kind,
+    Outcome,
+    Page,
+    Record,
+    Visit,
+    put,
+    where,
+)
+from recgym.users.base import Doubting, Returning, Shoppers, follow
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning
 MIN_GAP_S = 1.0
+MIN_AWAY_DAYS = 1.0 / 24.0  # a session that followed at once would be the same one to a log
 DRAWN = (
     Purpose.UPPER,
     Purpose.FROM_PAGE,
@@ -52,6 +66,8 @@ class Simulator:
         encoder: fitted user model that reads the observable events for the policies; None for
             policies that do without. Where it is the shop itself, its state is computed once.
         num_slots: K, slots of a page.
+        num_sessions: of an episode at most; after all but the last the shop draws whether and when
+            the shopper comes back, without a page in between.
         expected_revenue: whether to fill `Outcome.expected_revenue` (else it repeats
             `chosen_revenue`); it needs every item's probability of being bought.
         doubt: whether to fill `Outcome.doubt` (else it is 0); the shop has to be an ensemble.
@@ -64,6 +80,7 @@ class Simulator:
         *,
         encoder: Shoppers | None = None,
         num_slots: int = 10,
+        num_sessions: int = 1,
         expected_revenue: bool = True,
         doubt: bool = False,
         dtype: torch.dtype = torch.float32,
@@ -71,7 +88,8 @@ class Simulator:
         self.shop = shop
         self.catalog = shop.catalog
         self.encoder = encoder
-        self.num_slots = num_slots
+        self.num_slots, self.num_sessions = num_slots, num_sessions
+        self._returning = _returning(shop, num_sessions)
         self.expected_revenue, self.doubt = expected_revenue, doubt
         self.dtype = dtype
         # on the device from the start: a copy from the host would make each step wait
@@ -88,21 +106,35 @@ class Simulator:
         if self.encoder is not None:
             same = self.encoder is self.shop
             encoder = user if same else self.encoder.init_state(arrival)
-        begun = visit.begin(arrival.start_ms, self.num_slots, self.dtype)
+        begun = visit.begin(
+            arrival.start_ms, self.num_slots, self.dtype, returning=self.num_sessions > 1
+        )
         noise_N = rng.session_key(arrival.seed, arrival.session)
         return SimState(arrival, noise_N, begun, user, encoder)
 
+    def next_episode(self, session_N: Tensor) -> Tensor:
+        """The session that a lane's next episode begins with, [N] int64.
+
+        Episode e begins with session ``e * num_sessions``, however many the last one came to, so
+        that two policies meet the same shoppers in all of a lane's episodes.
+        """
+        if self.num_sessions == 1:
+            return session_N + 1
+        episode_N = torch.div(session_N, self.num_sessions, rounding_mode="floor")
+        return (episode_N + 1) * self.num_sessions
+
     def renew(self, state: SimState, ended_N: Tensor) -> SimState:
-        """The state with the shopper's next session in the lanes that ended.
+        """The state with the shopper's next episode in the lanes that ended.
 
         A CPU begins only those anew. A GPU, and a compiled program, begin one in every lane and
         keep what is needed: how many lanes ended is not known without waiting for them.
         """
         arrival = state.arrival
         if ended_N.is_cuda or torch.compiler.is_compiling():
-            return where(ended_N, self.reset(arrival.seed, arrival.session + 1), state)
+            begun = self.reset(arrival.seed, self.next_episode(arrival.session))
+            return where(ended_N, begun, state)
         index_F = ended_N.nonzero().squeeze(-1)
-        begun = self.reset(arrival.seed[index_F], arrival.session[index_F] + 1)
+        begun = self.reset(arrival.seed[index_F], self.next_episode(arrival.session[index_F]))
         return put(state, index_F, begun)
 
     def page(self, state: SimState, item_NK: Tensor) -> Page:
@@ -114,7 +146,10 @@ class Simulator:
 
     @torch.no_grad()
     def step(self, state: SimState, page: Page) -> tuple[SimState, Outcome]:
-        """What the shoppers do with a page, and their state after it."""
+        """What the shoppers do with a page, and their state after it.
+
+        A shopper who leaves and comes back stands before the first page of the next session.
+        """
         now, shop = state.visit, self.shop
         key_PN = rng.page_keys(state.noise, now.page_number, self._drawn_P1)
         *levels, u_after_N, u_segment_N = rng.uniform(key_PN[:-1], dtype=self.dtype).unbind(0)
@@ -136,7 +171,44 @@ class Simulator:
         if self.doubt:
             assert isinstance(shop, Doubting)
             outcome = replace(outcome, doubt=shop.doubt(reading, page, event, now))
-        return SimState(state.arrival, state.noise, after_visit, user, encoder), outcome
+        following = SimState(state.arrival, state.noise, after_visit, user, encoder)
+        if self.num_sessions == 1:
+            return following, outcome
+        following, back_N = self._come_back(following, outcome.left)
+        return following, replace(outcome, gone=outcome.left & ~back_N)
+
+    def _come_back(self, state: SimState, left_N: Tensor) -> tuple[SimState, Tensor]:
+        """The state with the next session of those who come back after this one, and who does.
+
+        As in `renew`, a CPU begins only those sessions.
+        """
+        assert self._returning is not None and state.visit.past is not None
+        law = self._returning.returning(state.user, state.visit)
+        # on no page's key: whoever comes back does so at the same draw, however long the session
+        key_N = rng.page_keys(state.noise, 0, int(Purpose.RETURN))
+        stays_N = rng.uniform(key_N, dtype=self.dtype) < torch.sigmoid(law.logit)
+        more_N = state.visit.past.sessions < self.num_sessions - 1
+        back_N = left_N & more_N & stays_N
+        z_N = rng.normal(rng.mix(key_N + 1), dtype=self.dtype)
+        away_N = (law.mean + law.std * z_N).exp().clamp(min=MIN_AWAY_DAYS)
+        if back_N.is_cuda or torch.compiler.is_compiling():
+            return where(back_N, self._again(state, away_N), state), back_N
+        index_F = back_N.nonzero().squeeze(-1)
+        return put(state, index_F, self._again(state.lanes(index_F), away_N[index_F])), back_N
+
+    def _again(self, state: SimState, away_N: Tensor) -> SimState:
+        """Each lane's next session, so many days after this one."""
+        assert self._returning is not None
+        start_N = state.visit.time_ms + (away_N.double() * DAY_MS).to(torch.int64)
+        arrival = replace(state.arrival, session=state.arrival.session + 1, start_ms=start_N)
+        user = self._returning.again(state.user, arrival)
+        encoder = None
+        if self.encoder is not None:
+            same = self.encoder is self.shop
+            encoder = user if same else self.encoder.init_state(arrival)
+        begun = visit.again(state.visit, start_N, away_N)
+        noise_N = rng.session_key(arrival.seed, arrival.session)
+        return SimState(arrival, noise_N, begun, user, encoder)
 
     def _encode(self, state: SimState, user: Record, page: Page, event: Event) -> Record | None:
         """The encoder's next state; where it is the shop itself, that is ``user``."""
@@ -193,6 +265,7 @@ class Simulator:
             chosen_revenue=chosen_N,
             expected_revenue=expected_N,
             left=event.kind == int(Kind.LEAVE),
+            gone=event.kind == int(Kind.LEAVE),
             doubt=torch.zeros_like(value_N),
         )
 
@@ -206,3 +279,17 @@ class Simulator:
         clicked_N = (probability.slot * torch.sigmoid(shown.buy) * page.price).sum(-1)
         paid_N = probability.checkout * now.cart_value()
         return (found_N + clicked_N) * self.shop.quantity + paid_N
+
+
+def _returning(shop: Shoppers, num_sessions: int) -> Returning | None:
+    """The shop as one whose shoppers come back; None where an episode is one session."""
+    if num_sessions < 1:
+        raise UserError(f"num_sessions={num_sessions}: expected at least 1.")
+    if num_sessions == 1:
+        return None
+    if isinstance(shop, Returning) and shop.returns:
+        return shop
+    raise UserError(
+        f"num_sessions={num_sessions}: nobody comes back to this {type(shop).__name__}; use "
+        "num_sessions=1, or a shop whose shoppers do, such as shop='world:loyal'."
+    )

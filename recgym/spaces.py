@@ -13,10 +13,11 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.simulator import SimState, Simulator
-from recgym.types import Arrival, Observation, Visit
+from recgym.types import Arrival, Observation, Past, Visit
 from recgym.visit import HISTORY, hour_of_day
 
 NUM_SITE = 8  # features of `site_features`
+NUM_PAST = 11  # features of `past_features`
 
 
 @runtime_checkable
@@ -51,6 +52,14 @@ def site_features(visit: Visit, arrival: Arrival, unit: Tensor) -> Tensor:
     )
 
 
+def past_features(past: Past, num_sessions: int) -> Tensor:
+    """What is left of an episode, days away, and the tallies of this session and those before."""
+    share_N = past.sessions.to(past.away.dtype) / num_sessions
+    last_N = (past.sessions == num_sessions - 1).to(share_N.dtype)
+    alone_N3 = torch.stack([share_N, last_N, past.away.log1p() / 3.0], -1)
+    return torch.cat([alone_N3, past.tally.log1p() / 2.0, past.before.log1p() / 2.0], -1)
+
+
 class ObservationSpec:
     """Builds the observations of one simulator.
 
@@ -77,10 +86,14 @@ class ObservationSpec:
         else:
             width = HISTORY * (self.catalog.feature.shape[1] + 6)
         self.num_features = width + num_profile + NUM_SITE
+        if simulator.num_sessions > 1:
+            self.num_features += NUM_PAST
 
     def observe(self, state: SimState) -> Observation:
         """What the site knows of each lane before it fills the page."""
         parts = [state.arrival.profile, site_features(state.visit, state.arrival, self.unit)]
+        if state.visit.past is not None:
+            parts.append(past_features(state.visit.past, self.simulator.num_sessions))
         if self.kind == "encoder":
             assert isinstance(self.simulator.encoder, Encoder)
             parts.append(self.simulator.encoder.encode(state.encoder))

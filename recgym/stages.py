@@ -28,6 +28,7 @@ from recgym.users.assumptions import assume_pages
 from recgym.users.likelihood import cart_counts
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import predictive_report
+from recgym.users.returning import fit_return_head
 from recgym.users.sessions import rows_of
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model, read_description, save_model
@@ -194,6 +195,8 @@ def _fit(
     )
     if member is not None:
         return model, {"member": member}
+    head = fit_return_head(sessions)
+    model.return_head = None if head is None else head.to(device)
     test_B = rows_of(sessions, Split.TEST, Split.TEST_NEW)
     report: dict[str, Any] = dict(predictive_report(model, sessions, train_B, test_B))
     report["epochs_kept"] = kept["epoch"]

@@ -198,6 +198,20 @@ class Event(Record):
 
 
 @dataclass(frozen=True)
+class Past(Record):
+    """What the site counts of a shopper over the sessions of one episode.
+
+    The columns of a tally are pages answered, clicks on them, orders paid, and pages' worth of
+    repeats: of each page the share of its items that stood on the last pages.
+    """
+
+    sessions: Tensor  # [N] int64, sessions of this episode that are over
+    away: Tensor  # [N] float, days since the session before; 0 in the first
+    tally: Tensor  # [N, 4] float, of the running session
+    before: Tensor  # [N, 4] float, of the sessions that are over
+
+
+@dataclass(frozen=True)
 class Visit(Record):
     """What the site itself knows of a running session: no hidden state enters here."""
 
@@ -209,6 +223,7 @@ class Visit(Record):
     recent_item: Tensor  # [N, R] int64, items of the last pages shown, newest first, -1 if none
     history: Tensor  # [N, 3, L] int64, see the properties below
     history_gap: Tensor  # [N, L] float, seconds before each view
+    past: Past | None = None  # None where an episode is one session
 
     @property
     def history_item(self) -> Tensor:
@@ -285,6 +300,7 @@ class Outcome(Record):
     chosen_revenue: Tensor  # [N] float, E[revenue | state, segment, page, choice]
     expected_revenue: Tensor  # [N] float, E[revenue | state, segment, page]
     left: Tensor  # [N] bool, the session ended
+    gone: Tensor  # [N] bool, and no other follows: the episode ended
     doubt: Tensor  # [N] float, currency units, 0 in a shop of one mind; see `recgym.users.base`
 
 
@@ -317,7 +333,10 @@ class Arrival(Record):
 
 @dataclass(frozen=True)
 class SessionStats(Record):
-    """Sums over one session, one row a session: what metrics read."""
+    """Sums over one session, one row a session: what metrics read.
+
+    Where shoppers come back, a row is a shopper and holds the sums over the sessions of an episode.
+    """
 
     shopper: Tensor  # [B] int64, the lane seed
     pages: Tensor  # [B] pages answered
@@ -328,6 +347,8 @@ class SessionStats(Record):
     orders: Tensor  # [B]
     revenue: Tensor  # [B] currency units
     expected_revenue: Tensor  # [B] currency units, sum of E[revenue | state, page]
+    sessions: Tensor | None = None  # [B] sessions in the row; None: each row is one
+    converted: Tensor | None = None  # [B] of them with an order; None: see `orders`
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from probe_model import made
 from probe_shop import learned_shop
 
 from recgym.envs.core import ShopCore, open_core
+from recgym.users.returning import ReturnHead
 from recgym.worlds.taste import TasteShop
 
 pytestmark = [
@@ -19,6 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 LANES, SLOTS, ITEMS = 256, 4, 40
+NAMES = ["learned", "true", "learned, returning", "true, returning"]
 
 
 @contextmanager
@@ -32,12 +35,14 @@ def never_waiting() -> Iterator[None]:
 
 
 def core_of(name: str, device: str) -> ShopCore:
-    shop = (
-        learned_shop().to(device)
-        if name == "learned"
-        else TasteShop(num_items=ITEMS, device=device)
-    )
-    return open_core(shop, num_envs=LANES, num_slots=SLOTS)
+    if name.startswith("learned"):
+        shop: Any = learned_shop()
+        shop.return_head = ReturnHead()
+        shop = shop.to(device)
+    else:
+        shop = TasteShop(num_items=ITEMS, device=device, returns=True, return_weight=5.0)
+    num_sessions = 3 if name.endswith("returning") else 1
+    return open_core(shop, num_envs=LANES, num_slots=SLOTS, num_sessions=num_sessions)
 
 
 @pytest.mark.slow
@@ -68,7 +73,7 @@ def slates(step: int) -> torch.Tensor:
     return (torch.arange(SLOTS) * 7 + torch.arange(LANES).unsqueeze(-1) + step) % ITEMS
 
 
-@pytest.mark.parametrize("name", ["learned", "true"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_step_never_waits(name: str) -> None:
     # Why: one wait a step costs more than all of its arithmetic.
     core = core_of(name, "cuda")
@@ -80,7 +85,7 @@ def test_a_step_never_waits(name: str) -> None:
             core.step(page)
 
 
-@pytest.mark.parametrize("name", ["learned", "true"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_shoppers_come(name: str) -> None:
     # Why: float32 sums in another order may move a draw across an edge, now and then one.
     here, there = core_of(name, "cpu"), core_of(name, "cuda")

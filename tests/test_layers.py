@@ -47,6 +47,7 @@ LAYERS = [
         "recgym.worlds.exact",
         "recgym.onpolicy",
         "recgym.record",
+        "recgym.log_rows",
     ],
     ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages"],
     ["recgym.envs"],

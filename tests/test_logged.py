@@ -23,6 +23,7 @@ from recgym.spaces import ObservationSpec
 from recgym.types import After, Event, Kind, Observation, Outcome, Page, Sessions, Split
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.returning import ReturnHead
 from recgym.users.states import LSTMState
 from recgym.worlds.taste import TasteShop
 
@@ -74,6 +75,15 @@ def by_hand() -> tuple[Sessions, Tensor]:
 
 def core_of(num_envs: int, reward: Any = expected_revenue) -> LoggedCore:
     return LoggedCore(spec_of(MODEL), *by_hand(), reward, num_envs=num_envs)
+
+
+def test_a_log_is_played_session_by_session() -> None:
+    # Why: observations of several sessions hold counts that a log's lanes would lack.
+    model = learned_shop()
+    model.return_head = ReturnHead()
+    simulator = Simulator(model, encoder=model, num_slots=SLOTS, num_sessions=2)
+    with pytest.raises(UserError, match="num_sessions=2 has no effect on a log's own pages"):
+        LoggedCore(ObservationSpec(simulator, "encoder"), *by_hand(), click, num_envs=1)
 
 
 def test_a_session_by_hand() -> None:

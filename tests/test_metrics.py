@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -45,6 +47,8 @@ FOUR = stats(
         ("click_through_rate", 0.1),  # 4 / 40 impressions
         ("cart_rate", 0.25),  # 3 / 12 views
         ("session_length", 3.0),  # 12 / 4
+        ("revenue_per_shopper", 10.0),  # as a session: each shopper has one
+        ("sessions_per_shopper", 1.0),
     ],
 )
 def test_ratios_by_hand(metric: str, value: float) -> None:
@@ -128,3 +132,23 @@ def test_kendall_tau_by_hand() -> None:
     assert kendall_tau([1, 2, 3], [3, 2, 1]) == -1.0
     assert kendall_tau([1.0], [1.0]) is None
     assert kendall_tau([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_of_several_sessions_a_row_is_a_shopper() -> None:
+    # Why: policies are ranked by what a shopper brings over all sessions, and a ratio per session
+    # must not take a shopper for one. By hand: 40 in 4 shoppers' 10 sessions, 3 of them converted.
+    four = dataclasses.replace(
+        FOUR,
+        sessions=torch.tensor([1.0, 4.0, 3.0, 2.0]),
+        converted=torch.tensor([0.0, 2.0, 0.0, 1.0]),
+    )
+    by_hand = {
+        "revenue_per_shopper": 10.0,
+        "revenue_per_session": 4.0,
+        "realised_revenue_per_session": 6.0,
+        "sessions_per_shopper": 2.5,
+        "conversion_rate": 0.3,
+        "session_length": 1.2,
+    }
+    for metric, value in by_hand.items():
+        assert estimate(four, metric).mean == pytest.approx(value), metric

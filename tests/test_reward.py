@@ -29,6 +29,7 @@ def outcome_by_hand() -> Outcome:
         chosen_revenue=torch.tensor([3.0, 30.0, 0.0]),
         expected_revenue=torch.tensor([2.0, 4.0, 1.0]),
         left=torch.tensor([False, False, True]),
+        gone=torch.tensor([False, False, True]),
         doubt=torch.tensor([2.0, 0.0, 0.0]),
     )
 

@@ -82,3 +82,20 @@ def test_recent_impressions_fade_after_five_pages() -> None:
     assert visit.times_shown(asked, now.recent_item).tolist() == [[4, 4, 1, 0]]
     count = visit.times_shown_of_all(now.recent_item, 4, torch.float32)
     assert count.tolist() == [[4.0, 4.0, 1.0, 0.0]]
+
+
+def test_what_is_the_shoppers_survives_a_session_and_what_is_the_sessions_does_not() -> None:
+    # Why: a cart that vanished, or impressions of last week that tire, would be another shopper. By
+    # hand: a page of 2 new items with a click and an order, then one of which one item is a repeat.
+    now = visit.begin(torch.tensor([1000]), 2, torch.float32, returning=True)
+    now = step(now, [0, 1], item=0, slot=0, after=After.BUY, price=9.0, quantity=1.0, gap=2.0)
+    now = step(now, [1, 2], item=3, after=After.CART, price=10.0, quantity=1.0, gap=3.0)
+    assert now.past is not None and now.past.tally.tolist() == [[2.0, 1.0, 1.0, 0.5]]
+    back = visit.again(now, torch.tensor([86_400_000]), torch.tensor([1.5]))
+    assert back.past is not None and back.past.sessions.tolist() == [1]
+    assert back.past.tally.tolist() == [[0.0] * 4] and torch.equal(back.past.before, now.past.tally)
+    assert back.past.away.item() == 1.5 and back.time_ms.item() == 86_400_000
+    assert back.cart_value().item() == 10.0 and torch.equal(back.history, now.history)
+    assert back.page_number.item() == 0 and back.gap.item() == 0.0
+    assert bool((back.recent_item == -1).all())
+    assert visit.repeated(Page(torch.tensor([[-1, -1]]), torch.zeros(1, 2)), now.recent_item) == 0.0

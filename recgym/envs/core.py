@@ -29,7 +29,7 @@ class Transition(Record):
     observation: Observation  # what to act on next: of a new episode where one ended
     final_observation: Observation  # before auto-reset, in every lane: what a target bootstraps on
     reward: Tensor  # [N] float
-    terminated: Tensor  # [N] bool, the shopper left
+    terminated: Tensor  # [N] bool, the shopper left for good
     truncated: Tensor  # [N] bool, the page limit was reached (and the shopper had not left)
     outcome: Outcome
     # [N, K] of a log's page: chance of each item given those above, NaN where the log is silent
@@ -39,14 +39,16 @@ class Transition(Record):
 class ShopCore:
     """Shoppers of one shop, one episode a lane, auto-reset in the same step.
 
-    An episode is one session. Lane i of ``reset(s)`` plays the sessions 0, 1, 2, ... of shopper
-    s + i one after another, so what a lane meets does not depend on the other lanes.
+    An episode is one session, or, where the simulator's ``num_sessions`` is more, the sessions for
+    which a shopper comes back. Lane i of ``reset(s)`` plays the sessions 0, 1, 2, ... of shopper
+    s + i one after another, so what a lane meets does not depend on the other lanes; of several
+    sessions, episode e begins with session ``e * num_sessions``.
 
     Args:
-        spec: observations, and through ``spec.simulator`` the shop.
+        spec: observations, and through ``spec.simulator`` the shop and ``num_sessions``.
         reward: function of the outcome, or its name in `recgym.reward.REWARDS`.
         num_envs: N, lanes.
-        max_pages: pages of an episode before it is truncated.
+        max_pages: pages of a session before the episode is truncated.
         compile: whether steps run through `torch.compile`: the first one takes a minute, those
             after it are several times faster with few lanes. Needs a C++ compiler.
     """
@@ -80,11 +82,11 @@ class ShopCore:
 
         Args:
             seed: of lane 0, with seed + i for lane i; or one a lane, [N] int64; sessions then
-                start at 0. None: each lane goes on to its shopper's next session.
+                start at 0. None: each lane goes on to its shopper's next episode.
         """
         if seed is None:
             seed_N = self.state.arrival.seed
-            session_N = self.state.arrival.session + 1
+            session_N = self.simulator.next_episode(self.state.arrival.session)
         else:
             seed_N = self._seeds(seed)
             session_N = torch.zeros_like(seed_N)
@@ -119,7 +121,7 @@ class ShopCore:
         return played
 
     def step(self, item_NK: Tensor) -> Transition:
-        """Show a page in every lane; a lane whose episode ends begins its next session."""
+        """Show a page in every lane; a lane whose episode ends begins its next one."""
         self.state, stepped = self._step(self.state, self.observation.eligible, item_NK)
         self.observation = stepped.observation
         return stepped
@@ -142,8 +144,8 @@ class ShopCore:
             observation=observation,
             final_observation=observation,
             reward=self.reward(outcome),
-            terminated=outcome.left,
-            truncated=last_N & ~outcome.left,
+            terminated=outcome.gone,
+            truncated=last_N & ~outcome.gone,
             outcome=outcome,
         )
 
@@ -163,6 +165,7 @@ def open_core(
     num_slots: int = 10,
     reward: str = "revenue",
     observation: str | None = None,
+    num_sessions: int = 1,
     max_pages: int = MAX_PAGES,
     device: str = "cpu",
     compile: bool = False,
@@ -176,7 +179,8 @@ def open_core(
         num_slots: K, slots of a page.
         reward: a name in `recgym.reward.REWARDS`.
         observation: `encoder` or `history`; None takes `encoder` where the shop has one.
-        max_pages: pages of an episode before it is truncated.
+        num_sessions: of an episode at most, in a shop whose shoppers come back.
+        max_pages: pages of a session before the episode is truncated.
         device: of a shop given by name; an object stays where it is.
         compile: as in `ShopCore`.
         encoder: a fitted user model that reads the observations; None: the shop itself, if it can.
@@ -191,6 +195,7 @@ def open_core(
         opened,
         encoder=encoder if kind == "encoder" else None,
         num_slots=num_slots,
+        num_sessions=num_sessions,
         expected_revenue=reward == "expected_revenue",  # it costs a pass over the catalogue
         dtype=opened.catalog.price.dtype,
     )

@@ -35,6 +35,7 @@ class Shell:
         num_slots: int,
         reward: str,
         observation: str | None,
+        num_sessions: int,
         max_pages: int,
         allow_empty: bool,
         device: str,
@@ -51,8 +52,8 @@ class Shell:
             )
         self.core: ShopCore = open_core(
             shop, num_envs=num_envs, num_slots=num_slots, reward=reward,
-            observation=observation, max_pages=max_pages, device=device, compile=compile,
-            encoder=encoder,
+            observation=observation, num_sessions=num_sessions, max_pages=max_pages,
+            device=device, compile=compile, encoder=encoder,
         )  # fmt: skip
         self.shop_name = shop if isinstance(shop, str) else type(shop).__name__
         self.num_slots, self.allow_empty = num_slots, allow_empty

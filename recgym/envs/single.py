@@ -18,8 +18,9 @@ class RecEnv(gym.Env[Array, Any]):
 
     **Observation**: Box float32 [O], unbounded; what a site can know, no hidden state. The
     shopper's profile; items and value of the cart, whether this is the first page, page number,
-    hour of arrival, seconds since the last page (each scaled to order 1); then `encoder`: the
-    output of the fitted user model, or `history`: the last views as features.
+    hour of arrival, seconds since the last page (each scaled to order 1); where an episode has
+    several sessions, what `recgym.types.Past` counts; then `encoder`: the output of the fitted user
+    model, or `history`: the last views as features.
 
     **Action**: `RecGym/Slate-v0` MultiDiscrete int64 [K], the item in each slot from the top;
     `RecGym/Item-v0` Discrete, the item in the only slot. Values 0 to I - 1 are items; where
@@ -28,9 +29,11 @@ class RecEnv(gym.Env[Array, Any]):
 
     **Reward**: float, by name from `recgym.reward.REWARDS`; `revenue` in currency units paid.
 
-    **Episode end**: ``terminated``: the shopper left. ``truncated``: ``max_pages`` were shown and
-    the shopper had not left. ``reset()`` goes on to the shopper's next session, ``reset(seed=s)``
-    to session 0 of shopper s.
+    **Episode end**: ``terminated``: the shopper left and, with several sessions, will not come back
+    or had the last one. ``truncated``: ``max_pages`` were shown in a session and the shopper had
+    not left. Between two sessions of an episode there is no step: what is observed after the page
+    that a shopper left on is the next session's first page. ``reset()`` goes on to the shopper's
+    next episode, ``reset(seed=s)`` to session 0 of shopper s.
 
     **State**: `recgym.simulator.SimState` of one lane: the shopper's own state, the site's record
     of the visit (clock in ms UTC, cart, last views, items shown), the encoder's state.
@@ -47,7 +50,9 @@ class RecEnv(gym.Env[Array, Any]):
         num_slots: K, slots of a page.
         reward: a name in `recgym.reward.REWARDS`.
         observation: `encoder` or `history`; None takes `encoder` for a fitted model.
-        max_pages: pages of an episode before it is truncated.
+        num_sessions: of an episode at most, in a shop whose shoppers come back, such as
+            `world:loyal`.
+        max_pages: pages of a session before the episode is truncated.
         allow_empty: whether action I leaves a slot empty.
         device: `cpu`, `cuda` or `auto`.
         compile: whether steps run through `torch.compile`: the first one takes up to a minute,
@@ -67,6 +72,7 @@ class RecEnv(gym.Env[Array, Any]):
         num_slots: int = 10,
         reward: str = "revenue",
         observation: str | None = None,
+        num_sessions: int = 1,
         max_pages: int = MAX_PAGES,
         allow_empty: bool = False,
         device: str = "cpu",
@@ -76,8 +82,8 @@ class RecEnv(gym.Env[Array, Any]):
     ) -> None:
         self.shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
-            observation=observation, max_pages=max_pages, allow_empty=allow_empty,
-            device=device, compile=compile, num_envs=1, encoder=encoder,
+            observation=observation, num_sessions=num_sessions, max_pages=max_pages,
+            allow_empty=allow_empty, device=device, compile=compile, num_envs=1, encoder=encoder,
         )  # fmt: skip
         self.action_space = self.shell.single_action_space
         self.observation_space = self.shell.single_observation_space

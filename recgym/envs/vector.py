@@ -26,7 +26,7 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
     [N], ``terminated`` and ``truncated`` bool [N].
 
     **Auto-reset** in the same step (`AutoresetMode.SAME_STEP`): a lane whose episode ends returns
-    the first observation of its shopper's next session. When any lane ended, ``info["final_obs"]``
+    the first observation of its shopper's next episode. When any lane ended, ``info["final_obs"]``
     holds the last observations as one dense float32 [N, O] array (row i equals the observation
     where lane i goes on) and ``info["final_info"]`` the last infos, with the masks ``_final_obs``
     and ``_final_info``.
@@ -41,8 +41,8 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         num_envs: N.
         max_episode_steps: what `gymnasium.make_vec` calls the limit; the smaller one of this and
             ``max_pages`` holds.
-        shop, action, num_slots, reward, observation, max_pages, allow_empty, device, compile,
-            encoder, render_mode: as in `RecEnv`.
+        shop, action, num_slots, reward, observation, num_sessions, max_pages, allow_empty, device,
+            compile, encoder, render_mode: as in `RecEnv`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -60,6 +60,7 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
         num_slots: int = 10,
         reward: str = "revenue",
         observation: str | None = None,
+        num_sessions: int = 1,
         max_pages: int = MAX_PAGES,
         max_episode_steps: int | None = None,
         allow_empty: bool = False,
@@ -70,9 +71,9 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
     ) -> None:
         self.shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
-            observation=observation, max_pages=min(max_pages, max_episode_steps or max_pages),
-            allow_empty=allow_empty, device=device, compile=compile, num_envs=num_envs,
-            encoder=encoder,
+            observation=observation, num_sessions=num_sessions,
+            max_pages=min(max_pages, max_episode_steps or max_pages), allow_empty=allow_empty,
+            device=device, compile=compile, num_envs=num_envs, encoder=encoder,
         )  # fmt: skip
         self.num_envs, self.render_mode = num_envs, render_mode
         self.single_action_space = self.shell.single_action_space
@@ -93,7 +94,7 @@ class RecVectorEnv(gym.vector.VectorEnv[Array, Array, Array]):
 
         Args:
             seed: of lane 0, with seed + i for lane i, or one a lane; None goes on to each shopper's
-                next session.
+                next episode.
             options: not used.
         """
         first = seed if seed is None or isinstance(seed, int) else None

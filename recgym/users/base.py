@@ -89,6 +89,29 @@ class Shoppers(Protocol):
         ...
 
 
+class Return(NamedTuple):
+    """Whether and when shoppers come back: a logit [N], and the log of days away, normal."""
+
+    logit: Tensor  # [N]
+    mean: Tensor  # [N] of log days
+    std: Tensor  # [] of log days
+
+
+@runtime_checkable
+class Returning(Protocol):
+    """Shoppers who may come back after a session."""
+
+    returns: bool  # False where nobody does
+
+    def returning(self, state: Any, visit: Visit) -> Return:
+        """Who comes back, given the state and the visit that the session ended with."""
+        ...
+
+    def again(self, state: Any, arrival: Arrival) -> Record:
+        """Their state before the first page of the session that begins so; compare `init_state`."""
+        ...
+
+
 @runtime_checkable
 class Doubting(Protocol):
     """Shoppers of several minds, who can say how far these part."""

@@ -25,6 +25,7 @@ from recgym.users.cell import Cell, Fused
 from recgym.users.heads import Heads
 from recgym.users.items import Items, Tables
 from recgym.users.products import tanh
+from recgym.users.returning import ComesBack, ReturnHead
 from recgym.users.segments import Prospect, lanes_of
 from recgym.users.senses import Senses, num_inputs
 from recgym.users.states import MOST_GROUPS, NUM_FADING, LSTMState, Reading, Supposed
@@ -33,7 +34,7 @@ from recgym.users.tastes import NODES, NUM_TASTES, Tastes
 from recgym.visit import hour_of_day
 
 
-class LSTMUserModel(nn.Module):
+class LSTMUserModel(ComesBack, nn.Module):
     """p(choice, after, gap | history) of a log's shoppers.
 
     What happens moves a state only as a *surprise*, what happened minus what the model expected
@@ -114,6 +115,7 @@ class LSTMUserModel(nn.Module):
         self.gap_mean = nn.Linear(heads.linear.in_features, 1)
         self.gap_log_std = nn.Parameter(torch.zeros(()))
         self.answers = self.answering(heads, priced=catalog.priced)
+        self.return_head: ReturnHead | None = None  # see `recgym.users.returning`
         heads.begin()
         self.prepare()
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from recgym.errors import UserError
 from recgym.types import Catalog
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.returning import ReturnHead
 from recgym.users.wrong import ItemClicks, PageBlind
 
 SCHEMA_VERSION = 7
@@ -139,6 +140,8 @@ def _build(
             state["start_ms"],
             **description["settings"],
         )
+    if "return_head.bias" in state:
+        model.return_head = ReturnHead()
     model = model.to(state["items.own"].dtype)
     model.load_state_dict(state)
     model.catalog = catalog

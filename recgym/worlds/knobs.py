@@ -14,7 +14,7 @@ from recgym.errors import UserError
 
 Triple = tuple[float, float, float]
 CHANCES = ("page_weight", "promotion_share", "channel_accuracy", "page_only", "reference_memory",
-           "boredom_memory")  # fmt: skip
+           "boredom_memory", "content_rate")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,18 @@ class Knobs:
     promotion_share: float = 0.05  # of item-days
     promotion: float = -0.22  # change of log price on them
 
+    # coming back, see `recgym.worlds.loyalty`
+    returns: bool = False  # whether anybody comes back after a session
+    return_base: float = 0.0  # logit of coming back, of a shopper who is neither content nor cross
+    return_weight: float = 0.0  # of contentment, in [-1, 1], in it
+    content_rate: float = 0.2  # share of contentment that a page moves to what it was like
+    content_click: float = 0.5  # what a page is like that was clicked, contentment
+    content_kind: float = 0.0  # its standard deviation between the categories that are clicked
+    content_order: float = 1.0  # that an order was paid on
+    content_repeat: float = 0.5  # less, by the share of its items that stood on the last pages
+    return_days: float = 5.0  # median days away
+    return_spread: float = 0.8  # standard deviation of log days away
+
     # outside what a user model assumes
     reference: float = 0.0  # slope of buying on log price above what was seen so far
     loss_aversion: float = 2.0  # how much more a price above it counts than one below
@@ -116,17 +128,20 @@ class Knobs:
         _expect("dissimilarity", self.dissimilarity, 1e-5, 1.0)
         for name in ("num_items", "num_categories", "num_segments", "num_days"):
             _expect(name, getattr(self, name), 1.0, float("inf"))
+        for name in ("return_days", "return_spread"):
+            _expect(name, getattr(self, name), 0.0, float("inf"))
 
     def myopic(self) -> Knobs:
         """These knobs without any path from a page to a later one.
 
-        Going on does not heed the page, and nothing tires. The shop itself then moves no state, and
-        its shoppers have no cart: `TasteShop` sees to it by ``long_term``.
+        Going on and coming back do not heed the page, and nothing tires. The shop itself then moves
+        no state, and its shoppers have no cart: `TasteShop` sees to it by ``long_term``.
         """
         off = dict.fromkeys(
-            ("page_weight", "fatigue", "boredom", "boredom_leave", "reference", "shown_interest"),
+            ("page_weight", "fatigue", "boredom", "boredom_leave", "reference", "shown_interest",
+             "return_weight"),
             0.0,
-        )
+        )  # fmt: skip
         return dataclasses.replace(self, long_term=False, **off)  # type: ignore[arg-type]
 
 

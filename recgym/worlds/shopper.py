@@ -32,6 +32,7 @@ class TasteState(Record):
     segment: Tensor | None  # [N] int64, whose law of the page holds
     sated: Tensor | None  # [N, C] fading count of the views of each category
     reference: Tensor | None  # [N] log price that seems usual
+    content: Tensor | None  # [N] contentment in [-1, 1], on which coming back hangs
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,5 @@ def begin(arrival: Arrival, knobs: Knobs, goods: Catalogue, intents: Intents) ->
         segment=segment_N if knobs.heterogeneity else None,
         sated=slope_N.new_zeros(len(seed_N), knobs.num_categories) if bored else None,
         reference=torch.full_like(slope_N, goods.mean_log_price) if knobs.reference else None,
+        content=torch.zeros_like(slope_N) if knobs.returns else None,
     )

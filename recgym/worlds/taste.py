@@ -17,9 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from recgym import organic
 from recgym.types import After, Arrival, Event, Kind, Organic, Page, Response, Visit
-from recgym.users.base import AfterLogits, Known
+from recgym.users.base import AfterLogits, Known, Return
 from recgym.visit import times_shown, times_shown_of_all
-from recgym.worlds import beyond
+from recgym.worlds import beyond, loyalty
 from recgym.worlds.arrivals import arrivals
 from recgym.worlds.catalogue import draw_catalogue
 from recgym.worlds.knobs import Knobs
@@ -54,6 +54,7 @@ class TasteShop(Known):
         if self.knobs.drift:
             self.appeal_WI = beyond.walk(self.knobs, self.goods.appeal, 4)
             self.category_fame_WC = beyond.walk(self.knobs, self.goods.category_fame, 5)
+        self.kind_C = loyalty.kinds(self.knobs, self.device, dtype)
         self.intents = intents(self.knobs, self.device, dtype)
         buy, cart = self.knobs.buy, self.knobs.cart
         if not self.knobs.long_term:
@@ -64,6 +65,11 @@ class TasteShop(Known):
     def logger_sees(self) -> float:
         """Weight of the hidden taste in the scores of the shop's own logging policy."""
         return self.knobs.logger_sees
+
+    @property
+    def returns(self) -> bool:
+        """Whether anybody comes back after a session."""
+        return self.knobs.returns
 
     def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
         """Shoppers drawn by seed; the session decides when they come."""
@@ -224,12 +230,32 @@ class TasteShop(Known):
             sated = beyond.next_sated(sated, category_N, viewed_N1, knobs.boredom_memory)
         if reference is not None:
             reference = beyond.next_reference(reference, page, event, knobs.reference_memory)
+        content = state.content
+        if content is not None:
+            clicked_N = self.kind_C[self.catalog.category[item_N]]
+            like_N = loyalty.page_like(knobs, clicked_N, page, event, visit.recent_item)
+            content = loyalty.next_content(knobs, content, like_N, event)
         return dataclasses.replace(
             state,
             interest=torch.where(viewed_N1, interest_NF, state.interest),
             satisfied=state.satisfied.masked_fill(paid_N, 1.0),
             sated=sated,
             reference=reference,
+            content=content,
+        )
+
+    def returning(self, state: TasteState, visit: Visit) -> Return:
+        """By contentment; see `recgym.worlds.loyalty`."""
+        assert state.content is not None
+        return loyalty.return_law(self.knobs, state.content)
+
+    def again(self, state: TasteState, arrival: Arrival) -> TasteState:
+        """A new intent; what was viewed, prices seen and contentment are the shopper's."""
+        return dataclasses.replace(
+            self.init_state(arrival),
+            interest=state.interest,
+            reference=state.reference,
+            content=state.content,
         )
 
     def gap(self, state: TasteState) -> tuple[Tensor, Tensor]:

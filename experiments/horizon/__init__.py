@@ -1,0 +1,1 @@
+"""What `experiments.long_term` trains and measures."""
