@@ -170,12 +170,14 @@ def agent_loss(
 
     It reads what happens through a model fitted on a log (``offered`` by `learned`); its
     observations are no table's rows. One made to learn from a log learns here from its own pages.
-    ``gamma`` is for agents that have a discount: undiscounted, as the optimum is.
+    ``gamma`` is for agents that have a discount: undiscounted, as the optimum is. What holds DQN's
+    first guess against noise is off: here the kind of shopper decides what an item is worth.
     """
     world = TinyShop()
     spec = shop_specs(offered["user_model"], world, SLOTS)["true"]
     settings = settings_of(name)
-    settings |= {"gamma": gamma} if "gamma" in settings else {}
+    here = {"gamma": gamma, "anchor": 0.0}
+    settings |= {name: value for name, value in here.items() if name in settings}
     agent = make_agent(settings, offered | {"seed": seed})
     spec.simulator.expected_revenue = False
     trained(agent, ShopCore(spec, "chosen_revenue", num_envs=LANES), num_pages, seed)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from experiments import throughput
-from experiments.speed import shops
+from experiments.speed import many_seeds, shops
 from experiments.speed.figure import Figure
 from experiments.speed.guide import FIGURES
 from experiments.speed.machine import Machine, Work, _tanh_by_sigmoid, limit_seconds, measure
@@ -171,7 +171,10 @@ def test_lanes_that_left_begin_their_next_session() -> None:
 
 
 @pytest.mark.parametrize("name", MEASURED_HERE)
-def test_each_figure_is_finite_and_positive(name: str, traced: list[str]) -> None:
+def test_each_figure_is_finite_and_positive(
+    name: str, traced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_seeds, "SEEDS", 2)
     figure = throughput.measured(name, TINY)
     assert figure.figure == name and figure.goal and figure.unit
     assert bool(traced) == name.endswith("compiled")
