@@ -68,16 +68,13 @@ class DQN(Chooser, OffPolicy):
 
     Args:
         user_model: whose embeddings, choice model and sales the values build on.
-        num_features: O, of the observation.
-        num_slots: K.
+        num_features, num_slots: O, of the observation, and K.
         cart_paid: share of carted items that are paid: the first guess of a cart's worth.
         seed: of the network, of replay and, through the lanes' seeds, of exploration.
-        gamma: discount a page.
-        learning_rate, clip: Adam's, and the largest norm of a gradient.
+        gamma, learning_rate, clip: discount a page; Adam's; the largest norm of a gradient.
         batch_size, capacity: transitions of an update, and those that are kept.
         num_candidates: items of each next state among which the next slate is sought.
-        hidden: width of the network.
-        anchor: weight of the square of what a state says of items against the first guess.
+        hidden, anchor: width of the network; weight of the square of its weights on the state.
         target_rate: share of the online network that enters the target at each update.
         epsilon: slots filled at random, at first and after ``epsilon_steps`` of all lanes.
         learning_starts, updates: transitions before the first update; gradient steps for each step.
