@@ -12,6 +12,7 @@ import torch
 from simulated_log import simulate
 from tiny import call
 
+from agents.fixed import fixed_rules
 from experiments.believable import main
 from experiments.believing.effects import Effects, errors, naive_elasticity
 from experiments.believing.measures import (
@@ -237,7 +238,12 @@ def test_what_cannot_be_used_ends_in_a_sentence_before_any_work(
 
 
 @pytest.mark.slow
-def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        fixed_rules.__kwdefaults__, "count", 6
+    )  # of 24: each is valued in six shops
     overrides = [*SMALL, f"folder={tmp_path / 'out'}", f"cache_dir={tmp_path / 'cache'}"]
     overrides.append(f"hydra.run.dir={tmp_path / 'hydra'}")
     call(main, *overrides)
