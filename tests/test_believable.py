@@ -241,9 +241,8 @@ def test_what_cannot_be_used_ends_in_a_sentence_before_any_work(
 def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        fixed_rules.__kwdefaults__, "count", 6
-    )  # of 24: each is valued in six shops
+    # fewer rules than the 24: each is valued in six shops
+    monkeypatch.setitem(fixed_rules.__kwdefaults__, "count", 6)
     overrides = [*SMALL, f"folder={tmp_path / 'out'}", f"cache_dir={tmp_path / 'cache'}"]
     overrides.append(f"hydra.run.dir={tmp_path / 'hydra'}")
     call(main, *overrides)
