@@ -129,7 +129,8 @@ class DQN(Chooser, OffPolicy):
         support: tuple[float, float] = (-5.0, 20.0),
         num_seeds: Count = 1,
     ) -> None:
-        seeds.check_alone(num_seeds, self.name, prioritised=prioritised, noisy=noisy)
+        switches = {"num_seeds": num_seeds, "prioritised": prioritised, "noisy": noisy}
+        seeds.check_alone(switches, self.name, batched=type(self) is DQN)
         user_model = fitted(user_model, f"agents of the kind of agent={self.name} score items")
         self.user_model, self.num_slots = user_model, num_slots
         self.cart_paid, self.anchor = cart_paid, anchor

@@ -9,7 +9,7 @@ seed by seed, so each learns what it would alone, but for the rounding of other 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from recgym.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
+ALONE = ("prioritised", "noisy")  # switches of an agent that learns alone
 TINY = 1e-6  # beside a norm, as in torch's own clipping
 
 
@@ -98,11 +99,19 @@ def policies(agent: Any, name: str) -> dict[str, Any]:
     return {name if s == 0 else f"{name} seed +{s}": agent.alone(s) for s in range(count)}
 
 
-def check_alone(num_seeds: int, name: str, **switches: bool) -> None:
-    """Refuse what many seeds do not go with."""
-    given = [switch for switch, on in switches.items() if on]
-    if num_seeds > 1 and given:
+def check_alone(settings: Mapping[str, Any], name: str, *, batched: bool = True) -> None:
+    """Refuse what many seeds do not go with.
+
+    Args:
+        settings: of the agent.
+        name: its own.
+        batched: whether its kind keeps seeds apart at all.
+    """
+    num_seeds = settings.get("num_seeds", 1)
+    given = [f"{switch}=true of " for switch in ALONE if settings.get(switch)]
+    if num_seeds > 1 and (given or not batched):
+        what = (given[0] if given else "") + f"agent={name}"
         raise UserError(
-            f"agent.num_seeds={num_seeds} cannot go with {given[0]}=true of agent={name}: leave "
-            "that out, or train the seeds one after another with seed='range(5)' and -m."
+            f"agent.num_seeds={num_seeds} cannot go with {what}: leave it out, and train the seeds "
+            "one after another with -m seed='range(5)'."
         )

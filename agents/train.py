@@ -18,7 +18,7 @@ from agents.judging import judge, shops_of
 from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
 from agents.loop import PROGRESS, train
-from agents.seeds import policies
+from agents.seeds import check_alone, policies
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
     honest_policies,
@@ -267,6 +267,7 @@ def main(cfg: DictConfig) -> float | None:
     reward_named(str(cfg.reward))  # before the log and the fit
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_settings("agent", settings["agent"])
+    check_alone(settings["agent"], str(cfg.agent_name))  # before the log and the fit
     check_user_model(settings["user_model"], cfg.num_slots)
     check_pessimism(cfg)
     summary = run(cfg, folder, resume=resume)

@@ -85,3 +85,10 @@ def test_a_table_names_each_seed() -> None:
 def test_what_many_seeds_do_not_go_with_is_named(switch: str, named: str) -> None:
     with pytest.raises(UserError, match=rf"num_seeds=2 cannot go with {named}=true of agent=dqn"):
         made("dqn", MODEL, SPEC, num_seeds=2, **{switch: True})
+
+
+@pytest.mark.parametrize("name", ["cql", "reranking", "recurrent_dqn"])
+def test_an_agent_that_keeps_no_seeds_apart_says_so(name: str) -> None:
+    # Why: they hand DQN's settings on, and would train one agent on the rows of two.
+    with pytest.raises(UserError, match=rf"num_seeds=2 cannot go with agent={name}: leave it out"):
+        made(name, MODEL, SPEC, num_seeds=2)
