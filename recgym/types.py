@@ -182,6 +182,7 @@ class Page(Record):
 
     item: Tensor  # [N, K] int64, -1 for an empty slot; no item twice
     price: Tensor  # [N, K] float, currency units shown (0 in an empty slot)
+    sponsored: Tensor | None = None  # [N, K] bool, an ad stands there; None in a shop without ads
 
 
 @dataclass(frozen=True)

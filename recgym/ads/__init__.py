@@ -1,0 +1,1 @@
+"""Ads on a page: campaigns, an auction, budgets, and the rules of where an ad may stand."""
