@@ -26,7 +26,7 @@ from torch.nn import functional as F  # noqa: N812
 from recgym import visit
 from recgym.types import DAY_MS, Arrival, Page, Past, Record, Sessions, Split, Visit
 from recgym.users.base import Return
-from recgym.visit import CLICKS, ORDERS, PAGES, RECENT_PAGES, REPEATS
+from recgym.visit import CLICKS, PAGES, RECENT_PAGES
 
 NUM_SUMMARIES = 9  # of `summaries`
 RIDGE = 0.5  # of all weights, against logs in which some count never moves; tells for few sessions
@@ -87,7 +87,7 @@ def summaries(tally_N4: Tensor, before_N4: Tensor, sessions_N: Tensor) -> Tensor
     parts = []
     for sum_N4 in (tally_N4, before_N4):
         pages_N1 = sum_N4[:, PAGES : PAGES + 1]
-        parts.append(sum_N4[:, [CLICKS, ORDERS, REPEATS]] / pages_N1.clamp(min=1.0))
+        parts.append(sum_N4[:, CLICKS:] / pages_N1.clamp(min=1.0))
         parts.append(pages_N1.log1p())
     parts.append((sessions_N > 0).to(tally_N4).unsqueeze(-1))
     return torch.cat(parts, -1)
