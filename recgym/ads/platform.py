@@ -14,13 +14,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recgym.ads.market import AdMarket, Estimator
+from recgym.ads.estimates import CtrModel
+from recgym.ads.market import AdMarket
 from recgym.ads.records import AdObservation, AdOutcome, Market, Plan, Request
 from recgym.ads.rewards import AdReward
 from recgym.ads.tasks import Task
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import Observation, Policy, Record, put, where
+from recgym.types import Policy, Record, put, where
 
 NUM_MARKET = 5  # features of `market_features`
 NUM_EACH = 4  # features of each candidate
@@ -61,7 +62,7 @@ class Platform:
         task: Task,
         *,
         organic: Policy,
-        estimator: Estimator,
+        estimator: CtrModel,
         reward: AdReward,
     ) -> None:
         self.spec, self.simulator = spec, spec.simulator
@@ -74,19 +75,20 @@ class Platform:
     def reset(self, seed_N: Tensor, session_N: Tensor) -> AdLanes:
         """Each lane's shopper before the first page of the given session."""
         shop = self.simulator.reset(seed_N, session_N)
-        return AdLanes(shop, self.market.begin(len(seed_N), shop.visit.time_ms))
+        return AdLanes(shop, self.market.begin(shop.visit.time_ms))
 
     def renew(self, lanes: AdLanes, ended_N: Tensor) -> AdLanes:
         """The lanes, those that ended with the shopper's next episode and an empty ledger."""
         shop = self.simulator.renew(lanes.shop, ended_N)
-        fresh = self.market.begin(len(ended_N), shop.visit.time_ms)
+        fresh = self.market.begin(shop.visit.time_ms)
         return AdLanes(shop, where(ended_N, fresh, lanes.market))
 
     @torch.no_grad()
     def observe(self, lanes: AdLanes) -> AdObservation:
         """What the platform knows before it fills the page."""
         base = self.spec.observe(lanes.shop)
-        request = self._request(lanes, base, self.organic.act(base))
+        organic_NK = self.organic.act(base)
+        request = self.market.request(lanes.market, base, organic_NK, self.estimator)
         told = [base.feature, market_features(lanes.market), self._candidates(request)]
         return AdObservation(
             feature=torch.cat([part.to(base.feature.dtype) for part in told], -1),
@@ -123,25 +125,18 @@ class Platform:
         return self.task.plan(seen.request, seen.market, action)
 
     @torch.no_grad()
-    def step(
-        self, lanes: AdLanes, seen: AdObservation, plan: Plan
-    ) -> tuple[AdLanes, AdOutcome]:
+    def step(self, lanes: AdLanes, seen: AdObservation, plan: Plan) -> tuple[AdLanes, AdOutcome]:
         """Fill the page, let the shoppers answer and the campaigns pay."""
-        request, before = seen.request, lanes.shop.visit
+        before = lanes.shop.visit
         if self.task.own_organic:
-            # other items between the ads: which campaigns may run is asked again
             plan = dataclasses.replace(plan, organic=self._eligible(lanes, seen, plan.organic))
-            request = self._request(lanes, seen.base, plan.organic)
-        placed = self.market.place(lanes.market, request, plan, before.time_ms)
+        placed = self.market.place(seen.request, plan, before.time_ms)
         shop, outcome = self.simulator.step(lanes.shop, placed.page)
         market, ads = self.market.settle(lanes.market, before, placed, outcome, shop.visit)
         added_N = getattr(shop.user, "added", torch.zeros_like(outcome.revenue))
         ads = dataclasses.replace(ads, tired=added_N)
         ads = dataclasses.replace(ads, parts=self.reward.parts(ads))
         return AdLanes(shop, market), ads
-
-    def _request(self, lanes: AdLanes, base: Observation, organic_NK: Tensor) -> Request:
-        return self.market.request(lanes.market, base, organic_NK, self.estimator)
 
     def _eligible(self, lanes: AdLanes, seen: AdObservation, item_NK: Tensor) -> Tensor:
         """Items that may be shown, each once; -1 in the other slots."""

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from recgym.ads import placement
-from recgym.ads.auction import EVENT
 from recgym.ads.market import AdMarket
-from recgym.ads.records import MICROS, Market, Options, Plan, Request
+from recgym.ads.records import Market, Options, Plan, Request
 from recgym.errors import UserError
 
 TOTALS = ("ads", "payment", "clicks", "attention", "bid", "alpha", "reserve", "target")
@@ -47,7 +46,7 @@ class Task:
 
     def __init__(self, market: AdMarket) -> None:
         self.market, self.num_slots = market, market.num_slots
-        self.device = market.device
+        self.device = market.catalog.category.device
         self.num_features = len(TOTALS) + 3 * self.num_slots
         self.pattern_JK = placement.patterns(market.rules, market.num_slots).to(self.device)
 
@@ -77,14 +76,13 @@ class Task:
 
     def _described(self, request: Request, plan: Plan) -> Options:
         """One option a lane, as the auction would run it; ``allowed`` is left for later."""
-        column_NK, price_NK = self.market.auction(request, plan)
+        column_NK, price_NK = self.market.sold(request, plan)
         ad_NK = column_NK >= 0
         at_NK = column_NK.clamp(min=0)
-        effect_K = self.market.position
+        effect_K = self.market.position_K
         click_NK = (request.pctr.gather(-1, at_NK) * effect_K).masked_fill(~ad_NK, 0.0)
         bid_NK = request.bid.gather(-1, at_NK).masked_fill(~ad_NK, 0.0)
-        money_NK = price_NK.to(click_NK.dtype) / MICROS
-        pay_NK = money_NK * self._events(click_NK, ad_NK)
+        pay_NK = price_NK * self._events(click_NK, ad_NK)
         total_NT = torch.stack(
             [
                 ad_NK.sum(-1).to(click_NK.dtype),
@@ -108,25 +106,12 @@ class Task:
 
     def _events(self, click_NK: Tensor, ad_NK: Tensor) -> Tensor:
         """Expected number of what is paid for, [N, K]."""
-        event = EVENT[self.market.pricing]
-        if event == "impression":
+        if self.market.event == "impression":
             return ad_NK.to(click_NK.dtype)
-        return click_NK * ORDERS_A_CLICK if event == "order" else click_NK
+        return click_NK * ORDERS_A_CLICK if self.market.event == "order" else click_NK
 
     def _target(self, plan: Plan) -> Tensor:
         return plan.place.to(plan.alpha.dtype).mean(-1)
-
-    def _planned(self, organic_NK: Tensor, place_NK: Tensor) -> Plan:
-        """Ads in these slots, as many as there are, at the market's own prices."""
-        like = self.market.position
-        full_N = like.new_ones(len(organic_NK))
-        return Plan(
-            organic=organic_NK,
-            place=place_NK,
-            candidate=torch.full_like(organic_NK, -1),
-            alpha=full_N * self.market.alpha,
-            reserve=full_N * self.market.reserve,
-        )
 
 
 class Allocate(Task):
@@ -143,11 +128,11 @@ class Allocate(Task):
 
     def plan(self, request: Request, lanes: Market, option_N: Tensor) -> Plan:
         """Ads in the slots of a legal set."""
-        return self._planned(request.organic, self.pattern_JK[option_N])
+        return self.market.plan(request, self.pattern_JK[option_N])
 
     def decoded(self, request: Request, lanes: Market, action: Tensor) -> Plan:
         """Of a wish [N, K], 1 where an ad is to stand."""
-        return self._planned(request.organic, placement.legal(self.market.rules, action > 0))
+        return self.market.plan(request, placement.legal(self.market.rules, action > 0))
 
 
 class Insert(Task):
@@ -172,9 +157,8 @@ class Insert(Task):
         may_N = (option_N > 0) & self.legal_K[slot_N] & there_N
         slot_K = torch.arange(self.num_slots, device=self.device)
         place_NK = (slot_K == slot_N.unsqueeze(-1)) & may_N.unsqueeze(-1)
-        plan = self._planned(request.organic, place_NK)
-        return dataclasses.replace(
-            plan, candidate=torch.where(place_NK, column_N.unsqueeze(-1), plan.candidate)
+        return self.market.plan(
+            request, place_NK, torch.where(place_NK, column_N.unsqueeze(-1), -1)
         )
 
     def _allowed(self, request: Request, options: Options) -> Tensor:
@@ -209,7 +193,7 @@ class Price(Task):
 
     def __init__(self, market: AdMarket) -> None:
         super().__init__(market)
-        like = market.position
+        like = market.position_K
         grid = [(0.0, 0.5, 0.0), *product(*PRICE_GRID)]
         self.grid_J3 = torch.tensor(grid, dtype=like.dtype, device=self.device)
         self.num_options = len(grid)
@@ -231,10 +215,8 @@ class Price(Task):
         room_N = target_N.double() * (shown_N + self.num_slots).double() - ads_N.double()
         # 0.1 · 30 - 2 is a hair below 1 in floating point
         count_N = (room_N + 1e-6).floor().long().clamp(0, len(self.highest_LK) - 1)
-        plan = self._planned(request.organic, self.highest_LK[count_N])
-        return dataclasses.replace(
-            plan, alpha=alpha_N * MAX_ALPHA, reserve=reserve_N * MAX_RESERVE
-        )
+        plan = self.market.plan(request, self.highest_LK[count_N])
+        return dataclasses.replace(plan, alpha=alpha_N * MAX_ALPHA, reserve=reserve_N * MAX_RESERVE)
 
     def _allowed(self, request: Request, options: Options) -> Tensor:
         return torch.ones_like(options.allowed)

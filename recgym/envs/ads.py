@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recgym.ads.estimates import FittedCtr, FlatCtr
+from recgym.ads.market import AdMarket
+from recgym.ads.placement import PlacementRules
 from recgym.ads.platform import AdLanes, Platform
-from recgym.ads.records import AdObservation, AdTransition, Plan
+from recgym.ads.ranking import ranking_of
+from recgym.ads.records import AdObservation, AdTransition, Campaigns, Plan
+from recgym.ads.rewards import AdReward, RewardWeights
+from recgym.ads.tasks import task_named
+from recgym.envs.ad_settings import campaigns_from, keywords_for, made
 from recgym.envs.core import MAX_PAGES, lane_seeds
 from recgym.errors import UserError
+from recgym.settings import Count, Share, check
+from recgym.shops import open_shop, with_encoder
+from recgym.simulator import Simulator
+from recgym.spaces import ObservationSpec
+from recgym.types import Policy
+from recgym.users.ad_law import AdLaw
+from recgym.users.base import Shoppers
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.sponsored import AdShoppers
 
 
 class AdCore:
@@ -94,3 +111,89 @@ class AdCore:
             played.final_observation, self.state, ended_N
         )
         return dataclasses.replace(played, observation=self.observation)
+
+
+def open_ad_core(
+    shop: str | Shoppers = "world:default",
+    *,
+    task: str = "allocate",
+    num_envs: int = 1,
+    num_slots: Count = 10,
+    ads: str | Mapping[str, Any] | AdLaw = "mild",
+    campaigns: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Campaigns | None = None,
+    rules: Mapping[str, Any] | PlacementRules | None = None,
+    market: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | RewardWeights | None = None,
+    load_cap: Share = 0.1,
+    organic: Policy | None = None,
+    click_rate: Share = 0.02,
+    observation: str | None = None,
+    num_sessions: int = 1,
+    max_pages: int = MAX_PAGES,
+    device: str = "cpu",
+    encoder: Shoppers | None = None,
+) -> AdCore:
+    """A core over a shop's name, or over a shop itself.
+
+    Args:
+        shop: as in `recgym.shops.open_shop`, or an object that obeys `Shoppers`.
+        task: a name in `recgym.ads.tasks.TASKS`.
+        num_envs: N, lanes.
+        num_slots: K, slots of a page.
+        ads: what ads do to shoppers, a preset's name or numbers of `recgym.users.ad_law.AdLaw`;
+            not used where the shop is an `AdShoppers`, which has a law of its own.
+        campaigns: keywords of `recgym.ads.campaigns.draw_campaigns`, or a list of campaigns.
+        rules: keywords of `recgym.ads.placement.PlacementRules`.
+        market: keywords of `recgym.ads.market.AdMarket`, such as ``pricing`` and ``reserve``.
+        weights: keywords of `recgym.ads.rewards.RewardWeights`.
+        load_cap: ads an impression that the constraint allows.
+        organic: ranks what stands between the ads; None: by a fitted model's value, else by fame.
+        click_rate: estimated chance that any ad in the first slot is clicked, where no model is
+            fitted.
+        observation: `encoder` or `history`; None takes `encoder` where the shop has one.
+        num_sessions: of an episode at most, in a shop whose shoppers come back.
+        max_pages: pages of a session before the episode is truncated.
+        device: of a shop given by name; an object stays where it is.
+        encoder: a fitted user model that reads the observations; None: the shop itself, if it can.
+    """
+    check("env", {"num_slots": num_slots, "load_cap": load_cap, "click_rate": click_rate},
+          open_ad_core)  # fmt: skip
+    opened, own = _opened(shop, device)
+    encoder = own if encoder is None else encoder
+    kind = observation or ("encoder" if encoder is not None else "history")
+    shoppers = opened if isinstance(opened, AdShoppers) else AdShoppers(opened, ads)
+    simulator = Simulator(
+        shoppers,
+        encoder=encoder if kind == "encoder" else None,
+        num_slots=num_slots,
+        num_sessions=num_sessions,
+        expected_revenue=False,
+        dtype=opened.catalog.price.dtype,
+    )
+    reads = simulator.encoder
+    place = AdMarket(
+        campaigns_from(campaigns, opened.catalog),
+        opened.catalog,
+        made("rules", rules, PlacementRules),
+        num_slots=num_slots,
+        dtype=simulator.dtype,
+        **keywords_for("market", market or {}, AdMarket),
+    )
+    platform = Platform(
+        ObservationSpec(simulator, kind),
+        place,
+        task_named(task, place),
+        organic=organic or ranking_of(opened, reads, num_slots),
+        estimator=FittedCtr(reads) if isinstance(reads, LSTMUserModel) else FlatCtr(click_rate),
+        reward=AdReward(made("weights", weights, RewardWeights), load_cap=load_cap),
+    )
+    return AdCore(platform, num_envs=num_envs, max_pages=max_pages)
+
+
+def _opened(shop: str | Shoppers, device: str) -> tuple[Shoppers, Shoppers | None]:
+    """The shop, and the fitted model within it that can read a visit."""
+    if isinstance(shop, str):
+        return open_shop(shop, device)
+    if isinstance(shop, AdShoppers):
+        return shop, with_encoder(shop.inner)[1]
+    return with_encoder(shop)
