@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -23,8 +24,10 @@ from recgym.envs.ad_vector import AdVectorEnv
 from recgym.envs.ads import AdCore, open_ad_core
 from recgym.errors import UserError
 from recgym.rng import Purpose, key, uniform
-from recgym.users.ad_law import AdLaw
+from recgym.users.ad_law import PRESETS, AdLaw
+from recgym.users.ad_report import AdFit, save_ads
 from recgym.users.sponsored import AdShoppers
+from recgym.users.store import save_model
 from recgym.worlds.taste import TasteShop
 
 D = torch.float64
@@ -322,6 +325,18 @@ def test_shoppers_who_know_ads_keep_their_own_law() -> None:
     learned = open_ad_core(AdShoppers(learned_shop(), AdLaw()), num_slots=4)
     assert learned.spec.kind == "encoder"
     assert learned.simulator.encoder is learned.simulator.shop.inner
+
+
+def test_a_fitted_law_beside_a_model_is_the_one_that_holds(tmp_path: Path) -> None:
+    # Why: what a log with ads told must not give way to a preset without a word.
+    save_model(learned_shop(), tmp_path / "model", {})
+    name = f"model:{tmp_path / 'model'}"
+    assert open_ad_core(name, num_slots=4).simulator.shop.law.leave == PRESETS["mild"].leave
+    fit = AdFit(AdLaw(leave=0.123), {}, num_sessions=1, num_ads=1, gain=0.0, asked={})
+    save_ads(fit, tmp_path / "model")
+    assert open_ad_core(name, num_slots=4).simulator.shop.law.leave == 0.123
+    told = open_ad_core(name, num_slots=4, ads="strong")
+    assert told.simulator.shop.law.leave == PRESETS["strong"].leave
 
 
 @pytest.mark.parametrize(
