@@ -43,7 +43,7 @@ class Purpose(IntEnum):
     RETURN = 17  # whether a shopper comes back after a session, and when
     PACE = 20  # which campaigns take part in a page's auction, where they are throttled
     CTR_ERROR = 21  # what the platform's model of clicks on ads is wrong by
-    BIDDING = 22  # who else bids on a request, and whether the ad is clicked
+    BIDDING = 23  # who else bids on a request, and whether the ad is clicked
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
