@@ -202,6 +202,10 @@ class AdMarket:
         live_NQ = request.campaign >= 0
         filled_NJK = place_JK & (rank_JK < live_NQ.sum(-1).view(-1, 1, 1))
         column_NJK = torch.where(filled_NJK, rank_JK, -1)
+        return column_NJK, self.quoted(request, column_NJK)
+
+    def quoted(self, request: Request, column_NJK: Tensor) -> Tensor:
+        """Expected payment of the candidates in the slots of J pages, as in `quotes`, [N, J, K]."""
         weight_NQ = auction.weight(request.pctr, request.quality, self.alpha)
         next_NQ = torch.cat(
             [request.score[:, 1:], torch.full_like(weight_NQ[:, :1], -torch.inf)], -1
@@ -209,7 +213,7 @@ class AdMarket:
         won = self._won(column_NJK, request, weight_NQ, next_NQ)
         reserve_N1 = torch.full_like(weight_NQ[:, :1], self.reserve)
         price_NJK = auction.prices(self.pricing, won, reserve_N1)
-        return column_NJK, price_NJK if self.event == "impression" else price_NJK * won.chance
+        return price_NJK if self.event == "impression" else price_NJK * won.chance
 
     def _won(
         self, column_NJK: Tensor, request: Request, weight_NQ: Tensor, next_NQ: Tensor

@@ -8,12 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recgym.ads import auction
 from recgym.ads.market import AdMarket
-from recgym.ads.records import Options, Request
+from recgym.ads.records import Options
 
 TOTALS = ("ads", "payment", "clicks", "attention", "bid", "alpha", "reserve")
-ORDERS_A_CLICK = 0.1  # where orders are paid for: the site has no estimate of its own for each ad
 
 
 def feature_names(num_slots: int) -> list[str]:
@@ -25,36 +23,6 @@ def feature_names(num_slots: int) -> list[str]:
 def num_option_features(num_slots: int) -> int:
     """X."""
     return len(TOTALS) + 3 * num_slots
-
-
-def offers(market: AdMarket, request: Request) -> Tensor:
-    """Of each candidate whether there is one, chance of a click, expected payment, bid, [N, Q, 4].
-
-    At the top of a page, at the market's own settings. Further down chance and payment are the
-    slot's share of clicks times this, whatever is paid for, but for `vcg`.
-    """
-    there_NQ = request.campaign >= 0
-    weight_NQ = auction.weight(request.pctr, request.quality, market.alpha)
-    score_NQ = (request.bid * weight_NQ).masked_fill(~there_NQ, -torch.inf)
-    won = auction.Won(
-        ad=there_NQ,
-        bid=request.bid,
-        weight=weight_NQ,
-        following=auction.following(score_NQ),
-        chance=request.pctr,
-        effect=torch.ones_like(request.pctr),
-    )
-    reserve_N = torch.full_like(request.bid[:, 0], market.reserve)
-    price_NQ = auction.prices(market.pricing, won, reserve_N)
-    pay_NQ = price_NQ * events(market, request.pctr)
-    return torch.stack([there_NQ.to(pay_NQ.dtype), request.pctr, pay_NQ, request.bid], -1)
-
-
-def events(market: AdMarket, chance: Tensor) -> Tensor:
-    """Expected number of what is paid for, of an ad with this chance of a click."""
-    if market.event == "impression":
-        return torch.ones_like(chance)
-    return chance * ORDERS_A_CLICK if market.event == "order" else chance
 
 
 def described(

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from recgym.ads import placement
 from recgym.ads.market import AdMarket
-from recgym.ads.options import described, events, num_option_features, offers
+from recgym.ads.options import described, num_option_features
 from recgym.ads.records import Market, Options, Plan, Request
 from recgym.errors import UserError
 
 PRICE_GRID = ((0.0, 0.15, 0.3), (0.25, 0.5), (0.05, 0.1, 0.2))  # reserve, alpha, target: in [0, 1]
 MAX_RESERVE = 1.0  # currency units of the value 1 of a price action
 MAX_ALPHA = 2.0  # exponent of its value 1
+ORDERS_A_CLICK = 0.1  # where orders are paid for: the site has no estimate of its own for each ad
 
 
 class Task:
@@ -44,6 +45,7 @@ class Task:
     def __init__(self, market: AdMarket) -> None:
         self.market, self.num_slots = market, market.num_slots
         self.device = market.catalog.category.device
+        self.orders = ORDERS_A_CLICK if market.event == "order" else 1.0
         self.num_features = num_option_features(self.num_slots)
         self.pattern_JK = placement.patterns(market.rules, market.num_slots).to(self.device)
 
@@ -57,20 +59,22 @@ class Task:
 
     def options(self, request: Request, lanes: Market) -> Options:
         """All J options of each lane."""
-        # what an ad pays hangs on the other ads of the page under `vcg` alone
-        if self.column_JK is None or self.market.pricing == "vcg":
+        if self.column_JK is None:
             return self.options_run(request, lanes)
-        each = offers(self.market, request)
-        slot_NJK4 = torch.nn.functional.pad(each, (0, 0, 0, 1))[:, self.column_JK]
-        ad_NJK = slot_NJK4[..., 0] > 0
-        effect_K = self.market.position_K
-        like_NJ = torch.ones_like(slot_NJK4[..., 0, 0])
+        column_JK, effect_K = self.column_JK, self.market.position_K
+
+        def at(value_NQ: Tensor) -> Tensor:
+            return torch.nn.functional.pad(value_NQ, (0, 1))[:, column_JK]
+
+        ad_NJK = at(request.campaign >= 0)
+        pay_NJK = self.market.quoted(request, torch.where(ad_NJK, column_JK, -1))
+        like_NJ = torch.ones_like(pay_NJK[..., 0])
         return described(
             self.market,
             ad_NJK=ad_NJK,
-            click_NJK=slot_NJK4[..., 1] * effect_K,
-            pay_NJK=slot_NJK4[..., 2] * effect_K,
-            bid_NJK=slot_NJK4[..., 3],
+            click_NJK=at(request.pctr) * effect_K,
+            pay_NJK=pay_NJK * self.orders,
+            bid_NJK=at(request.bid),
             alpha_NJ=like_NJ * self.market.alpha,
             reserve_NJ=like_NJ * self.market.reserve,
             allowed_NJ=self._allowed(ad_NJK.sum(-1), self.wanted_J),
@@ -87,7 +91,7 @@ class Task:
         ad_MK, at_MK = column_MK >= 0, column_MK.clamp(min=0)
         chance_MK = each.pctr.gather(-1, at_MK) * self.market.position_K
         bid_MK = each.bid.gather(-1, at_MK)
-        pay_MK = price_MK * events(self.market, chance_MK)
+        pay_MK = price_MK if self.market.event == "impression" else price_MK * chance_MK
 
         def split(value: Tensor) -> Tensor:
             return value.view(num_lanes, count, *value.shape[1:])
@@ -96,7 +100,7 @@ class Task:
             self.market,
             ad_NJK=split(ad_MK),
             click_NJK=split(chance_MK.masked_fill(~ad_MK, 0.0)),
-            pay_NJK=split(pay_MK.masked_fill(~ad_MK, 0.0)),
+            pay_NJK=split(pay_MK.masked_fill(~ad_MK, 0.0)) * self.orders,
             bid_NJK=split(bid_MK.masked_fill(~ad_MK, 0.0)),
             alpha_NJ=split(plan.alpha),
             reserve_NJ=split(plan.reserve),
