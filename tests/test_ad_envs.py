@@ -92,6 +92,13 @@ def test_ids_open_the_default_shop_and_survive_json(task: str) -> None:
     assert info["final_info"]["reward_parts"].shape == (2, len(PARTS))
 
 
+def test_a_small_shop_has_a_campaign_for_each_of_its_items() -> None:
+    # Why: the defaults are for hundreds of items, and a first try is often on a shop of four.
+    assert open_ad_core(ProbeShop(), num_slots=2).platform.market.campaigns.num_campaigns == 4
+    with pytest.raises(UserError, match=r"num_campaigns=5: expected at most one for each of the 4"):
+        open_ad_core(ProbeShop(), num_slots=2, campaigns={"num_campaigns": 5})
+
+
 @pytest.mark.parametrize("task", list(IDS))
 def test_lane_i_replays_the_single_environment_with_seed_plus_i(task: str) -> None:
     # Why: Gymnasium's own SyncVectorEnv over our single environment is the second implementation;
