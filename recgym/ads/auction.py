@@ -8,15 +8,15 @@ score is its bid times w, and x_k is the share of clicks that slot k keeps of th
 
 - `gsp`: per click, the next score ÷ own weight.
 - `first_price`: per click, the bid.
-- `vcg`: per click, what the others lose by the ad's presence, Varian 2007 equation 9 with weights:
-  the price of slot k is the mean of the next scores over the slots from k down, each weighed by
-  what it adds to x_k, ÷ own weight.
+- `vcg`: per click, what the others lose by the ad's presence, as both papers of 2007 derive it: the
+  price of slot k is the mean of the next scores over the slots from k down, each weighed by what
+  it adds to x_k, ÷ own weight.
 - `second_price_cpm`: per impression, the price of `gsp` times the estimated chance of a click.
 - `cpa`: per order, the next score ÷ own weight; bids are then for orders.
 
 No price lies below the reserve or above the bid. The reserve is on the bid, in the bid's own unit,
 and enters `vcg` as a bid that each slot's threshold is floored by, so that it stays truthful
-(Myerson 1981, "Optimal auction design", lemma 2).
+(Myerson 1981, "Optimal auction design").
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ LEAST = 1e-12  # of a weight that is divided by
 
 @dataclass(frozen=True)
 class Won(Record):
-    """The ads of a page, slot by slot from the top. Where no ad stands, nothing is read."""
+    """The ads of a page, slot by slot from the top. Where no ad stands, nothing is read.
+
+    Several pages a lane, [N, J, K], will do as well.
+    """
 
     ad: Tensor  # [N, K] bool, an ad stands there
     bid: Tensor  # [N, K] float, currency units
@@ -103,9 +106,12 @@ def winners(score_NQ: Tensor, place_NK: Tensor, wish_NK: Tensor) -> Tensor:
     return torch.where(wished_NKQ.any(-1), wish_NK, best_NK)
 
 
-def prices(pricing: str, won: Won, reserve_N: Tensor) -> Tensor:
-    """Currency units that each ad pays for the event that is paid for, [N, K]; 0 without an ad."""
-    reserve_N1 = reserve_N.unsqueeze(-1)
+def prices(pricing: str, won: Won, reserve: Tensor) -> Tensor:
+    """Currency units that each ad pays for the event that is paid for, [N, K]; 0 without an ad.
+
+    The reserve is one a page, [N]: see `Won` for several pages.
+    """
+    reserve_N1 = reserve.unsqueeze(-1)
     if pricing == "first_price":
         price_NK = won.bid
     elif pricing == "vcg":
@@ -129,7 +135,7 @@ def _bounded(price: Tensor, bid: Tensor, reserve: Tensor) -> Tensor:
 def _externality(won: Won, reserve_N1: Tensor) -> Tensor:
     """Price per click of `vcg`, [N, K]."""
     effect_NK = won.effect.masked_fill(~won.ad, 0.0)
-    below_NK = torch.cat([effect_NK[:, 1:], torch.zeros_like(effect_NK[:, :1])], -1)
+    below_NK = torch.cat([effect_NK[..., 1:], torch.zeros_like(effect_NK[..., :1])], -1)
     # effects never rise, so the next ad's is the largest of those below
     next_NK = below_NK.flip(-1).cummax(-1).values.flip(-1)
     step_NK = (effect_NK - next_NK).masked_fill(~won.ad, 0.0)
