@@ -24,7 +24,7 @@ from recgym.envs.ad_vector import AdVectorEnv
 from recgym.envs.ads import AdCore, open_ad_core
 from recgym.errors import UserError
 from recgym.rng import Purpose, key, uniform
-from recgym.users.ad_law import PRESETS, AdLaw
+from recgym.users.ad_law import PRESETS, AdLaw, Usual
 from recgym.users.ad_report import AdFit, save_ads
 from recgym.users.sponsored import AdShoppers
 from recgym.users.store import save_model
@@ -346,12 +346,17 @@ def test_shoppers_who_know_ads_keep_their_own_law() -> None:
 
 def test_a_fitted_law_beside_a_model_is_the_one_that_holds(tmp_path: Path) -> None:
     # Why: what a log with ads told must not give way to a preset without a word.
-    save_model(learned_shop(), tmp_path / "model", {})
+    model = learned_shop()
+    save_model(model, tmp_path / "model", {})
     name = f"model:{tmp_path / 'model'}"
     assert open_ad_core(name, num_slots=4).simulator.shop.law.leave == PRESETS["mild"].leave
-    fit = AdFit(AdLaw(leave=0.123), {}, num_sessions=1, num_ads=1, gain=0.0, asked={})
+    usual = Usual(torch.full((model.catalog.num_items,), 0.1, dtype=torch.float64), annoyance=0.2)
+    fit = AdFit(AdLaw(leave=0.123), usual, {}, num_sessions=1, num_ads=1, gain=0.0, asked={})
     save_ads(fit, tmp_path / "model")
-    assert open_ad_core(name, num_slots=4).simulator.shop.law.leave == 0.123
+    fitted = open_ad_core(name, num_slots=4).simulator.shop
+    assert fitted.law.leave == 0.123
+    # and what the user model holds of the log's usual ads is taken out, as the fit has it
+    assert fitted.usual.annoyance == 0.2
     told = open_ad_core(name, num_slots=4, ads="strong")
     assert told.simulator.shop.law.leave == PRESETS["strong"].leave
 

@@ -13,6 +13,8 @@ from recgym.settings import check
 from recgym.types import Catalog
 from recgym.users.ad_law import AdLaw
 from recgym.users.ad_report import load_ads
+from recgym.users.base import Shoppers
+from recgym.users.sponsored import AdShoppers
 
 T = TypeVar("T")
 NUM_CAMPAIGNS = 40  # where nobody says
@@ -50,8 +52,18 @@ def campaigns_from(
     return campaigns_of(given, catalog)
 
 
-def law_of(shop: object) -> AdLaw | str:
-    """What was fitted beside the user model of `model:DIR`, else the preset for want of it."""
+def heeding_ads(
+    shop: object, opened: Shoppers, ads: str | Mapping[str, Any] | AdLaw | None
+) -> AdShoppers:
+    """The shop's shoppers under a law of ads, unless they have one of their own.
+
+    Without ``ads`` it is what was fitted beside the user model of `model:DIR`, and the preset
+    `ASSUMED` where nothing was.
+    """
+    if isinstance(opened, AdShoppers):
+        return opened
     kind, _, folder = shop.partition(":") if isinstance(shop, str) else ("", "", "")
-    fitted = load_ads(Path(folder)) if kind == "model" else None
-    return ASSUMED if fitted is None else fitted.law
+    fitted = load_ads(Path(folder)) if kind == "model" and ads is None else None
+    if fitted is not None:
+        return fitted.shoppers(opened)
+    return AdShoppers(opened, ASSUMED if ads is None else ads)

@@ -17,7 +17,7 @@ from recgym.ads.ranking import ranking_of
 from recgym.ads.records import AdObservation, AdTransition, Campaigns, Plan
 from recgym.ads.rewards import AdReward, RewardWeights
 from recgym.ads.tasks import task_named
-from recgym.envs.ad_settings import campaigns_from, keywords_for, law_of, made
+from recgym.envs.ad_settings import campaigns_from, heeding_ads, keywords_for, made
 from recgym.envs.core import MAX_PAGES, lane_seeds
 from recgym.errors import UserError
 from recgym.settings import Count, Share, check
@@ -162,11 +162,8 @@ def open_ad_core(
     opened, own = _opened(shop, device)
     encoder = own if encoder is None else encoder
     kind = observation or ("encoder" if encoder is not None else "history")
-    shoppers = opened
-    if not isinstance(opened, AdShoppers):
-        shoppers = AdShoppers(opened, law_of(shop) if ads is None else ads)
     simulator = Simulator(
-        shoppers,
+        heeding_ads(shop, opened, ads),
         encoder=encoder if kind == "encoder" else None,
         num_slots=num_slots,
         num_sessions=num_sessions,
