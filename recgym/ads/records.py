@@ -104,6 +104,8 @@ class Options(Record):
     feature: Tensor  # [N, J, X] float
     allowed: Tensor  # [N, J] bool
     num_ads: Tensor  # [N, J] int64, ads that the option would put on the page
+    payment: Tensor  # [N, J] float, currency units that they are expected to bring, by pctr
+    place: Tensor  # [N, J, K] bool, slots that an ad is to take
 
 
 @dataclass(frozen=True)
