@@ -85,6 +85,8 @@ class PPO(OnPolicy):
         num_seeds: agents of the seeds from ``seed`` on that learn side by side; see `agents.seeds`.
     """
 
+    network: SlatePolicy
+
     def __init__(
         self,
         *,

@@ -1,0 +1,110 @@
+"""What every agent of ad placement offers, and what they read of options."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from agents.exploring import lane_key
+from recgym import rng
+from recgym.ads.records import AdObservation, AdTransition, Options
+
+NUM_TOLD = 3  # features that `described` adds to those of an option
+LEAST = 1e-9  # currency units: beside a payment that may be 0
+
+
+class AdPolicy(Protocol):
+    """Anything that can choose an option of a page with ads."""
+
+    def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
+        """Index of the option chosen, [N] int64; 0 is a page without ads."""
+        ...
+
+
+class AdAgent(AdPolicy, Protocol):
+    """An ad policy that learns; compare `agents.base.Agent`."""
+
+    def learn(
+        self, observation: AdObservation, action_N: Tensor, transition: AdTransition
+    ) -> dict[str, Tensor]:
+        """Take in one step of all lanes and improve; metrics as scalar tensors."""
+        ...
+
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """All that acting needs; with ``learning`` all of the agent."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Act as the agent whose state this is; learn on as it, where all of it was saved."""
+        ...
+
+
+def options_of(observation: AdObservation) -> Options:
+    """The options of each lane.
+
+    Raises:
+        TypeError: where the decision is not finite; an ad task always has a finite form.
+    """
+    if observation.options is None:
+        raise TypeError("this agent chooses among options, and the task gives none")
+    return observation.options
+
+
+def best(score_NJ: Tensor, allowed_NJ: Tensor) -> Tensor:
+    """The allowed option of highest score, [N]; the first of equal ones."""
+    return score_NJ.masked_fill(~allowed_NJ, -torch.inf).argmax(-1)
+
+
+def some_options_at_random(
+    observation: AdObservation, chosen_N: Tensor, share: float | Tensor
+) -> Tensor:
+    """An allowed option at random in this share of lanes: by (lane seed, session, page) alone."""
+    allowed_NJ = options_of(observation).allowed
+    coin_N, pick_N = rng.uniform(lane_key(observation.base), 2, torch.float64).unbind(-1)
+    return torch.where(coin_N < share, rng.pick(allowed_NJ.double(), pick_N), chosen_N)
+
+
+def drawn_option(observation: AdObservation, logit_NJ: Tensor) -> Tensor:
+    """An option drawn by the softmax of its logits: by (lane seed, session, page) alone, [N]."""
+    u_N = rng.uniform(lane_key(observation.base), dtype=torch.float64)
+    return rng.pick(logit_NJ.double().softmax(-1), u_N)
+
+
+def described(options: Options, unit: Tensor) -> Tensor:
+    """Each option by its ads, what they pay in units and beside the best option, and its features.
+
+    [N, J, NUM_TOLD + X].
+    """
+    told_NJ3 = torch.stack(
+        [
+            options.num_ads.to(options.payment.dtype),
+            options.payment / unit,
+            relative_payment(options),
+        ],
+        -1,
+    )
+    return torch.cat([told_NJ3, options.feature], -1)
+
+
+def payment_per_ad(options: Options) -> Tensor:
+    """What each option's ads are expected to pay apiece, [N, J]; 0 where there is none."""
+    return options.payment / options.num_ads.clamp(min=1)
+
+
+def best_payment_per_ad(options: Options) -> Tensor:
+    """The same of the best allowed option, [N]."""
+    return payment_per_ad(options).masked_fill(~options.allowed, 0.0).amax(-1)
+
+
+def relative_payment(options: Options) -> Tensor:
+    """What each option is expected to pay, as a share of the best allowed one, [N, J]."""
+    most_N1 = options.payment.masked_fill(~options.allowed, 0.0).amax(-1, keepdim=True)
+    return options.payment / most_N1.clamp(min=LEAST)
+
+
+def at(value_NJ: Tensor, index_N: Tensor) -> Tensor:
+    """The entry of each lane's option, [N, ...]."""
+    lane_N = torch.arange(len(index_N), device=index_N.device)
+    return value_NJ[lane_N, index_N]
