@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     SEGMENT = 15  # what a learned shopper is, where what happened so far leaves it open
     MEMBER = 16  # which member of an ensemble a shopper meets
     RETURN = 17  # whether a shopper comes back after a session, and when
+    PACE = 20  # which campaigns take part in a page's auction, where they are throttled
+    CTR_ERROR = 21  # what the platform's model of clicks on ads is wrong by
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -6,6 +6,7 @@ No draw depends on another lane, on the batch size or on what was drawn before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from recgym.types import (
     put,
     where,
 )
-from recgym.users.base import Doubting, Returning, Shoppers, follow
+from recgym.users.base import Doubting, Returning, Shoppers, Wrapping, follow
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning
 MIN_GAP_S = 1.0
@@ -64,7 +65,8 @@ class Simulator:
     Args:
         shop: true shop or user model.
         encoder: fitted user model that reads the observable events for the policies; None for
-            policies that do without. Where it is the shop itself, its state is computed once.
+            policies that do without. Where it is the shop itself, or the shop that this one wraps,
+            its state is computed once.
         num_slots: K, slots of a page.
         num_sessions: of an episode at most; after all but the last the shop draws whether and when
             the shopper comes back, without a page in between.
@@ -88,6 +90,7 @@ class Simulator:
         self.shop = shop
         self.catalog = shop.catalog
         self.encoder = encoder
+        self._shared = _shared(shop, encoder)
         self.num_slots, self.num_sessions = num_slots, num_sessions
         self._returning = _returning(shop, num_sessions)
         self.expected_revenue, self.doubt = expected_revenue, doubt
@@ -102,10 +105,7 @@ class Simulator:
         """Each lane's shopper before the first page of the given session."""
         arrival = self.shop.arrive(seed_N, session_N)
         user = self.shop.init_state(arrival)
-        encoder = None
-        if self.encoder is not None:
-            same = self.encoder is self.shop
-            encoder = user if same else self.encoder.init_state(arrival)
+        encoder = self._begin_encoder(user, arrival)
         begun = visit.begin(
             arrival.start_ms, self.num_slots, self.dtype, returning=self.num_sessions > 1
         )
@@ -202,20 +202,23 @@ class Simulator:
         start_N = state.visit.time_ms + (away_N.double() * DAY_MS).to(torch.int64)
         arrival = replace(state.arrival, session=state.arrival.session + 1, start_ms=start_N)
         user = self._returning.again(state.user, arrival)
-        encoder = None
-        if self.encoder is not None:
-            same = self.encoder is self.shop
-            encoder = user if same else self.encoder.init_state(arrival)
+        encoder = self._begin_encoder(user, arrival)
         begun = visit.again(state.visit, start_N, away_N)
         noise_N = rng.session_key(arrival.seed, arrival.session)
         return SimState(arrival, noise_N, begun, user, encoder)
 
+    def _begin_encoder(self, user: Record, arrival: Arrival) -> Record | None:
+        """The encoder's state before the first page; where the shop computed it, the shop's."""
+        if self.encoder is None:
+            return None
+        return self._shared(user) if self._shared else self.encoder.init_state(arrival)
+
     def _encode(self, state: SimState, user: Record, page: Page, event: Event) -> Record | None:
-        """The encoder's next state; where it is the shop itself, that is ``user``."""
+        """The encoder's next state; where the shop computed it, the shop's."""
         if self.encoder is None or state.encoder is None:
             return None
-        if self.encoder is self.shop:
-            return user
+        if self._shared:
+            return self._shared(user)
         return self.encoder.observe(self.encoder.read(state.encoder), page, event, state.visit)
 
     def _chosen_price(self, state: SimState, page: Page, item_N: Tensor, slot_N: Tensor) -> Tensor:
@@ -279,6 +282,19 @@ class Simulator:
         clicked_N = (probability.slot * torch.sigmoid(shown.buy) * page.price).sum(-1)
         paid_N = probability.checkout * now.cart_value()
         return (found_N + clicked_N) * self.shop.quantity + paid_N
+
+
+def _shared(shop: Shoppers, encoder: Shoppers | None) -> Callable[[Any], Record] | None:
+    """What finds the encoder's state in the shoppers' own; None where it is not among them."""
+    if encoder is shop:
+        return _itself
+    if isinstance(shop, Wrapping) and shop.inner is encoder:
+        return shop.unwrapped
+    return None
+
+
+def _itself(state: Record) -> Record:
+    return state
 
 
 def _returning(shop: Shoppers, num_sessions: int) -> Returning | None:

@@ -49,13 +49,15 @@ class Market(Record):
 
     day: Tensor  # [N] int64, simulated day that `spent` belongs to
     spent: Tensor  # [N, A] int64, micros of that day
-    pace: Tensor  # [N, A] float in (0, 1], multiplier of each bid
+    sales: Tensor  # [N, A] float, currency units credited to each campaign on that day
+    pace: Tensor  # [N, A] float in (0, 1], multiplier of each bid; throttled: chance to take part
     shown: Tensor  # [N, A] int64, impressions of the running session
     since: Tensor  # [N] int64, pages of the session since one with an ad, or all of them
     ads: Tensor  # [N] int64, ads shown in the session
     impressions: Tensor  # [N] int64, items and ads shown in the session
     credit_item: Tensor  # [N, M] int64, items clicked as ads, newest first, -1 if none
     credit_campaign: Tensor  # [N, M] int64, of which campaign, -1 if none
+    credit_price: Tensor  # [N, M] int64, micros that an order of it costs the campaign (`cpa`)
 
 
 @dataclass(frozen=True)

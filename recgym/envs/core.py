@@ -36,6 +36,15 @@ class Transition(Record):
     propensity: Tensor | None = None
 
 
+def lane_seeds(seed: int | Tensor, num_envs: int, device: torch.device) -> Tensor:
+    """The shopper of each lane, [N] int64: seed + i, or those given."""
+    if isinstance(seed, Tensor):
+        return seed.to(device, torch.int64)
+    if not 0 <= seed < MAX_SEED:
+        raise UserError(f"seed={seed}: expected a whole number in [0, 2**62).")
+    return seed + torch.arange(num_envs, device=device)
+
+
 class ShopCore:
     """Shoppers of one shop, one episode a lane, auto-reset in the same step.
 
@@ -88,7 +97,7 @@ class ShopCore:
             seed_N = self.state.arrival.seed
             session_N = self.simulator.next_episode(self.state.arrival.session)
         else:
-            seed_N = self._seeds(seed)
+            seed_N = lane_seeds(seed, self.num_envs, self.device)
             session_N = torch.zeros_like(seed_N)
         self.state, self.observation = self._begin(seed_N, session_N)
         return self.observation
@@ -101,13 +110,6 @@ class ShopCore:
         """Go on with the lanes whose state this is, of the same shop and of as many lanes."""
         self.state = self.state.unpacked(state)
         self.observation = self.spec.observe(self.state)
-
-    def _seeds(self, seed: int | Tensor) -> Tensor:
-        if isinstance(seed, Tensor):
-            return seed.to(self.device, torch.int64)
-        if not 0 <= seed < MAX_SEED:
-            raise UserError(f"seed={seed}: expected a whole number in [0, 2**62).")
-        return seed + torch.arange(self.num_envs, device=self.device)
 
     def play(self, item_NK: Tensor) -> Transition:
         """Show a page in every lane, without auto-reset.

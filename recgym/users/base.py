@@ -61,6 +61,10 @@ class Shoppers(Protocol):
         """
         ...
 
+    def typical(self, reading: Any) -> Any:
+        """The reading, with what it leaves open at its mean: one shopper, without a draw."""
+        ...
+
     def respond(self, supposed: Any, page: Page, visit: Visit) -> Response:
         """How they would answer a page of [N, K] slots."""
         ...
@@ -121,10 +125,25 @@ class Doubting(Protocol):
         ...
 
 
+@runtime_checkable
+class Wrapping(Protocol):
+    """Shoppers of another shop, to whom something is added."""
+
+    inner: Shoppers
+
+    def unwrapped(self, state: Any) -> Record:
+        """The state of the other shop's shopper within theirs."""
+        ...
+
+
 class Known:
     """Shoppers whose state leaves nothing open: those of a true shop."""
 
     def suppose(self, reading: Any, u_N: Tensor) -> Any:
+        """The reading itself."""
+        return reading
+
+    def typical(self, reading: Any) -> Any:
         """The reading itself."""
         return reading
 

@@ -177,6 +177,11 @@ class Ensemble:
         each = self._each(LSTMUserModel.suppose, (reading.each,), u_N)
         return EnsembleSupposed(reading.member, each)
 
+    def typical(self, reading: EnsembleReading) -> EnsembleSupposed:
+        """The mean over each member's segments."""
+        each = self._each(LSTMUserModel.typical, (reading.each,))
+        return EnsembleSupposed(reading.member, each)
+
     def segments(self, reading: EnsembleReading) -> tuple[Tensor, EnsembleSupposed]:
         """The segments of the member that a shopper meets."""
         share_NMG, each = self._each(LSTMUserModel.segments, (reading.each,))

@@ -1,0 +1,40 @@
+"""Settings of pages with ads as plain values, so that an environment's id and kwargs are JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from recgym.ads.campaigns import campaigns_of, draw_campaigns
+from recgym.ads.records import Campaigns
+from recgym.errors import UserError
+from recgym.settings import check
+from recgym.types import Catalog
+
+T = TypeVar("T")
+
+
+def keywords_for(path: str, given: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
+    """The keywords given, held against what the target takes."""
+    if not isinstance(given, Mapping):
+        raise UserError(f"{path}={given!r}: expected settings by name.")
+    check(path, given, target)
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+
+
+def made(path: str, given: Mapping[str, Any] | T | None, kind: Callable[..., T]) -> T:
+    """An object of this kind, or one from its keywords; None stands for its defaults."""
+    if isinstance(kind, type) and isinstance(given, kind):
+        return given
+    return kind(**keywords_for(path, given or {}, kind))  # type: ignore[arg-type]
+
+
+def campaigns_from(
+    given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Campaigns | None, catalog: Catalog
+) -> Campaigns:
+    """Campaigns as they are, listed, or drawn by these keywords; None stands for the defaults."""
+    if isinstance(given, Campaigns):
+        return given
+    if given is None or isinstance(given, Mapping):
+        return draw_campaigns(catalog, **keywords_for("campaigns", given or {}, draw_campaigns))
+    return campaigns_of(given, catalog)
