@@ -89,7 +89,9 @@ def impression_rows(steps: Columns, shopper: Any) -> Columns:
         "position": np.tile(np.arange(num_slots), len(shown))[shown.ravel()],
         "item": steps["page_item"][shown],
         "price": steps["page_price"][shown],
-        "sponsored": np.zeros(len(row), dtype=bool),
+        "sponsored": steps["page_sponsored"][shown]
+        if "page_sponsored" in steps
+        else np.zeros(len(row), dtype=bool),
         "propensity": steps["propensity"][shown],
     }
 

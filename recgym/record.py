@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from recgym import progress
+from recgym.ads.logged import AdLog, RandomAds
 from recgym.build import build
 from recgym.confounding import SeeingPolicy, logging_spec
 from recgym.log_rows import event_rows, impression_rows, item_rows, shopper_rows, within, write
@@ -25,7 +26,8 @@ from recgym.logs.base import Log
 from recgym.logs.folder import Folder
 from recgym.rollout import rollout
 from recgym.simulator import SimState
-from recgym.types import Kind, Observation, Outcome
+from recgym.types import Kind, Observation, Outcome, Page
+from recgym.users.sponsored import AdShoppers
 from recgym.worlds.base import SeeingShop, TrueShop
 
 LAW_VERSION = 2  # raised when the same settings come to mean other shoppers: logs are kept by it
@@ -51,16 +53,27 @@ class _Recorder:
     Args:
         policy: that fills the pages.
         max_sessions: of a row of the roll-out; its sessions have numbers of their own.
+        ads: that are put among its items, if any.
     """
 
-    def __init__(self, policy: LoggingPolicy, max_sessions: int = 1) -> None:
-        self.policy, self.max_sessions = policy, max_sessions
+    def __init__(
+        self, policy: LoggingPolicy, max_sessions: int = 1, ads: RandomAds | None = None
+    ) -> None:
+        self.policy, self.max_sessions, self.ads = policy, max_sessions, ads
         self.propensity: Tensor | None = None
+        self.sponsored: Tensor | None = None
         self.parts: dict[str, list[Tensor]] = {}
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         item_NK, self.propensity = self.policy.act_with_propensity(observation)
+        if self.ads is not None:
+            given = observation, item_NK, self.propensity
+            item_NK, self.propensity, self.sponsored = self.ads.insert(*given)
         return item_NK
+
+    def mark(self, page: Page) -> Page:
+        """The page that was acted, with its ads known as such."""
+        return dataclasses.replace(page, sponsored=self.sponsored)
 
     def step(
         self, index_N: Tensor, state: SimState, observation: Observation, outcome: Outcome
@@ -87,6 +100,8 @@ class _Recorder:
             ),
             "cart_price": state.visit.cart_price,
         }
+        if page.sponsored is not None:
+            row["page_sponsored"] = page.sponsored
         for name, value in row.items():
             self.parts.setdefault(name, []).append(value.cpu())
 
@@ -107,6 +122,7 @@ def write_log(
     mean_sessions: float = 2.5,
     max_sessions: int = 1,
     impressions: bool = True,
+    ads: RandomAds | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> None:
     """Write events, impressions, items and shoppers (DESIGN's log format) into ``folder``.
@@ -114,7 +130,7 @@ def write_log(
     With ``impressions=False`` it is a bare click log of the same sessions: no pages, no positions.
     With ``max_sessions`` above 1 shoppers come back as the world has it, up to so many sessions
     each, until its calendar ends: what would begin later is in no log. Written are the first
-    shoppers whose sessions come to no more than ``num_sessions``.
+    shoppers whose sessions come to no more than ``num_sessions``. With ``ads`` pages hold ads too.
     """
     spec = logging_spec(
         world, policy, policy.num_slots, expected_revenue=False, num_sessions=max_sessions
@@ -124,10 +140,10 @@ def write_log(
         session_B = torch.zeros_like(seed_B)
     else:
         seed_B, session_B = shoppers_of(num_sessions, seed, mean_sessions)
-    recorder = _Recorder(policy, max_sessions)
+    recorder = _Recorder(policy, max_sessions, ads)
     rollout(
         spec, recorder, seed_B, session_B,
-        max_pages=MAX_PAGES, on_step=recorder.step, progress=progress,
+        max_pages=MAX_PAGES, on_step=recorder.step, progress=progress, mark=recorder.mark,
     )  # fmt: skip
     steps = recorder.columns()
     if max_sessions > 1:
@@ -159,6 +175,8 @@ class TrueShopLog(Folder):
         share: of affinity, popularity, uniform and empty pages in the logging mixture.
         sharpness: of the affinity softmax.
         impressions: False strips the log to bare clicks.
+        ads: settings of `recgym.ads.logged.AdLog`, whose ads are then among the items shown, and
+            whose law the shoppers obey; None for a shop without ads.
     """
 
     name: str = "true shop"
@@ -171,6 +189,7 @@ class TrueShopLog(Folder):
     share: list[float] = field(default_factory=lambda: [0.68, 0.25, 0.05, 0.02])
     sharpness: float = 2.0
     impressions: bool = True
+    ads: dict[str, Any] | None = None
 
     def source(self) -> str:
         """The world, since the raw files are gone once they are clean."""
@@ -181,13 +200,18 @@ class TrueShopLog(Folder):
         settings = {k: v for k, v in vars(self).items() if k not in ("path", "memory_limit")}
         if self.max_sessions == 1:
             del settings["max_sessions"]  # a log that was written before the setting stays that log
+        del settings["ads"]  # as above
+        if self.ads is not None:
+            settings["ads"] = AdLog.of(self.ads).described()
         text = json.dumps({"law": LAW_VERSION, **settings}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def true_shop(self, device: str = "cpu") -> TrueShop:
         """The shop behind the log: for writing it, and for valuing policies."""
         shop: TrueShop = build(self.world, device=device)
-        return shop
+        if self.ads is None:
+            return shop
+        return cast(TrueShop, AdShoppers(shop, AdLog.of(self.ads).law))
 
     def logging_policy(self, shop: TrueShop) -> LoggingPolicy:
         """The policy that fills the log's pages."""
@@ -216,6 +240,9 @@ class TrueShopLog(Folder):
                 mean_sessions=self.mean_sessions,
                 max_sessions=self.max_sessions,
                 impressions=self.impressions,
+                ads=None
+                if self.ads is None
+                else RandomAds(shop.catalog, AdLog.of(self.ads), self.num_slots),
                 progress=progress.advance,
             )
             log = dataclasses.replace(self, path=raw)._clean_raw(folder)

@@ -43,6 +43,7 @@ class Purpose(IntEnum):
     RETURN = 17  # whether a shopper comes back after a session, and when
     PACE = 20  # which campaigns take part in a page's auction, where they are throttled
     CTR_ERROR = 21  # what the platform's model of clicks on ads is wrong by
+    AD_LOG = 22  # where a log's pages hold ads, and which
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

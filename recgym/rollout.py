@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import Kind, Observation, Outcome, Policy, SessionStats, put
+from recgym.types import Kind, Observation, Outcome, Page, Policy, SessionStats, put
 
 MAX_PAGES = 200  # a session longer than this is cut off, and its episode with it
 LANES = 4096
@@ -34,11 +34,12 @@ def rollout(
     max_pages: int = MAX_PAGES,
     on_step: OnStep | None = None,
     progress: Callable[[int], Any] | None = None,
+    mark: Callable[[Page], Page] | None = None,
 ) -> SessionStats:
     """Play every session (seed_B, session_B) once; row b of the statistics is session b.
 
     ``on_step(index_N, state, observation, outcome)`` sees each step; ``progress(n)`` hears how many
-    sessions have ended since the last call.
+    sessions have ended since the last call; ``mark(page)`` says which slots hold an ad, if any do.
     """
     simulator, num_sessions = spec.simulator, len(seed_B)
     device = spec.catalog.category.device
@@ -51,6 +52,8 @@ def rollout(
     while len(index_N):
         observation = spec.observe(state)
         page = simulator.page(state, policy.act(observation))
+        if mark is not None:
+            page = mark(page)
         after, outcome = simulator.step(state, page)
         if on_step is not None:
             on_step(index_N, state, observation, outcome)

@@ -62,6 +62,8 @@ def prepare_log(
     """The cleaned log, its reader, and whether it was there already."""
     reader = open_reader(settings)
     decided = {k: v for k, v in settings.items() if k not in ("path", "memory_limit")}
+    if decided.get("ads") is None:
+        decided.pop("ads", None)  # a log that was kept before the setting is still found
     folder = cache / f"log-{key_of({**decided, 'content': reader.content_hash()})}"
     total = reader.num_sessions if isinstance(reader, TrueShopLog) else 1
     reused = (folder / "meta.json").exists()

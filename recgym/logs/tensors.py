@@ -105,6 +105,18 @@ def read_propensities(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown)
     return torch.from_numpy(of_page(steps, chance_GK, np.nan)).float()
 
 
+def read_sponsored(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) -> Tensor | None:
+    """Which slots held an ad, [S, K] bool; None where the log knows of none."""
+    if "sponsored" not in columns_of(db, "impressions"):
+        return None
+    found = db.execute("SELECT page, position FROM impressions WHERE sponsored").fetchnumpy()
+    if not len(found["page"]):
+        return None
+    ad_GK = np.zeros(shown.item.shape, dtype=bool)
+    ad_GK[ints(found["page"]), ints(found["position"])] = True
+    return torch.from_numpy(of_page(steps, ad_GK, False))
+
+
 def build_sessions(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) -> Sessions:
     """The steps as tensors, with who the shopper is and which split the session is in."""
     found = db.execute(
@@ -129,7 +141,11 @@ def build_sessions(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) ->
     offset = np.searchsorted(steps.session, np.arange(len(shopper) + 1))
     return Sessions(
         event=event,
-        page=Page(torch.from_numpy(page_items(steps, shown)), real(page_prices(steps, shown))),
+        page=Page(
+            torch.from_numpy(page_items(steps, shown)),
+            real(page_prices(steps, shown)),
+            read_sponsored(db, steps, shown),
+        ),
         time_ms=torch.from_numpy(steps.time_ms),
         offset=torch.from_numpy(offset),
         shopper=shopper,
