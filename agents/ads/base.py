@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -9,18 +10,11 @@ from torch import Tensor
 
 from agents.exploring import lane_key
 from recgym import rng
+from recgym.ads.platform import AdPolicy
 from recgym.ads.records import AdObservation, AdTransition, Options
 
 NUM_TOLD = 3  # features that `described` adds to those of an option
 LEAST = 1e-9  # currency units: beside a payment that may be 0
-
-
-class AdPolicy(Protocol):
-    """Anything that can choose an option of a page with ads."""
-
-    def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
-        """Index of the option chosen, [N] int64; 0 is a page without ads."""
-        ...
 
 
 class AdAgent(AdPolicy, Protocol):
@@ -39,6 +33,11 @@ class AdAgent(AdPolicy, Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Act as the agent whose state this is; learn on as it, where all of it was saved."""
         ...
+
+
+def places_ads(settings: Mapping[str, Any]) -> bool:
+    """Whether the agent of a ``conf/agent`` entry places ads, and so recommends nothing."""
+    return str(settings["_target_"]).startswith("agents.ads.")
 
 
 def options_of(observation: AdObservation) -> Options:
