@@ -12,3 +12,16 @@ for _name, _settings in (
         vector_entry_point="recgym.envs.vector:RecVectorEnv",
         kwargs=_settings,
     )
+
+for _name, _task in (
+    ("AdAllocate", "allocate"),
+    ("AdInsert", "insert"),
+    ("Shop", "joint"),
+    ("AdPrice", "price"),
+):
+    _gymnasium.register(
+        id=f"RecGym/{_name}-v0",
+        entry_point="recgym.envs.ad_single:AdEnv",
+        vector_entry_point="recgym.envs.ad_vector:AdVectorEnv",
+        kwargs={"task": _task, "num_slots": 10},
+    )

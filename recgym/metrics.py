@@ -111,7 +111,12 @@ def mean(stats_B: SessionStats, metric: str) -> float | None:
 
 def estimate(stats_B: SessionStats, metric: str, seed: int = 0) -> Estimate:
     """A metric of `METRICS` with its interval; undefined where its denominator is 0."""
-    numerator_B, denominator_B = METRICS[metric](stats_B)
+    return ratio(METRICS[metric](stats_B), seed)
+
+
+def ratio(pair: Pair, seed: int = 0) -> Estimate:
+    """A ratio of two sums over sessions, each [B], with its interval."""
+    numerator_B, denominator_B = pair
     if float(denominator_B.sum()) == 0:
         return UNDEFINED
     return _bootstrap((_blocks(numerator_B), _blocks(denominator_B)), _ratio, seed)
@@ -127,7 +132,11 @@ def difference(
     """
     if not bool((stats_B.shopper == other_B.shopper).all()):
         raise ValueError("paired differences need the same shoppers in the same order")
-    first, second = METRICS[metric](stats_B), METRICS[metric](other_B)
+    return ratio_difference(METRICS[metric](stats_B), METRICS[metric](other_B), seed)
+
+
+def ratio_difference(first: Pair, second: Pair, seed: int = 0) -> Estimate:
+    """The first ratio minus the second, of the same sessions in the same order."""
     if float(first[1].sum()) == 0 or float(second[1].sum()) == 0:
         return UNDEFINED
 

@@ -36,7 +36,7 @@ def vector_env(setting: Setting) -> Figure:
             (core.simulator, "page", "simulator"),
             (core.simulator, "renew", "refill"),
             (core.spec, "observe", "observation"),
-            (shell, "items", "actions in"),
+            (shell, "decoded", "actions in"),
             (env, "_info", "infos out"),
         ],
         setting,

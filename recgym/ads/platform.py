@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,14 +24,6 @@ from recgym.types import Policy, Record, put, where
 
 NUM_MARKET = 5  # features of `market_features`
 NUM_EACH = 4  # features of each candidate
-
-
-class AdPolicy(Protocol):
-    """Anything that can choose an option of a page with ads."""
-
-    def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
-        """Index of the option chosen, [N] int64."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -120,8 +111,10 @@ class Platform:
             options=options,
         )
 
-    def plan(self, seen: AdObservation, action: Tensor) -> Plan:
-        """Of an option's index, [N] int64."""
+    def plan(self, seen: AdObservation, action: Tensor | Plan) -> Plan:
+        """Of an option's index, [N] int64; a plan is one already."""
+        if isinstance(action, Plan):
+            return action
         return self.task.plan(seen.request, seen.market, action)
 
     @torch.no_grad()

@@ -1,11 +1,11 @@
 """What a page with ads is worth to the platform: a vector of parts, and their weighted sum.
 
-The parts are those of `recgym.ads.records.PARTS`: money that advertisers pay; the platform's take of
-organic and of sponsored sales; minus what the ads added to the shopper's tiredness of ads; and the
-ads shown beyond the load cap. Their weights make the scalar that a learner is paid. The weight of
-the last is taken off: it is the price of the constraint "ad load at or under the cap", a Lagrange
-multiplier (Altman 1999, "Constrained Markov decision processes", section 3), which an agent may
-move. The part is negative on pages below the cap, so that the constraint holds on average.
+The parts are those of `recgym.ads.records.PARTS`: money that advertisers pay; the platform's take
+of organic and of sponsored sales; minus what the ads added to the shopper's tiredness of ads; and
+the ads shown beyond the load cap. Their weights make the scalar that a learner is paid. The weight
+of the last is taken off: it is the price of the constraint "ad load at or under the cap", a
+Lagrange multiplier (Altman 1999, "Constrained Markov decision processes", section 3), which an
+agent may move. The part is negative on pages below the cap: the constraint holds on average.
 """
 
 from __future__ import annotations

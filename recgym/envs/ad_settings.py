@@ -22,11 +22,11 @@ def keywords_for(path: str, given: Mapping[str, Any], target: Callable[..., Any]
     return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
-def made(path: str, given: Mapping[str, Any] | T | None, kind: Callable[..., T]) -> T:
+def made(path: str, given: Any, kind: type[T]) -> T:
     """An object of this kind, or one from its keywords; None stands for its defaults."""
-    if isinstance(kind, type) and isinstance(given, kind):
+    if isinstance(given, kind):
         return given
-    return kind(**keywords_for(path, given or {}, kind))  # type: ignore[arg-type]
+    return kind(**keywords_for(path, {} if given is None else given, kind))
 
 
 def campaigns_from(

@@ -87,7 +87,7 @@ class AdCore:
             action: index of an option of each lane, [N] int64; or a plan.
         """
         seen = self.observation
-        plan = action if isinstance(action, Plan) else self.platform.plan(seen, action)
+        plan = self.platform.plan(seen, action)
         self.state, ads = self.platform.step(self.state, seen, plan)
         self.observation = self.platform.observe(self.state)
         gone_N = ads.outcome.gone

@@ -6,14 +6,72 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from torch import Tensor
 
 from recgym.envs.core import MAX_PAGES
-from recgym.envs.shell import Array, Shell, array
+from recgym.envs.shell import Shell
+from recgym.envs.translator import Array, Translator, array
 from recgym.errors import UserError
 from recgym.users.base import Shoppers
 
 
-class RecEnv(gym.Env[Array, Any]):
+class OneLane(gym.Env[Array, Any]):
+    """A core of one lane behind Gymnasium's verbs.
+
+    Args:
+        shell: translates spaces and records.
+        render_mode: `ansi`, or None.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
+
+    def __init__(self, shell: Translator, render_mode: str | None) -> None:
+        self.shell = shell
+        self.action_space = self.shell.single_action_space
+        self.observation_space = self.shell.single_observation_space
+        self.render_mode = render_mode
+        self._seeded = False
+        self._running = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Begin an episode; ``options`` are not used."""
+        super().reset(seed=seed)
+        if seed is None and not self._seeded:
+            seed = int(self.np_random.integers(2**62))
+        self._seeded, self._running, self.shell.shown = True, True, None
+        observation = self.shell.core.reset(seed)
+        info = {name: value.item() for name, value in self.shell.begun_info().items()}
+        return array(observation.feature[0], np.float32), {**info, **self._mask()}
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Show one page."""
+        if not self._running:
+            raise UserError("step() needs a running episode: call reset() first.")
+        played = self.shell.core.play(self.shell.decoded(np.asarray(action)[None]))
+        self.shell.shown = played
+        terminated, truncated = bool(played.terminated), bool(played.truncated)
+        self._running = not (terminated or truncated)
+        info = {name: _of_lane(value) for name, value in self.shell.page_info(played).items()}
+        observation = array(played.observation.feature[0], np.float32)
+        return observation, played.reward.item(), terminated, truncated, {**info, **self._mask()}
+
+    def _mask(self) -> dict[str, Array]:
+        mask = self.shell.mask(self.shell.core.observation)
+        return {} if mask is None else {"action_mask": mask[0].copy()}
+
+    def action_masks(self) -> Array:
+        """The mask as sb3-contrib's MaskablePPO reads it, bool: slot after slot."""
+        masks: Array = self.shell.action_masks()[0]
+        return masks
+
+    def render(self) -> str | None:
+        """The last page, the shopper's answer and the money, as text."""
+        return self.shell.text(0) if self.render_mode == "ansi" else None
+
+
+class RecEnv(OneLane):
     """A shop in which an agent fills one page after another for one shopper.
 
     **Observation**: Box float32 [O], unbounded; what a site can know, no hidden state. The
@@ -62,8 +120,6 @@ class RecEnv(gym.Env[Array, Any]):
         render_mode: `ansi`, or None.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012
-
     def __init__(
         self,
         shop: str | Shoppers = "world:default",
@@ -80,49 +136,14 @@ class RecEnv(gym.Env[Array, Any]):
         encoder: Shoppers | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.shell = Shell(
+        shell = Shell(
             shop=shop, action=action, num_slots=num_slots, reward=reward,
             observation=observation, num_sessions=num_sessions, max_pages=max_pages,
             allow_empty=allow_empty, device=device, compile=compile, num_envs=1, encoder=encoder,
         )  # fmt: skip
-        self.action_space = self.shell.single_action_space
-        self.observation_space = self.shell.single_observation_space
-        self.render_mode = render_mode
-        self._seeded = False
-        self._running = False
+        super().__init__(shell, render_mode)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
-        """Begin an episode; ``options`` are not used."""
-        super().reset(seed=seed)
-        if seed is None and not self._seeded:
-            seed = int(self.np_random.integers(2**62))
-        self._seeded, self._running, self.shell.shown = True, True, None
-        observation = self.shell.core.reset(seed)
-        info = {name: value.item() for name, value in self.shell.begun_info().items()}
-        return array(observation.feature[0], np.float32), {**info, **self._mask()}
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Show one page."""
-        if not self._running:
-            raise UserError("step() needs a running episode: call reset() first.")
-        played = self.shell.core.play(self.shell.items(np.asarray(action)[None]))
-        self.shell.shown = played
-        terminated, truncated = bool(played.terminated), bool(played.truncated)
-        self._running = not (terminated or truncated)
-        info = {name: value.item() for name, value in self.shell.page_info(played).items()}
-        observation = array(played.observation.feature[0], np.float32)
-        return observation, played.reward.item(), terminated, truncated, {**info, **self._mask()}
-
-    def _mask(self) -> dict[str, Array]:
-        return {"action_mask": self.shell.mask(self.shell.core.observation)[0].copy()}
-
-    def action_masks(self) -> Array:
-        """One mask after another for the K slots, [K * n] bool, as MaskablePPO reads them."""
-        masks: Array = self.shell.action_masks()[0]
-        return masks
-
-    def render(self) -> str | None:
-        """The last page, the shopper's answer and the money, as text."""
-        return self.shell.text(0) if self.render_mode == "ansi" else None
+def _of_lane(value: Tensor) -> Any:
+    """The only lane's value as a plain number, or as an array where it has several."""
+    return value.item() if value.dim() == 1 else array(value[0])
