@@ -52,13 +52,17 @@ def test_from_the_top_what_stands_too_near_is_dropped() -> None:
 
 def test_merge_by_hand() -> None:
     # Why: an ad pushes the organic items down, the last one off the page; one that stands there as
-    # an ad is not repeated; an empty place stays empty.
-    organic = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4], [-1, 2, 3, -1], [1, 2, 3, 4]])
-    ad = torch.tensor(
-        [[-1, 9, -1, -1], [-1, 9, -1, 8], [-1, 1, -1, -1], [9, -1, -1, -1], [-1, -1, -1, -1]]
-    )
-    expected = [[1, 9, 2, 3], [1, 9, 2, 8], [2, 1, 3, 4], [9, -1, 2, 3], [1, 2, 3, 4]]
-    assert merge(organic, ad).tolist() == expected
+    # an ad is not repeated; an empty place stays empty, and so does one with an item shown above.
+    for organic, ad, expected in (
+        ([1, 2, 3, 4], [-1, -1, -1, -1], [1, 2, 3, 4]),
+        ([1, 2, 3, 4], [-1, 9, -1, -1], [1, 9, 2, 3]),
+        ([1, 2, 3, 4], [-1, 9, -1, 8], [1, 9, 2, 8]),
+        ([1, 2, 3, 4], [-1, 1, -1, -1], [2, 1, 3, 4]),
+        ([-1, 2, 3, -1], [9, -1, -1, -1], [9, -1, 2, 3]),
+        ([1, 2, 1, 4], [-1, -1, -1, -1], [1, 2, -1, 4]),
+        ([1, 1, 2, 3], [-1, 1, -1, -1], [2, 1, 3, -1]),
+    ):
+        assert merge(torch.tensor([organic]), torch.tensor([ad]))[0].tolist() == expected
 
 
 def test_merge_is_what_a_plain_loop_does() -> None:

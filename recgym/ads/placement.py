@@ -77,7 +77,7 @@ def merge(organic_NK: Tensor, ad_NK: Tensor) -> Tensor:
     """Items of the page, [N, K]: ads keep their slots, the organic ranking fills the others.
 
     It does so in order, without the items that stand there as ads; what is left over falls off. An
-    empty place of the ranking (-1) stays one.
+    empty place of the ranking (-1) stays one, and so does one that repeats an item.
 
     Args:
         organic_NK: the ranking, -1 for an empty place.
@@ -87,6 +87,8 @@ def merge(organic_NK: Tensor, ad_NK: Tensor) -> Tensor:
     as_ad_NKK = (organic_NK.unsqueeze(-1) == ad_NK.unsqueeze(-2)) & ad_taken_NK.unsqueeze(-2)
     kept_NK = ~as_ad_NKK.any(-1)
     num_slots = organic_NK.shape[-1]
+    same_NKK = organic_NK.unsqueeze(-1) == organic_NK.unsqueeze(-2)
+    organic_NK = organic_NK.masked_fill(same_NKK.tril(-1).any(-1), -1)
     # those kept move up to the front, the others to a place past the end
     rank_NK = (kept_NK.cumsum(-1) - 1).masked_fill(~kept_NK, num_slots)
     packed_NK = torch.full_like(torch.cat([organic_NK, organic_NK[..., :1]], -1), -1)
