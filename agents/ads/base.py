@@ -10,8 +10,8 @@ from torch import Tensor
 
 from agents.exploring import lane_key
 from recgym import rng
-from recgym.ads.platform import AdPolicy
 from recgym.ads.records import AdObservation, AdTransition, Options
+from recgym.ads.rollout import AdPolicy
 
 NUM_TOLD = 3  # features that `described` adds to those of an option
 LEAST = 1e-9  # currency units: beside a payment that may be 0
@@ -19,6 +19,10 @@ LEAST = 1e-9  # currency units: beside a payment that may be 0
 
 class AdAgent(AdPolicy, Protocol):
     """An ad policy that learns; compare `agents.base.Agent`."""
+
+    def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
+        """Index of the option chosen, [N] int64; 0 is a page without ads."""
+        ...
 
     def learn(
         self, observation: AdObservation, action_N: Tensor, transition: AdTransition

@@ -14,18 +14,13 @@ from torch import Tensor
 from agents.ads.base import best, options_of, payment_per_ad
 from agents.outlook import fitted, outlook_of
 from recgym.ads.records import AdObservation
+from recgym.ads.rollout import NoAds
 from recgym.errors import UserError
 from recgym.settings import Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
-
-class NoAds:
-    """Pages without ads: what incremental ad revenue is counted from."""
-
-    def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
-        """Option 0, [N]."""
-        return torch.zeros_like(options_of(observation).num_ads[:, 0])
+__all__ = ["FixedSlots", "GreedyAds", "NoAds", "OneRanking", "Threshold"]
 
 
 class FixedSlots:
