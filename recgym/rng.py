@@ -44,6 +44,7 @@ class Purpose(IntEnum):
     PACE = 20  # which campaigns take part in a page's auction, where they are throttled
     CTR_ERROR = 21  # what the platform's model of clicks on ads is wrong by
     AD_LOG = 22  # where a log's pages hold ads, and which
+    BIDDING = 23  # who else bids on a request, and whether the ad is clicked
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -137,7 +137,7 @@ def test_first_price_charges_the_bid_and_gsp_the_next_score() -> None:
 
 
 def test_vcg_never_asks_more_than_gsp_at_the_same_bids() -> None:
-    # Why: Edelman, Ostrovsky and Schwarz 2007, section III, prove it.
+    # Why: Edelman, Ostrovsky and Schwarz 2007 prove it.
     cheaper = 0
     for seed in range(60):
         bid, pctr = drawn(6, seed)

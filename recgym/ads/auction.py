@@ -8,15 +8,15 @@ score is its bid times w, and x_k is the share of clicks that slot k keeps of th
 
 - `gsp`: per click, the next score ÷ own weight.
 - `first_price`: per click, the bid.
-- `vcg`: per click, what the others lose by the ad's presence, Varian 2007 equation 9 with weights:
-  the price of slot k is the mean of the next scores over the slots from k down, each weighed by
-  what it adds to x_k, ÷ own weight.
+- `vcg`: per click, what the others lose by the ad's presence, as both papers of 2007 derive it: the
+  price of slot k is the mean of the next scores over the slots from k down, each weighed by what
+  it adds to x_k, ÷ own weight.
 - `second_price_cpm`: per impression, the price of `gsp` times the estimated chance of a click.
 - `cpa`: per order, the next score ÷ own weight; bids are then for orders.
 
 No price lies below the reserve or above the bid. The reserve is on the bid, in the bid's own unit,
 and enters `vcg` as a bid that each slot's threshold is floored by, so that it stays truthful
-(Myerson 1981, "Optimal auction design", lemma 2).
+(Myerson 1981, "Optimal auction design").
 """
 
 from __future__ import annotations

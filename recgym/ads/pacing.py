@@ -3,9 +3,9 @@
 Both ways hold a number in [0.1, 1] for each campaign, moved after every page by proportional
 control towards a spend that keeps step with the day: `throttle` takes it for the chance to take
 part in a page's auction (Agarwal, Ghosh, Wei and You 2014, "Budget pacing for targeted online
-advertisements at LinkedIn", section 3), `multiplier` for a factor of the bid (Balseiro and Gur
-2019, "Learning in repeated auctions with budgets", section 3). The control is on the logarithm, in
-the difference of two shares, which their steps are not.
+advertisements at LinkedIn"), `multiplier` for a factor of the bid (Balseiro and Gur 2019, "Learning
+in repeated auctions with budgets"). The control is on the logarithm, in the difference of two
+shares, which their steps are not.
 
 A target ROAS holds a campaign back further: the money that its sales fall short of target times
 spend, as a share of the budget, is an error of the same kind, and the worse of the two counts.

@@ -25,7 +25,8 @@ class FixedRanking:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
-        return _best(self.score_I.expand_as(observation.eligible), observation, self.num_slots)
+        score_NI = self.score_I.to(observation.feature).expand_as(observation.eligible)
+        return _best(score_NI, observation, self.num_slots)
 
 
 class ValueRanking:
@@ -57,7 +58,7 @@ def ranking_of(
         return ValueRanking(encoder, num_slots=num_slots)
     order_I = -torch.arange(shop.catalog.num_items, device=shop.catalog.category.device)
     fame_I = getattr(shop, "fame", order_I)
-    return FixedRanking(fame_I.to(shop.catalog.price.dtype), num_slots=num_slots)
+    return FixedRanking(fame_I, num_slots=num_slots)
 
 
 def _best(score_NI: Tensor, observation: Observation, num_slots: int) -> Tensor:
