@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ def join(records: list[Record], order_S: Tensor) -> Record:
     joined: dict[str, Any] = {}
     for name in vars(records[0]):
         values = [getattr(record, name) for record in records]
+        if values[0] is None:  # as `Page.sponsored` in a shop without ads
+            joined[name] = None
+            continue
         within = isinstance(values[0], Record)
         joined[name] = join(values, order_S) if within else torch.cat(values)[order_S]
     return type(records[0])(**joined)
@@ -54,15 +58,18 @@ def simulate(
     *,
     first_seed: int = 0,
     shares: tuple[float, float] = (0.8, 0.1),
+    mark: Callable[[Page], Page] | None = None,
 ) -> tuple[Sessions, Recorder, Tensor]:
     """Sessions of different shoppers, what was recorded and the order [S] that sorts it by step.
 
-    ``shares`` are those of training and validation; the rest is for testing.
+    ``shares`` are those of training and validation; the rest is for testing. ``mark`` says which
+    slots hold an ad, if any do.
     """
     seed_B = torch.arange(num_sessions) + first_seed
     recorder = Recorder()
     spec = ObservationSpec(simulator, "history")
-    rollout(spec, policy, seed_B, torch.zeros_like(seed_B), on_step=recorder, lanes=num_sessions)
+    session_B = torch.zeros_like(seed_B)
+    rollout(spec, policy, seed_B, session_B, on_step=recorder, lanes=num_sessions, mark=mark)
     index, number, events, pages, times, profiles = zip(*recorder.steps, strict=True)
     index_S, number_S = torch.cat(index), torch.cat(number)
     order_S = (index_S * 1000 + number_S).argsort()
