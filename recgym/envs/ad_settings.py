@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from recgym.ads.campaigns import campaigns_of, draw_campaigns
@@ -10,8 +11,11 @@ from recgym.ads.records import Campaigns
 from recgym.errors import UserError
 from recgym.settings import check
 from recgym.types import Catalog
+from recgym.users.ad_law import AdLaw
+from recgym.users.ad_report import load_ads
 
 T = TypeVar("T")
+ASSUMED = "mild"  # what ads do to shoppers, where nobody says
 
 
 def keywords_for(path: str, given: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
@@ -38,3 +42,10 @@ def campaigns_from(
     if given is None or isinstance(given, Mapping):
         return draw_campaigns(catalog, **keywords_for("campaigns", given or {}, draw_campaigns))
     return campaigns_of(given, catalog)
+
+
+def law_of(shop: object) -> AdLaw | str:
+    """What was fitted beside the user model of `model:DIR`, else the preset for want of it."""
+    kind, _, folder = shop.partition(":") if isinstance(shop, str) else ("", "", "")
+    fitted = load_ads(Path(folder)) if kind == "model" else None
+    return ASSUMED if fitted is None else fitted.law

@@ -65,7 +65,7 @@ class AdEnv(OneLane):
         *,
         task: str = "allocate",
         num_slots: int = 10,
-        ads: str | Mapping[str, Any] | AdLaw = "mild",
+        ads: str | Mapping[str, Any] | AdLaw | None = None,
         campaigns: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Campaigns | None = None,
         rules: Mapping[str, Any] | PlacementRules | None = None,
         market: Mapping[str, Any] | None = None,

@@ -42,7 +42,7 @@ class AdVectorEnv(ManyLanes):
         num_envs: int = 1,
         task: str = "allocate",
         num_slots: int = 10,
-        ads: str | Mapping[str, Any] | AdLaw = "mild",
+        ads: str | Mapping[str, Any] | AdLaw | None = None,
         campaigns: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Campaigns | None = None,
         rules: Mapping[str, Any] | PlacementRules | None = None,
         market: Mapping[str, Any] | None = None,

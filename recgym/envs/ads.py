@@ -17,7 +17,7 @@ from recgym.ads.ranking import ranking_of
 from recgym.ads.records import AdObservation, AdTransition, Campaigns, Plan
 from recgym.ads.rewards import AdReward, RewardWeights
 from recgym.ads.tasks import task_named
-from recgym.envs.ad_settings import campaigns_from, keywords_for, made
+from recgym.envs.ad_settings import campaigns_from, keywords_for, law_of, made
 from recgym.envs.core import MAX_PAGES, lane_seeds
 from recgym.errors import UserError
 from recgym.settings import Count, Share, check
@@ -119,7 +119,7 @@ def open_ad_core(
     task: str = "allocate",
     num_envs: int = 1,
     num_slots: Count = 10,
-    ads: str | Mapping[str, Any] | AdLaw = "mild",
+    ads: str | Mapping[str, Any] | AdLaw | None = None,
     campaigns: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Campaigns | None = None,
     rules: Mapping[str, Any] | PlacementRules | None = None,
     market: Mapping[str, Any] | None = None,
@@ -141,7 +141,8 @@ def open_ad_core(
         num_envs: N, lanes.
         num_slots: K, slots of a page.
         ads: what ads do to shoppers, a preset's name or numbers of `recgym.users.ad_law.AdLaw`;
-            not used where the shop is an `AdShoppers`, which has a law of its own.
+            None: the law fitted beside a model, else `mild`. Not used where the shop is an
+            `AdShoppers`, which has a law of its own.
         campaigns: keywords of `recgym.ads.campaigns.draw_campaigns`, or a list of campaigns.
         rules: keywords of `recgym.ads.placement.PlacementRules`.
         market: keywords of `recgym.ads.market.AdMarket`, such as ``pricing`` and ``reserve``.
@@ -161,7 +162,9 @@ def open_ad_core(
     opened, own = _opened(shop, device)
     encoder = own if encoder is None else encoder
     kind = observation or ("encoder" if encoder is not None else "history")
-    shoppers = opened if isinstance(opened, AdShoppers) else AdShoppers(opened, ads)
+    shoppers = opened
+    if not isinstance(opened, AdShoppers):
+        shoppers = AdShoppers(opened, law_of(shop) if ads is None else ads)
     simulator = Simulator(
         shoppers,
         encoder=encoder if kind == "encoder" else None,
