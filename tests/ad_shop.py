@@ -20,7 +20,8 @@ from recgym.users.base import AfterLogits, Return
 SLOTS, ITEMS, CAMPAIGNS = 3, 9, 6  # a page holds the first three items, campaigns have the others
 MASS = 0.5  # of each slot beside all organic items
 LEAVE, BUY = -4.0, -1.0  # logits of leaving, from the second page on, and of buying what is viewed
-HURRIED = -2.5  # the first of shoppers whose visits are short, and who come back for it
+HURRIED = -2.5  # the first of shoppers whose visits are short, and who come back
+IMPATIENT = {"preset": "strong", "memory": 0.5, "leave": 1.0, "back": 1.0}  # a law under which costs follow soon
 PRICE, TAKE, BID = 10.0, 0.1, 2.0  # currency units; the platform's share; of a click
 LOADS = ((), (1,), (2,), (1, 2))  # slots of each option
 
@@ -62,10 +63,10 @@ class EvenShop(ProbeShop):
         return self.init_state(arrival)
 
 
-def core_of(ads: str, num_envs: int, num_sessions: int = 1, leave: float = LEAVE) -> AdCore:
+def core_of(ads: Any, num_envs: int, num_sessions: int = 1, leave: float = LEAVE, bid: float = BID) -> AdCore:
     """Campaigns that all bid alike and pay their bid, budgets and caps out of the way."""
     rows = [
-        {"item": SLOTS + number, "bid": BID, "budget": 1e6, "value": BID}
+        {"item": SLOTS + number, "bid": bid, "budget": 1e6, "value": bid}
         for number in range(CAMPAIGNS)
     ]
     return open_ad_core(
@@ -106,22 +107,24 @@ def worth(law: AdLaw, ads: Sequence[Sequence[int]], pages: int = 400) -> list[fl
 
 
 @torch.no_grad()
-def earned(core: AdCore, policy: Any, days: float | None = None) -> tuple[Tensor, float]:
-    """What each shopper brings, within so many days of the first page, and the ads a page."""
+def earned(
+    core: AdCore, policy: Any, *, days: float | None = None, pages: int = 10_000
+) -> tuple[Tensor, float]:
+    """What each shopper brings, within so many days or pages of the first, and the ads a page."""
     observation = core.reset(0)
     begun_N, going_N = observation.base.visit.time_ms, torch.ones(core.num_envs, dtype=torch.bool)
-    sum_N, ads, pages = torch.zeros(core.num_envs), 0.0, 0.0
-    while bool(going_N.any()):
+    sum_N, ads, seen = torch.zeros(core.num_envs), 0.0, 0.0
+    while pages and bool(going_N.any()):
         played: AdTransition = core.play(policy.act(observation))
         assert played.outcome.page.sponsored is not None
         sum_N += played.reward * going_N
         ads += float((played.outcome.page.sponsored.sum(-1) * going_N).sum())
-        pages += float(going_N.sum())
+        seen, pages = seen + float(going_N.sum()), pages - 1
         observation = played.observation
         going_N = going_N & ~(played.terminated | played.truncated)
         if days is not None:
             going_N = going_N & (observation.base.visit.time_ms < begun_N + days * DAY_MS)
-    return sum_N, ads / pages
+    return sum_N, ads / seen
 
 
 class Always:
