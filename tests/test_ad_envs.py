@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -23,8 +24,10 @@ from recgym.envs.ad_vector import AdVectorEnv
 from recgym.envs.ads import AdCore, open_ad_core
 from recgym.errors import UserError
 from recgym.rng import Purpose, key, uniform
-from recgym.users.ad_law import AdLaw
+from recgym.users.ad_law import PRESETS, AdLaw
+from recgym.users.ad_report import AdFit, save_ads
 from recgym.users.sponsored import AdShoppers
+from recgym.users.store import save_model
 from recgym.worlds.taste import TasteShop
 
 D = torch.float64
@@ -87,6 +90,13 @@ def test_ids_open_the_default_shop_and_survive_json(task: str) -> None:
         *_, terminated, truncated, info = env.step(env.action_space.sample())
     assert bool((terminated | truncated).all())
     assert info["final_info"]["reward_parts"].shape == (2, len(PARTS))
+
+
+def test_a_small_shop_has_a_campaign_for_each_of_its_items() -> None:
+    # Why: the defaults are for hundreds of items, and a first try is often on a shop of four.
+    assert open_ad_core(ProbeShop(), num_slots=2).platform.market.campaigns.num_campaigns == 4
+    with pytest.raises(UserError, match=r"num_campaigns=5: expected at most one for each of the 4"):
+        open_ad_core(ProbeShop(), num_slots=2, campaigns={"num_campaigns": 5})
 
 
 @pytest.mark.parametrize("task", list(IDS))
@@ -322,6 +332,18 @@ def test_shoppers_who_know_ads_keep_their_own_law() -> None:
     learned = open_ad_core(AdShoppers(learned_shop(), AdLaw()), num_slots=4)
     assert learned.spec.kind == "encoder"
     assert learned.simulator.encoder is learned.simulator.shop.inner
+
+
+def test_a_fitted_law_beside_a_model_is_the_one_that_holds(tmp_path: Path) -> None:
+    # Why: what a log with ads told must not give way to a preset without a word.
+    save_model(learned_shop(), tmp_path / "model", {})
+    name = f"model:{tmp_path / 'model'}"
+    assert open_ad_core(name, num_slots=4).simulator.shop.law.leave == PRESETS["mild"].leave
+    fit = AdFit(AdLaw(leave=0.123), {}, num_sessions=1, num_ads=1, gain=0.0, asked={})
+    save_ads(fit, tmp_path / "model")
+    assert open_ad_core(name, num_slots=4).simulator.shop.law.leave == 0.123
+    told = open_ad_core(name, num_slots=4, ads="strong")
+    assert told.simulator.shop.law.leave == PRESETS["strong"].leave
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from recgym.ads import auction
 from recgym.ads.campaigns import campaigns_of
 from recgym.ads.estimates import FlatCtr
 from recgym.ads.market import AdMarket
+from recgym.ads.options import TOTALS, feature_names
 from recgym.ads.placement import PlacementRules
 from recgym.ads.records import Market, Request
-from recgym.ads.tasks import TASKS, TOTALS, Task, feature_names, task_named
+from recgym.ads.tasks import TASKS, Task, task_named
 from recgym.envs.ads import AdCore, open_ad_core
 from recgym.errors import UserError
 from recgym.worlds.taste import TasteShop
@@ -29,8 +31,10 @@ BIDS = (0.5, 0.4, 0.3)
 def market_of(**settings: Any) -> AdMarket:
     catalog = TasteShop(num_items=40, dtype=D).catalog
     rows = [{"item": 10 + a, "bid": bid, "budget": 5.0} for a, bid in enumerate(BIDS)]
-    made = {"rules": RULES, "num_slots": K, "error": 0.0, "reserve": 0.1, "dtype": D, **settings}
-    return AdMarket(campaigns_of(rows, catalog), catalog, num_candidates=3, **made)
+    made = {"rules": RULES, "num_slots": K, "error": 0.0, "reserve": 0.1, "dtype": D}
+    return AdMarket(
+        campaigns_of(rows, catalog), catalog, **{**made, "num_candidates": 3, **settings}
+    )
 
 
 def asked(market: AdMarket, lanes: int = 1) -> tuple[Request, Market]:
@@ -76,7 +80,6 @@ def test_what_an_option_pays_is_worked_out_by_hand() -> None:
     assert feature(task, both, "bid").item() == pytest.approx(0.9)
     assert feature(task, both, "clicks_2").item() == pytest.approx(0.0707107, abs=1e-6)
     assert feature(task, both, "attention").item() == pytest.approx(1.2071068, abs=1e-6)
-    assert feature(task, both, "target").item() == 0.5  # 2 of 4 slots
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,25 @@ def test_an_option_is_described_by_what_the_market_then_does(name: str) -> None:
             [feature(task, seen.options.feature[:, option], f"ad_{k + 1}") for k in range(6)], -1
         )
         assert torch.equal(told_NK, shown_NK.to(D))
+
+
+@pytest.mark.parametrize("pricing", auction.PRICINGS)
+@pytest.mark.parametrize("name", ["allocate", "insert", "joint"])
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_options_are_what_running_each_auction_gives(
+    candidates: int, name: str, pricing: str
+) -> None:
+    # Why: they are read off one auction a page, many times faster than running one an option.
+    market = market_of(
+        pricing=pricing, reserve=0.35, alpha=0.7, error=0.5, num_candidates=candidates
+    )
+    task = task_named(name, market)
+    request, ledger = asked(market, lanes=4)
+    found, run = task.options(request, ledger), task.options_run(request, ledger)
+    assert found.num_ads.sum() > 0 and found.feature.shape == run.feature.shape
+    torch.testing.assert_close(found.feature, run.feature)
+    torch.testing.assert_close(found.payment, run.payment)
+    assert torch.equal(found.place, run.place) and torch.equal(found.allowed, run.allowed)
 
 
 @pytest.mark.parametrize("name", list(TASKS))

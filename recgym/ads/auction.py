@@ -44,7 +44,10 @@ LEAST = 1e-12  # of a weight that is divided by
 
 @dataclass(frozen=True)
 class Won(Record):
-    """The ads of a page, slot by slot from the top. Where no ad stands, nothing is read."""
+    """The ads of a page, slot by slot from the top. Where no ad stands, nothing is read.
+
+    Several pages a lane, [N, J, K], will do as well.
+    """
 
     ad: Tensor  # [N, K] bool, an ad stands there
     bid: Tensor  # [N, K] float, currency units
@@ -103,9 +106,12 @@ def winners(score_NQ: Tensor, place_NK: Tensor, wish_NK: Tensor) -> Tensor:
     return torch.where(wished_NKQ.any(-1), wish_NK, best_NK)
 
 
-def prices(pricing: str, won: Won, reserve_N: Tensor) -> Tensor:
-    """Currency units that each ad pays for the event that is paid for, [N, K]; 0 without an ad."""
-    reserve_N1 = reserve_N.unsqueeze(-1)
+def prices(pricing: str, won: Won, reserve: Tensor) -> Tensor:
+    """Currency units that each ad pays for the event that is paid for, [N, K]; 0 without an ad.
+
+    The reserve is one a page, [N]: see `Won` for several pages.
+    """
+    reserve_N1 = reserve.unsqueeze(-1)
     if pricing == "first_price":
         price_NK = won.bid
     elif pricing == "vcg":
@@ -129,7 +135,7 @@ def _bounded(price: Tensor, bid: Tensor, reserve: Tensor) -> Tensor:
 def _externality(won: Won, reserve_N1: Tensor) -> Tensor:
     """Price per click of `vcg`, [N, K]."""
     effect_NK = won.effect.masked_fill(~won.ad, 0.0)
-    below_NK = torch.cat([effect_NK[:, 1:], torch.zeros_like(effect_NK[:, :1])], -1)
+    below_NK = torch.cat([effect_NK[..., 1:], torch.zeros_like(effect_NK[..., :1])], -1)
     # effects never rise, so the next ad's is the largest of those below
     next_NK = below_NK.flip(-1).cummax(-1).values.flip(-1)
     step_NK = (effect_NK - next_NK).masked_fill(~won.ad, 0.0)

@@ -69,7 +69,8 @@ class AdMarket:
         self.event = auction.EVENT[self.pricing]
         self.alpha, self.reserve, self.num_slots, self.dtype = alpha, reserve, num_slots, dtype
         self.catalog, self.rules = catalog, rules or PlacementRules()
-        self.campaigns = campaigns
+        floats = {k: v.to(dtype) for k, v in campaigns.packed().items() if v.is_floating_point()}
+        self.campaigns = replace(campaigns, **floats)
         self.num_candidates = min(num_candidates, campaigns.num_campaigns)
         device = catalog.category.device
         self.position_K = _position(position, num_slots).to(device, dtype)
@@ -172,17 +173,10 @@ class AdMarket:
         weight_NQ = auction.weight(request.pctr, request.quality, alpha_N1)
         score_NQ = (request.bid * weight_NQ).masked_fill(~live_NQ, -torch.inf)
         column_NK = auction.winners(score_NQ, legal(self.rules, plan.place), plan.candidate)
-        at_NK = column_NK.clamp(min=0)
-        pctr_NK = request.pctr.gather(-1, at_NK)
-        won = auction.Won(
-            ad=column_NK >= 0,
-            bid=request.bid.gather(-1, at_NK),
-            weight=weight_NQ.gather(-1, at_NK),
-            following=auction.following(score_NQ).gather(-1, at_NK),
-            chance=pctr_NK * self.position_K,
-            effect=self.position_K.expand_as(pctr_NK),
-        )
-        return column_NK, auction.prices(self.pricing, won, plan.reserve)
+        next_NQ = auction.following(score_NQ)
+        won = self._won(column_NK.unsqueeze(1), request, weight_NQ, next_NQ)
+        price_N1K = auction.prices(self.pricing, won, plan.reserve.unsqueeze(-1))
+        return column_NK, price_N1K.squeeze(1)
 
     def place(self, request: Request, plan: Plan, time_ms_N: Tensor) -> Placed:
         """The page that a plan comes to, with the prices in force at this time."""
@@ -198,20 +192,46 @@ class AdMarket:
         )
 
     def quotes(self, request: Request, place_JK: Tensor) -> tuple[Tensor, Tensor]:
-        """What the auction would do with each of J patterns: column and expected payment.
+        """What the auction would do with each of J legal patterns: column and expected payment.
 
         Both [N, J, K]; the column is -1 where no ad would stand, the payment in currency units by
         the platform's own estimate of clicks. Under `cpa` it is for a click that leads to an order.
         """
-        num_lanes, num_patterns = len(request.bid), len(place_JK)
-        lane_X = torch.arange(num_lanes, device=place_JK.device).repeat_interleave(num_patterns)
-        many = request.lanes(lane_X)
-        column_XK, price_XK = self.sold(many, self.plan(many, place_JK.repeat(num_lanes, 1)))
-        shape = (num_lanes, num_patterns, self.num_slots)
-        paid_XK = price_XK
-        if self.event != "impression":
-            paid_XK = price_XK * many.pctr.gather(-1, column_XK.clamp(min=0)) * self.position_K
-        return column_XK.view(shape), paid_XK.view(shape)
+        # candidates stand in the order of their scores, so a pattern's slots take them one by one
+        rank_JK = place_JK.cumsum(-1) - 1
+        live_NQ = request.campaign >= 0
+        filled_NJK = place_JK & (rank_JK < live_NQ.sum(-1).view(-1, 1, 1))
+        column_NJK = torch.where(filled_NJK, rank_JK, -1)
+        return column_NJK, self.quoted(request, column_NJK)
+
+    def quoted(self, request: Request, column_NJK: Tensor) -> Tensor:
+        """Expected payment of the candidates in the slots of J pages, as in `quotes`, [N, J, K]."""
+        weight_NQ = auction.weight(request.pctr, request.quality, self.alpha)
+        next_NQ = torch.cat(
+            [request.score[:, 1:], torch.full_like(weight_NQ[:, :1], -torch.inf)], -1
+        )
+        won = self._won(column_NJK, request, weight_NQ, next_NQ)
+        reserve_N1 = torch.full_like(weight_NQ[:, :1], self.reserve)
+        price_NJK = auction.prices(self.pricing, won, reserve_N1)
+        return price_NJK if self.event == "impression" else price_NJK * won.chance
+
+    def _won(
+        self, column_NJK: Tensor, request: Request, weight_NQ: Tensor, next_NQ: Tensor
+    ) -> auction.Won:
+        """What is won by the candidates in these slots of J pages a lane, [N, J, K]."""
+        at_NX = column_NJK.clamp(min=0).flatten(1)
+
+        def of(value_NQ: Tensor) -> Tensor:
+            return value_NQ.gather(-1, at_NX).view(column_NJK.shape)
+
+        return auction.Won(
+            ad=column_NJK >= 0,
+            bid=of(request.bid),
+            weight=of(weight_NQ),
+            following=of(next_NQ),
+            chance=of(request.pctr) * self.position_K,
+            effect=self.position_K.expand(column_NJK.shape),
+        )
 
     def settle(
         self, market: Market, before: Visit, placed: Placed, outcome: Outcome, after: Visit
@@ -235,7 +255,7 @@ class AdMarket:
 
     def _bid(self, market: Market) -> Tensor:
         """Bids in force, [N, A] currency units."""
-        bid_A = self.campaigns.bid.to(self.dtype)
+        bid_A = self.campaigns.bid
         return bid_A * market.pace if self.pacing == "multiplier" else bid_A.expand_as(market.pace)
 
 

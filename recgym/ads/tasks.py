@@ -4,7 +4,7 @@ Each task turns an action into a `Plan`, and describes a finite choice among pla
 that one agent can learn any of them. What an option would show and bring is asked of the auction
 that would run, so that an option's description and what comes of it cannot drift apart.
 
-Dims: J options · X features of an option, in the order of `feature_names`.
+Dims: J options.
 """
 
 from __future__ import annotations
@@ -17,20 +17,14 @@ from torch import Tensor
 
 from recgym.ads import placement
 from recgym.ads.market import AdMarket
+from recgym.ads.options import described, num_option_features
 from recgym.ads.records import Market, Options, Plan, Request
 from recgym.errors import UserError
 
-TOTALS = ("ads", "payment", "clicks", "attention", "bid", "alpha", "reserve", "target")
 PRICE_GRID = ((0.0, 0.15, 0.3), (0.25, 0.5), (0.05, 0.1, 0.2))  # reserve, alpha, target: in [0, 1]
 MAX_RESERVE = 1.0  # currency units of the value 1 of a price action
 MAX_ALPHA = 2.0  # exponent of its value 1
 ORDERS_A_CLICK = 0.1  # where orders are paid for: the site has no estimate of its own for each ad
-
-
-def feature_names(num_slots: int) -> list[str]:
-    """What each feature of an option is: totals of the page, then three for each slot."""
-    each = [f"{what}_{k + 1}" for what in ("ad", "clicks", "payment") for k in range(num_slots)]
-    return [*TOTALS, *each]
 
 
 class Task:
@@ -43,11 +37,16 @@ class Task:
     name: str
     num_options: int  # J
     own_organic = False  # whether an action says which items stand between the ads
+    # [J, K] column of the request that each option puts into each slot, Q for none; None where
+    # that is not known before
+    column_JK: Tensor | None = None
+    wanted_J: Tensor  # [J] int64, ads that each option would put on a page, where that is known
 
     def __init__(self, market: AdMarket) -> None:
         self.market, self.num_slots = market, market.num_slots
         self.device = market.catalog.category.device
-        self.num_features = len(TOTALS) + 3 * self.num_slots
+        self.orders = ORDERS_A_CLICK if market.event == "order" else 1.0
+        self.num_features = num_option_features(self.num_slots)
         self.pattern_JK = placement.patterns(market.rules, market.num_slots).to(self.device)
 
     def plan(self, request: Request, lanes: Market, option_N: Tensor) -> Plan:
@@ -60,58 +59,57 @@ class Task:
 
     def options(self, request: Request, lanes: Market) -> Options:
         """All J options of each lane."""
-        count, num_lanes = self.num_options, len(request.organic)
+        if self.column_JK is None:
+            return self.options_run(request, lanes)
+        column_JK, effect_K = self.column_JK, self.market.position_K
+
+        def at(value_NQ: Tensor) -> Tensor:
+            return torch.nn.functional.pad(value_NQ, (0, 1))[:, column_JK]
+
+        ad_NJK = at(request.campaign >= 0)
+        pay_NJK = self.market.quoted(request, torch.where(ad_NJK, column_JK, -1))
+        like_NJ = torch.ones_like(pay_NJK[..., 0])
+        return described(
+            self.market,
+            ad_NJK=ad_NJK,
+            click_NJK=at(request.pctr) * effect_K,
+            pay_NJK=pay_NJK * self.orders,
+            bid_NJK=at(request.bid),
+            alpha_NJ=like_NJ * self.market.alpha,
+            reserve_NJ=like_NJ * self.market.reserve,
+            allowed_NJ=self._allowed(ad_NJK.sum(-1), self.wanted_J),
+        )
+
+    def options_run(self, request: Request, lanes: Market) -> Options:
+        """The same, by running the auction of every option: for prices that are its own."""
+        num_lanes, count = len(request.organic), self.num_options
         lane_M = torch.arange(num_lanes, device=self.device).repeat_interleave(count)
         option_M = torch.arange(count, device=self.device).repeat(num_lanes)
-        each, known = request.lanes(lane_M), _brief(lanes).lanes(lane_M)
-        plan = self.plan(each, known, option_M)
-        option = self._described(each, plan)
-        found = option._map(lambda value: value.unflatten(0, (num_lanes, count)))
-        return dataclasses.replace(found, allowed=self._allowed(request, found))
+        each = request.lanes(lane_M)
+        plan = self.plan(each, _brief(lanes).lanes(lane_M), option_M)
+        column_MK, price_MK = self.market.sold(each, plan)
+        ad_MK, at_MK = column_MK >= 0, column_MK.clamp(min=0)
+        chance_MK = each.pctr.gather(-1, at_MK) * self.market.position_K
+        bid_MK = each.bid.gather(-1, at_MK)
+        pay_MK = price_MK if self.market.event == "impression" else price_MK * chance_MK
 
-    def _allowed(self, request: Request, options: Options) -> Tensor:
-        """An option that asks for more ads than there are shows what a smaller one does."""
-        wanted_NJ = options.place.sum(-1)
-        return wanted_NJ == options.num_ads
+        def split(value: Tensor) -> Tensor:
+            return value.view(num_lanes, count, *value.shape[1:])
 
-    def _described(self, request: Request, plan: Plan) -> Options:
-        """One option a lane, as the auction would run it; ``allowed`` is left for later."""
-        column_NK, price_NK = self.market.sold(request, plan)
-        ad_NK = column_NK >= 0
-        at_NK = column_NK.clamp(min=0)
-        effect_K = self.market.position_K
-        click_NK = (request.pctr.gather(-1, at_NK) * effect_K).masked_fill(~ad_NK, 0.0)
-        bid_NK = request.bid.gather(-1, at_NK).masked_fill(~ad_NK, 0.0)
-        pay_NK = price_NK * self._events(click_NK, ad_NK)
-        total_NT = torch.stack(
-            [
-                ad_NK.sum(-1).to(click_NK.dtype),
-                pay_NK.sum(-1),
-                click_NK.sum(-1),
-                (effect_K * ad_NK).sum(-1),
-                bid_NK.sum(-1),
-                plan.alpha,
-                plan.reserve,
-                self._target(plan),
-            ],
-            -1,
-        )
-        return Options(
-            feature=torch.cat([total_NT, ad_NK.to(click_NK.dtype), click_NK, pay_NK], -1),
-            allowed=ad_NK.any(-1),
-            num_ads=ad_NK.sum(-1),
-            payment=pay_NK.sum(-1),
-            place=plan.place,
+        return described(
+            self.market,
+            ad_NJK=split(ad_MK),
+            click_NJK=split(chance_MK.masked_fill(~ad_MK, 0.0)),
+            pay_NJK=split(pay_MK.masked_fill(~ad_MK, 0.0)) * self.orders,
+            bid_NJK=split(bid_MK.masked_fill(~ad_MK, 0.0)),
+            alpha_NJ=split(plan.alpha),
+            reserve_NJ=split(plan.reserve),
+            allowed_NJ=self._allowed(split(ad_MK.sum(-1)), split(plan.place.sum(-1))),
         )
 
-    def _events(self, click_NK: Tensor, ad_NK: Tensor) -> Tensor:
-        """Expected number of what is paid for, [N, K]."""
-        if self.market.event == "impression":
-            return ad_NK.to(click_NK.dtype)
-        return click_NK * ORDERS_A_CLICK if self.market.event == "order" else click_NK
-
-    def _target(self, plan: Plan) -> Tensor:
-        return plan.place.to(plan.alpha.dtype).mean(-1)
+    def _allowed(self, num_ads_NJ: Tensor, wanted: Tensor) -> Tensor:
+        """An option that wants more ads than there are shows the page of another one."""
+        return num_ads_NJ == wanted
 
 
 class Allocate(Task):
@@ -125,6 +123,9 @@ class Allocate(Task):
     def __init__(self, market: AdMarket) -> None:
         super().__init__(market)
         self.num_options = len(self.pattern_JK)
+        self.wanted_J = self.pattern_JK.sum(-1)
+        rank_JK = (self.pattern_JK.cumsum(-1) - 1).clamp(max=market.num_candidates)
+        self.column_JK = rank_JK.masked_fill(~self.pattern_JK, market.num_candidates)
 
     def plan(self, request: Request, lanes: Market, option_N: Tensor) -> Plan:
         """Ads in the slots of a legal set."""
@@ -146,8 +147,14 @@ class Insert(Task):
     def __init__(self, market: AdMarket) -> None:
         super().__init__(market)
         self.num_options = 1 + market.num_candidates * self.num_slots
-        single_JK = self.pattern_JK[self.pattern_JK.sum(-1) == 1]
-        self.legal_K = single_JK.any(0)
+        self.legal_K = self.pattern_JK[self.pattern_JK.sum(-1) == 1].any(0)
+        count, num_slots = market.num_candidates, self.num_slots
+        legal_KK = torch.diag(self.legal_K)
+        column_Q11 = torch.arange(count, device=self.device).view(-1, 1, 1)
+        column_QKK = column_Q11.expand(-1, num_slots, -1).masked_fill(~legal_KK, count)
+        none_1K = column_QKK.new_full((1, num_slots), count)
+        self.column_JK = torch.cat([none_1K, column_QKK.flatten(0, 1)])
+        self.wanted_J = (self.column_JK < count).sum(-1)
 
     def plan(self, request: Request, lanes: Market, option_N: Tensor) -> Plan:
         """One ad; none where it may not stand there, or where there is no such candidate."""
@@ -161,10 +168,9 @@ class Insert(Task):
             request, place_NK, torch.where(place_NK, column_N.unsqueeze(-1), -1)
         )
 
-    def _allowed(self, request: Request, options: Options) -> Tensor:
-        allowed_NJ = options.num_ads == 1
-        allowed_NJ[:, 0] = True
-        return allowed_NJ
+    def _allowed(self, num_ads_NJ: Tensor, wanted: Tensor) -> Tensor:
+        none_J = torch.arange(self.num_options, device=self.device) == 0
+        return (num_ads_NJ == 1) | none_J
 
 
 class Joint(Allocate):
@@ -218,8 +224,8 @@ class Price(Task):
         plan = self.market.plan(request, self.highest_LK[count_N])
         return dataclasses.replace(plan, alpha=alpha_N * MAX_ALPHA, reserve=reserve_N * MAX_RESERVE)
 
-    def _allowed(self, request: Request, options: Options) -> Tensor:
-        return torch.ones_like(options.allowed)
+    def _allowed(self, num_ads_NJ: Tensor, wanted: Tensor) -> Tensor:
+        return torch.ones_like(num_ads_NJ, dtype=torch.bool)
 
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Allocate, Insert, Joint, Price)}

@@ -15,6 +15,7 @@ from recgym.users.ad_law import AdLaw
 from recgym.users.ad_report import load_ads
 
 T = TypeVar("T")
+NUM_CAMPAIGNS = 40  # where nobody says
 ASSUMED = "mild"  # what ads do to shoppers, where nobody says
 
 
@@ -36,11 +37,16 @@ def made(path: str, given: Any, kind: type[T]) -> T:
 def campaigns_from(
     given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Campaigns | None, catalog: Catalog
 ) -> Campaigns:
-    """Campaigns as they are, listed, or drawn by these keywords; None stands for the defaults."""
+    """Campaigns as they are, listed, or drawn by these keywords; None stands for the defaults.
+
+    In a catalogue of fewer items than the defaults have campaigns, each item has one.
+    """
     if isinstance(given, Campaigns):
         return given
-    if given is None or isinstance(given, Mapping):
-        return draw_campaigns(catalog, **keywords_for("campaigns", given or {}, draw_campaigns))
+    if given is None:
+        return draw_campaigns(catalog, num_campaigns=min(NUM_CAMPAIGNS, catalog.num_items))
+    if isinstance(given, Mapping):
+        return draw_campaigns(catalog, **keywords_for("campaigns", given, draw_campaigns))
     return campaigns_of(given, catalog)
 
 
