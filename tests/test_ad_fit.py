@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from probe_shop import learned_shop
+from probe_shop import ProbeShop, learned_shop
 from simulated_log import Recorder, join, logging_policy, simulate
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Event, Kind, Observation, Outcome, Page, Sessions, Split
 from recgym.users.ad_fit import fit_ads, maximise, prepare_ads
-from recgym.users.ad_law import PRESETS, AdLaw
+from recgym.users.ad_law import PRESETS, AdLaw, Usual
 from recgym.users.ad_report import AdFit, Estimate, load_ads, save_ads
 from recgym.users.ad_steps import collect
 from recgym.users.likelihood import cart_counts, gather_steps, log_prob
@@ -162,7 +162,7 @@ def test_what_ads_do_is_found_again_within_its_errors() -> None:
 def test_where_ads_do_nothing_nothing_is_found() -> None:
     # Why: a fit that finds tired shoppers wherever it looks would never show an ad.
     model = shown_model()
-    sessions, _ = logged(AdShoppers(model, {}), 600, first_seed=5000)
+    sessions, _ = logged(AdShoppers(model, {}), 400, first_seed=5000)
     fit = fit_ads(model, sessions, assumed=ASSUMED)
     within_three_errors(fit, {"level": 0.0, "blindness": 0.0, "leave": 0.0})
     assert fit.gain < 8.0  # six numbers gain three nats by chance, on average
@@ -245,9 +245,30 @@ def test_a_log_without_ads_is_refused_in_a_sentence() -> None:
             fit_ads(model, dataclasses.replace(sessions, page=page))
 
 
+def test_what_a_model_holds_of_the_usual_ads_is_put_right_by_hand() -> None:
+    # Why: it was fitted to a log with ads and knows no other. Of the items, the second was an ad in
+    # a quarter of its showings; a page usually added 0.7: before page 2 that left, at a memory of
+    # 0.8, 0.7 + 0.56 = 1.26 (1.26 = 0.7 * (1 - 0.64) / 0.2).
+    usual = Usual(torch.tensor([0.0, 0.25, 0.0, 0.0], dtype=D), 0.7)
+    law = AdLaw(memory=0.8, leave=0.5, slot_shift=0.4, leave_shift=-0.3, back_shift=0.2)
+    assert usual.tired(0.8, torch.tensor([0, 1, 2])).tolist() == pytest.approx([0.0, 0.7, 1.26])
+    assert usual.tired(1.0, torch.tensor([3])).item() == pytest.approx(2.1, abs=1e-4)
+    shop = AdShoppers(ProbeShop(dtype=D), law, usual)
+    simulator = Simulator(shop, num_slots=2, dtype=D)
+    state = simulator.reset(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    visit = dataclasses.replace(state.visit, page_number=torch.tensor([2]))
+    page, reading = simulator.page(state, torch.tensor([[0, 1]])), shop.read(state.user)
+    found = shop.respond(reading, page, visit)
+    assert found.slot[0].tolist() == pytest.approx([math.log(0.2), math.log(0.2) + 0.1])
+    assert found.leave.item() == pytest.approx(-1.0 - 0.3 * 1.26)
+    appeal_NI = shop.appeal(reading, visit, shop.catalog.price_at(visit.time_ms))
+    assert (appeal_NI - math.log(0.2))[0].tolist() == pytest.approx([0.0, 0.1, 0.0, 0.0])
+
+
 def some_fit() -> AdFit:
     return AdFit(
         law=AdLaw(level=-0.3, leave=0.0, memory=0.9, position=0.35),
+        usual=Usual(torch.tensor([0.0, 0.25, 1.0 / 3.0], dtype=D), 0.7),
         estimates={"level": Estimate(-0.3, 0.1), "leave": Estimate(-0.05, 0.1)},
         num_sessions=1200,
         num_ads=3400,
@@ -272,7 +293,9 @@ def test_a_fit_is_kept_beside_the_model_to_the_bit(tmp_path: Path) -> None:
     fit = some_fit()
     assert load_ads(tmp_path) is None
     save_ads(fit, tmp_path)
-    assert load_ads(tmp_path) == fit
+    found = load_ads(tmp_path)
+    assert found is not None and torch.equal(found.usual.ad_share, fit.usual.ad_share)
+    assert dataclasses.replace(found, usual=fit.usual) == fit and found.usual.annoyance == 0.7
     text = (tmp_path / "ads.json").read_text()
     (tmp_path / "ads.json").write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
     with pytest.raises(UserError, match="of another version of RecGym: remove it and fit again"):
@@ -290,6 +313,7 @@ def test_a_kept_fit_is_opened_unless_other_things_are_asked(
     sessions, _ = logged(AdShoppers(model, LAW), 40)
     first, was_there = prepare_ads(model, sessions, tmp_path, assumed=ASSUMED)
     again = prepare_ads(model, sessions, tmp_path, assumed=ASSUMED)
-    assert not was_there and again == (first, True) and first.law.trust_rate == 0.3
+    assert not was_there and again[1] and again[0].law == first.law
+    assert first.law.trust_rate == 0.3
     other, was_there = prepare_ads(model, sessions, tmp_path, assumed="strong")
     assert not was_there and other.law.trust_rate == PRESETS["strong"].trust_rate

@@ -8,15 +8,17 @@ products stand for the information, and so are the standard errors (Berndt, Hall
 that of `recgym.users.returning`, and its head is fixed.
 
 Which ad stands where has to be independent of the shopper but for what the log tells; ads put at
-random are. Two numbers put right what the model's own levels, fitted to the same log without a word
-of ads, hold of their mean effect. Not asked of the log:
+random are. The model was fitted to the same log without a word of ads: its items' levels and its
+shoppers' patience hold part of what ads usually did there, and a shift for each, fitted too, puts
+that right (`ad_law.Usual`). Not asked of the log:
 
 - `position` and `ordinary`: measured on the user model.
 - `trust_rate`: sessions are short, and in them its product with `blindness` is nearly all that
   tells; it is assumed, and `blindness` is what fits it.
 - `rest_days`, and `back` where nobody is followed from session to session: assumed.
 
-`memory` has a weak prior (PRIOR), since a log in which tiredness moves nobody knows none.
+`memory` and `blindness` have weak priors: where tiredness moves nobody no memory is told, and trust
+moves so little in one session that of a small log any blindness would do.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from recgym.users.sessions import rows_of
 from recgym.users.sponsored import measured
 
 MOST_SESSIONS = 10_000
-PRIOR = (math.log(0.85 / 0.15), 1.5)  # mean and standard deviation of the logit of `memory`
+MEMORY = (math.log(0.85 / 0.15), 1.5)  # prior mean and standard deviation of its logit
+BLINDNESS_SD = 1.0  # of its prior, log-mass, around that of the assumed law
 CLOSE = 1e-3  # of the log-likelihood still to gain, nats: a thirtieth of a standard error
 ITERATIONS, HALVINGS = 30, 20
 STEP = 1e-4  # of the differences that scores are taken from
@@ -95,7 +98,7 @@ def fit_ads(
     without = float(steps.log_prob(law, begin).sum())
     followed_too = carried and model.return_head is not None
     for _ in range(CARRIED_PASSES if carried else 1):
-        law, estimates = _fit_choice(steps, law, begin)
+        law, estimates = _fit_choice(steps, law, begin, preset.blindness)
         if carried:
             begin = _carry(sessions, row_B, steps, law, begin)
     gain = float(steps.log_prob(law, begin).sum()) - without
@@ -105,6 +108,7 @@ def fit_ads(
     model.train(was_training)
     return AdFit(
         law=dataclasses.replace(law, back=law.back if followed_too else preset.back),
+        usual=steps.usual,
         estimates=estimates,
         num_sessions=len(row_B),
         num_ads=int(_of_rows(sessions, sponsored_SK.sum(-1), row_B).sum()),
@@ -140,7 +144,7 @@ def _asked(
 ) -> dict[str, Any]:
     """What decides a fit beside log and model, as JSON holds it."""
     law = dataclasses.asdict(AdLaw.of(assumed))
-    numbers = {name: law[name] for name in ("trust_rate", "rest_days", "back")}
+    numbers = {name: law[name] for name in ("trust_rate", "blindness", "rest_days", "back")}
     return {"carried": carried, "most_sessions": most_sessions, "seed": seed, **numbers}
 
 
@@ -186,18 +190,23 @@ def _of_prior(prior: Callable[[Tensor], Tensor], value_J: Tensor) -> tuple[Tenso
     return gradient_J, -torch.func.hessian(prior)(value_J)
 
 
-def _fit_choice(steps: AdSteps, law: AdLaw, begin: Carried) -> tuple[AdLaw, dict[str, Estimate]]:
-    place = OF_CHOICE.index("memory")
+def _fit_choice(
+    steps: AdSteps, law: AdLaw, begin: Carried, blindness: float
+) -> tuple[AdLaw, dict[str, Estimate]]:
+    place, blind = OF_CHOICE.index("memory"), OF_CHOICE.index("blindness")
 
     def laid(value_J: Tensor) -> dict[str, Tensor]:
         numbers = dict(zip(OF_CHOICE, value_J.unbind(), strict=True))
         return numbers | {"memory": numbers["memory"].sigmoid()}
 
     def prior(value_J: Tensor) -> Tensor:
-        return -0.5 * ((value_J[place] - PRIOR[0]) / PRIOR[1]).square()
+        of_memory = (value_J[place] - MEMORY[0]) / MEMORY[1]
+        of_blindness = (value_J[blind] - blindness) / BLINDNESS_SD
+        density: Tensor = -0.5 * (of_memory.square() + of_blindness.square())
+        return density
 
     start_J = torch.tensor([getattr(law, name) for name in OF_CHOICE], dtype=torch.float64)
-    start_J[place] = PRIOR[0]
+    start_J[place] = MEMORY[0]
     value_J, covariance_JJ = maximise(
         lambda value_J: steps.log_prob(law, begin, laid(value_J)), start_J, prior
     )
@@ -236,11 +245,13 @@ def _fit_return(
     tired_B, head = tired_A[all_B[among_B]], model.return_head
     assert head is not None
     weight_F, bias = head.weight.double().cpu(), head.bias.double().cpu()
+    pages_B = sessions.offset.diff()[all_B[among_B]]
+    usual_B = steps.usual.tired(law.memory, pages_B)
     logit_B, (mean, std) = read_BF.double() @ weight_F + bias, head.days.double().cpu()
 
     def scored(value_J: Tensor) -> Tensor:
         back, shift = value_J.unbind()
-        whole = Return(logit_B - back * tired_B + shift, mean.expand(len(logit_B)), std)
+        whole = Return(logit_B - back * tired_B + shift * usual_B, mean.expand(len(logit_B)), std)
         return log_likelihood(whole, back_B, days_B)
 
     start_J = torch.zeros(2, dtype=torch.float64)

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.settings import Positive, Share, Within, check
+from recgym.types import Shared
 
 BEGIN_TRUST = 0.5  # of a shopper who has met no ad
 AtLeast0 = Annotated[float, Within(0.0)]
@@ -51,10 +52,10 @@ class AdLaw:
     back: AtLeast0 = 0.0  # s, logit of coming back, taken off a unit of tiredness
     position: AtLeast0 = 0.35  # p, log-mass lost a doubling of the position
     ordinary: float = -4.05  # o, log-mass of an ordinary item in the first slot
-    # what a fitted model's own levels hold of the ads in its log, put right; 0 in a true shop
-    slot_shift: float = 0.0  # added to the log-mass of every slot
-    leave_shift: float = 0.0  # added to the logit of leaving
-    back_shift: float = 0.0  # added to the logit of coming back
+    # what a fitted model's own levels hold of the ads in its log, put right; see `Usual`
+    slot_shift: float = 0.0  # added to the log-mass of a slot, times the ad share of its item
+    leave_shift: float = 0.0  # added to the logit of leaving, times the usual tiredness
+    back_shift: float = 0.0  # added to the logit of coming back, times the usual tiredness
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -99,6 +100,24 @@ class AdLaw:
     def rested(self, tired_N: Tensor, days_N: Tensor) -> Tensor:
         """Tiredness after so many days away, [N]."""
         return tired_N * (-math.log(2.0) / self.rest_days * days_N.clamp(min=0.0)).exp().to(tired_N)
+
+
+@dataclass(frozen=True)
+class Usual(Shared):
+    """What ads were like in the log that a user model was fitted to without a word of them.
+
+    Its items' levels hold what being an ad did to those that often were one, and its shoppers'
+    patience what the usual tiredness did, page by page.
+    """
+
+    ad_share: Tensor  # [I] float64, ads among the log's showings of each item
+    annoyance: float  # what a page of the log added to tiredness, on average
+
+    def tired(self, memory: float | Tensor, page_number_N: Tensor) -> Tensor:
+        """Tiredness before a page of this number, were all before it alike, [N] float64."""
+        kept = torch.as_tensor(memory, dtype=torch.float64, device=page_number_N.device)
+        kept = kept.clamp(max=1.0 - 1e-6)  # the sum of a geometric series has no value at 1
+        return self.annoyance * (1.0 - kept ** page_number_N.double()) / (1.0 - kept)
 
 
 def annoyance(attention_NK: Tensor, relevance_NK: Tensor) -> Tensor:

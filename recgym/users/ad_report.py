@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from recgym.errors import UserError
-from recgym.users.ad_law import AdLaw
+from recgym.users.ad_law import AdLaw, Usual
+from recgym.users.base import Shoppers
+from recgym.users.sponsored import AdShoppers
 
 FILE, SCHEMA_VERSION = "ads.json", 1
 Z95 = 1.96  # standard errors of a 95 % interval
@@ -41,11 +45,16 @@ class AdFit:
     """The law of a log's shoppers, and where its numbers come from."""
 
     law: AdLaw
+    usual: Usual  # of the log
     estimates: dict[str, Estimate]  # of the numbers that were fitted, shifts included
     num_sessions: int  # read
     num_ads: int  # shown in them
     gain: float  # nats of log-likelihood of their choices, above the model without ads
     asked: dict[str, Any]  # settings of the fit
+
+    def shoppers(self, model: Shoppers) -> AdShoppers:
+        """Those of the learned shop with ads."""
+        return AdShoppers(model, self.law, self.usual)
 
     def assumed(self) -> list[str]:
         """Numbers that the log was not asked for."""
@@ -74,7 +83,15 @@ class AdFit:
 
 def save_ads(fit: AdFit, folder: Path) -> None:
     """Write the fit beside the user model in ``folder``."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(fit)}, indent=2)
+    share_I, known = fit.usual.ad_share, {f.name: getattr(fit, f.name) for f in fields(fit)}
+    ads_A = share_I.nonzero().squeeze(-1).tolist()
+    usual = {
+        "annoyance": fit.usual.annoyance,
+        "num_items": len(share_I),
+        "ad_share": {str(item): float(share_I[item]) for item in ads_A},
+    }
+    known |= {"law": asdict(fit.law), "usual": usual}
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **known}, indent=2)
     beside = folder / f".{FILE}.tmp"
     beside.write_text(text + "\n")
     beside.rename(folder / FILE)
@@ -95,7 +112,12 @@ def load_ads(folder: Path) -> AdFit | None:
         if known.pop("schema_version") != SCHEMA_VERSION:
             raise UserError(f"{file} is of another version of RecGym: {remedy}.")
         law = AdLaw(**known.pop("law"))
+        usual = known.pop("usual")
+        share_I = torch.zeros(usual["num_items"], dtype=torch.float64)
+        for item, share in usual["ad_share"].items():
+            share_I[int(item)] = share
         estimates = {name: Estimate(*pair) for name, pair in known.pop("estimates").items()}
-        return AdFit(law=law, estimates=estimates, **known)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        usual = Usual(share_I, usual["annoyance"])
+        return AdFit(law=law, usual=usual, estimates=estimates, **known)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(f"{file} is damaged ({error}): {remedy}.") from error

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from recgym import choice
-from recgym.types import Event, ItemTable, Organic, Record, Response, Sessions, Visit
+from recgym.types import Event, ItemTable, Organic, Record, Response, Sessions, Split, Visit
 from recgym.users import tastes
-from recgym.users.ad_law import BEGIN_TRUST, AdLaw, ad_mass, annoyance, next_trust
+from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.segments import lanes_of
@@ -44,6 +44,7 @@ class Batch:
     sponsored: Tensor  # [n, K] bool
     attention: Tensor  # [n, K] to each ad
     relevance: Tensor  # [n, K]
+    ad_share: Tensor  # [n, K] of the page's items, see `Usual`
     session: Tensor  # [n] int64, row of `AdSteps`
     active: list[int]  # [T] sessions that reach each step
     own: Tensor  # [b] int64, rows of `AdSteps` of the batch's sessions
@@ -67,14 +68,17 @@ class Batch:
         # the longest sessions come first, and end last
         return _joined(before), _joined(ended[::-1])
 
-    def log_prob(self, law: AdLaw, begin: Carried, changed: Mapping[str, Tensor]) -> Tensor:
+    def log_prob(
+        self, law: AdLaw, usual: Usual, begin: Carried, changed: Mapping[str, Tensor]
+    ) -> Tensor:
         """Log-likelihood of each step's choice, [n]."""
         numbers = {**vars(law), **changed}
         count = self.log_share.shape[1]
         before, _ = self.along(law, numbers["memory"], begin)
         more_n1 = ad_mass(numbers["level"], numbers["blindness"], before.trust).unsqueeze(-1)
-        more_nK = more_n1 * self.sponsored + numbers["slot_shift"]
-        leave_n = numbers["leave"] * before.tired + numbers["leave_shift"]
+        more_nK = more_n1 * self.sponsored + numbers["slot_shift"] * self.ad_share
+        usual_n = usual.tired(numbers["memory"], self.visit.page_number[::count])
+        leave_n = numbers["leave"] * before.tired + numbers["leave_shift"] * usual_n
         response = replace(
             self.response,
             slot=self.response.slot + more_nK.repeat_interleave(count, 0),
@@ -91,6 +95,7 @@ class AdSteps:
 
     batches: list[Batch]
     num_sessions: int
+    usual: Usual
 
     def fresh(self) -> Carried:
         """Of shoppers who have met no ad."""
@@ -104,7 +109,9 @@ class AdSteps:
         """Log-likelihood of the choices of each session, [B], with some numbers changed."""
         total_B = torch.zeros(self.num_sessions, dtype=torch.float64)
         for batch in self.batches:
-            total_B.index_add_(0, batch.session, batch.log_prob(law, begin, changed or {}))
+            total_B.index_add_(
+                0, batch.session, batch.log_prob(law, self.usual, begin, changed or {})
+            )
         return total_B
 
     def ends(self, law: AdLaw, begin: Carried) -> Carried:
@@ -121,16 +128,33 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor, law: AdLaw)
     """Run the model along these sessions; place and ordinary mass are those of ``law``."""
     cart_S, length_B = cart_counts(sessions), sessions.offset.diff()[row_B]
     found, table = [], _double(model.tables.law)
+    ad_share_I = ad_shares(sessions, model.catalog.num_items)
     for part in batches(length_B, BATCH_STEPS, None):
         # as in `gather_steps`, the longest first
         part = part[length_B[part].argsort(descending=True, stable=True)]
         steps = gather_steps(sessions, cart_S, row_B[part])
-        found.append(_batch(model, steps, part, law, table))
-    return AdSteps(found, len(row_B))
+        found.append(_batch(model, steps, part, law, table, ad_share_I))
+    added_n = torch.cat([annoyance(batch.attention, batch.relevance) for batch in found])
+    return AdSteps(found, len(row_B), Usual(ad_share_I, float(added_n.mean())))
+
+
+def ad_shares(sessions: Sessions, num_items: int) -> Tensor:
+    """Ads among the showings of each item in the training sessions, [I]; 0 of one never shown."""
+    train_S = (sessions.split == int(Split.TRAIN)).repeat_interleave(sessions.offset.diff())
+    item_SK, ad_SK = sessions.page.item[train_S], sessions.page.sponsored
+    assert ad_SK is not None
+    shown_I = torch.bincount(item_SK[item_SK >= 0], minlength=num_items)
+    ads_I = torch.bincount(item_SK[ad_SK[train_S]], minlength=num_items)
+    return ads_I.double() / shown_I.clamp(min=1)
 
 
 def _batch(
-    model: LSTMUserModel, steps: Steps, own_b: Tensor, law: AdLaw, table: ItemTable
+    model: LSTMUserModel,
+    steps: Steps,
+    own_b: Tensor,
+    law: AdLaw,
+    table: ItemTable,
+    ad_share_I: Tensor,
 ) -> Batch:
     own = own_b.to("cpu")
     steps = steps.to(model.items.own.device)
@@ -156,6 +180,7 @@ def _batch(
         sponsored=page.sponsored.cpu(),
         attention=attention_nK.cpu(),
         relevance=relevance_nK.cpu(),
+        ad_share=ad_share_I[page.item.clamp(min=0).cpu()],
         session=own[done.session.cpu()],
         active=steps.active,
         own=own,

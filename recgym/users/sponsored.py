@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recgym import visit as visits
 from recgym.types import DAY_MS, Arrival, Event, Page, Record, Response, Visit
-from recgym.users.ad_law import BEGIN_TRUST, AdLaw, ad_mass, annoyance, next_trust
+from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.base import AfterLogits, Doubting, Return, Returning, Shoppers
 
 MEASURED = 256  # shoppers on whom `measured` measures
@@ -51,10 +51,17 @@ class AdShoppers:
     Args:
         inner: true shop or user model.
         law: an `AdLaw`; or a preset's name or numbers by name, as in `measured`.
+        usual: of the log that ``inner`` was fitted to; None where it saw no ads, as a true shop.
     """
 
-    def __init__(self, inner: Shoppers, law: AdLaw | str | Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        inner: Shoppers,
+        law: AdLaw | str | Mapping[str, Any],
+        usual: Usual | None = None,
+    ) -> None:
         self.inner, self.law = inner, law if isinstance(law, AdLaw) else measured(inner, law)
+        self.usual = None if usual is None else usual.to(inner.catalog.category.device)
         self.catalog, self.quantity = inner.catalog, inner.quantity
 
     # ---- what only some shops have --------------------------------------------------------------
@@ -143,17 +150,26 @@ class AdShoppers:
         )
         if not law.acts():
             return found  # to the bit
-        slot_NK = found.slot + law.slot_shift
+        slot_NK, leave_N = found.slot, found.leave + (law.leave * state.tired).to(found.leave)
+        if self.usual is not None:
+            share_NK = self.usual.ad_share[page.item.clamp(min=0)]
+            slot_NK = slot_NK + (law.slot_shift * share_NK).to(slot_NK)
+            leave_N = leave_N + law.leave_shift * self._usual_tired(visit).to(leave_N)
         if page.sponsored is not None:
             more_N1 = ad_mass(law.level, law.blindness, state.trust).unsqueeze(-1)
             slot_NK = slot_NK + more_N1.to(slot_NK) * page.sponsored
-        leave_N = found.leave + (law.leave * state.tired + law.leave_shift).to(found.leave)
         return dataclasses.replace(found, slot=slot_NK, leave=leave_N)
+
+    def _usual_tired(self, visit: Visit) -> Tensor:
+        assert self.usual is not None
+        return self.usual.tired(self.law.memory, visit.page_number)
 
     def appeal(self, supposed: AdReading, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot, not as an ad."""
         appeal_NI = self.inner.appeal(supposed.inner, visit, price_NI)
-        return appeal_NI + self.law.slot_shift if self.law.slot_shift else appeal_NI
+        if self.usual is None:
+            return appeal_NI
+        return appeal_NI + (self.law.slot_shift * self.usual.ad_share).to(appeal_NI)
 
     def after(
         self,
@@ -192,7 +208,9 @@ class AdShoppers:
         found, law = self.inner.returning(state.inner, visit), self.law
         if not law.acts():
             return found
-        less_N = law.back * state.tired - law.back_shift
+        less_N = law.back * state.tired
+        if self.usual is not None:
+            less_N = less_N - law.back_shift * self._usual_tired(visit)
         return found._replace(logit=found.logit - less_N.to(found.logit))
 
     def again(self, state: AdState, arrival: Arrival) -> AdState:
