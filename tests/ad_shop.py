@@ -21,7 +21,12 @@ SLOTS, ITEMS, CAMPAIGNS = 3, 9, 6  # a page holds the first three items, campaig
 MASS = 0.5  # of each slot beside all organic items
 LEAVE, BUY = -4.0, -1.0  # logits of leaving, from the second page on, and of buying what is viewed
 HURRIED = -2.5  # the first of shoppers whose visits are short, and who come back
-IMPATIENT = {"preset": "strong", "memory": 0.5, "leave": 1.0, "back": 1.0}  # a law under which costs follow soon
+IMPATIENT = {
+    "preset": "strong",
+    "memory": 0.5,
+    "leave": 1.0,
+    "back": 1.0,
+}  # a law under which costs follow soon
 PRICE, TAKE, BID = 10.0, 0.1, 2.0  # currency units; the platform's share; of a click
 LOADS = ((), (1,), (2,), (1, 2))  # slots of each option
 
@@ -63,7 +68,9 @@ class EvenShop(ProbeShop):
         return self.init_state(arrival)
 
 
-def core_of(ads: Any, num_envs: int, num_sessions: int = 1, leave: float = LEAVE, bid: float = BID) -> AdCore:
+def core_of(
+    ads: Any, num_envs: int, num_sessions: int = 1, leave: float = LEAVE, bid: float = BID
+) -> AdCore:
     """Campaigns that all bid alike and pay their bid, budgets and caps out of the way."""
     rows = [
         {"item": SLOTS + number, "bid": bid, "budget": 1e6, "value": bid}

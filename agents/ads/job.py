@@ -78,11 +78,9 @@ def check_env(cfg: DictConfig) -> None:
     pacing_named(env["market"]["pacing"])
     AdLaw.of(env["law"])
     check("env", {"load_cap": env["load_cap"]}, _bounds)
-    if isinstance(env["campaigns"], Mapping):
-        keywords_for("env.campaigns", env["campaigns"], draw_campaigns)
-    else:
-        for number, row in enumerate(env["campaigns"]):
-            check(f"env.campaigns[{number}]", row, campaign)
+    keywords_for("env.campaigns", env["campaigns"], draw_campaigns)
+    for number, row in enumerate(env["listed"] or []):
+        check(f"env.listed[{number}]", row, campaign)
     outside = [slot for slot in env["fixed_slots"] if not 0 <= slot < cfg.num_slots]
     if outside or not env["fixed_slots"]:
         raise UserError(

@@ -31,10 +31,12 @@ def core_of(
 ) -> AdCore:
     """Pages with ads of a shop, read by a fitted model, as ``conf/env`` and the main have them."""
     env = settings["env"]
-    given = {name: env[name] for name in ("task", "campaigns", "rules", "market", "weights")}
+    given = {name: env[name] for name in ("task", "rules", "market", "weights")}
+    listed = env["listed"]
     return open_ad_core(
         shop,
         **given,
+        campaigns=env["campaigns"] if listed is None else listed,
         load_cap=env["load_cap"],
         num_envs=num_envs,
         num_slots=settings["num_slots"],
