@@ -15,7 +15,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from probe_shop import ProbeShop, learned_shop
-from test_envs import same
+from test_envs import forbid, same
 
 import recgym  # noqa: F401
 from recgym.ads.records import PARTS, Record
@@ -322,6 +322,16 @@ def test_a_joint_slate_shows_an_item_once() -> None:
     env.reset(seed=0)
     assert env.step(np.array([5, 5, 6, 0, 0, 0]))[4]["impressions"] == 2
     assert env.shell.shown.outcome.page.item.tolist() == [[5, -1, 6]]
+
+
+def test_a_joint_slate_leaves_out_what_may_not_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Why: an item out of stock must not be sold because an agent names it.
+    env = AdEnv(TasteShop(num_items=40), task="joint", num_slots=3)
+    forbid(env.shell.core, item=5, patch=monkeypatch)
+    _, info = env.reset(seed=0)
+    assert info["action_mask"].tolist() == [int(i != 5) for i in range(40)] + [0, 1, 1]
+    env.step(np.array([5, 7, 6, 0, 0, 0]))
+    assert env.shell.shown.outcome.page.item.tolist() == [[-1, 7, 6]]
 
 
 def test_shoppers_who_know_ads_keep_their_own_law() -> None:

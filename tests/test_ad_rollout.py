@@ -119,6 +119,20 @@ def test_statistics_are_the_sums_of_the_steps() -> None:
     assert torch.equal(stats.sessions.float(), sessions)
 
 
+def test_budgets_are_counted_once_a_shopper_and_day() -> None:
+    # Why: the use of budgets is held against what advertisers offered, not against pages.
+    days: set[tuple[int, int]] = set()
+
+    def note(index_N: Tensor, state: AdLanes, seen: AdObservation, brought: AdOutcome) -> None:
+        days.update(zip(index_N.tolist(), state.market.day.tolist(), strict=True))
+
+    rows = [{"item": 30, "bid": 0.1, "budget": 5.0}, {"item": 31, "bid": 0.1, "budget": 2.0}]
+    stats = rollout(returning(campaigns=rows), NoAds(), SEED, SESSION, on_step=note)
+    assert len(days) > 200  # shoppers who came back on another day
+    assert stats.campaigns.budget.tolist() == [5_000_000 * len(days), 2_000_000 * len(days)]
+    assert stats.campaigns.running.tolist() == [int(stats.pages.sum())] * 2
+
+
 def test_slots_and_campaigns_add_up_to_the_pages() -> None:
     # Why: click-through by slot and by campaign must be of the same clicks.
     stats = rollout(buying(), MostAds(), SEED, SESSION)

@@ -122,7 +122,8 @@ class Platform:
         """Fill the page, let the shoppers answer and the campaigns pay."""
         before = lanes.shop.visit
         if self.task.own_organic:
-            plan = dataclasses.replace(plan, organic=self._eligible(lanes, seen, plan.organic))
+            may_NK = seen.base.eligible.gather(-1, plan.organic.clamp(min=0))
+            plan = dataclasses.replace(plan, organic=plan.organic.masked_fill(~may_NK, -1))
         placed = self.market.place(seen.request, plan, before.time_ms)
         shop, outcome = self.simulator.step(lanes.shop, placed.page)
         market, ads = self.market.settle(lanes.market, before, placed, outcome, shop.visit)
@@ -130,11 +131,6 @@ class Platform:
         ads = dataclasses.replace(ads, tired=added_N)
         ads = dataclasses.replace(ads, parts=self.reward.parts(ads))
         return AdLanes(shop, market), ads
-
-    def _eligible(self, lanes: AdLanes, seen: AdObservation, item_NK: Tensor) -> Tensor:
-        """Items that may be shown, each once; -1 in the other slots."""
-        allowed_NK = seen.base.eligible.gather(-1, item_NK.clamp(min=0))
-        return self.simulator.page(lanes.shop, item_NK.masked_fill(~allowed_NK, -1)).item
 
     def _candidates(self, request: Request) -> Tensor:
         """Whether there is one, chance of a click, bid and score of each candidate, [N, 4Q]."""
