@@ -27,7 +27,7 @@ from recgym.ads.campaigns import campaign, draw_campaigns
 from recgym.ads.market import AdMarket
 from recgym.ads.pacing import pacing_named
 from recgym.ads.placement import PlacementRules
-from recgym.ads.rewards import RewardWeights
+from recgym.ads.rewards import AdReward, RewardWeights
 from recgym.envs.ad_settings import keywords_for
 from recgym.envs.ads import AdCore
 from recgym.errors import UserError
@@ -76,6 +76,7 @@ def check_env(cfg: DictConfig) -> None:
         keywords_for(f"env.{name}", env[name], target)
     pricing_named(env["market"]["pricing"])
     pacing_named(env["market"]["pacing"])
+    AdReward(sales=env["sales"])
     AdLaw.of(env["law"])
     check("env", {"load_cap": env["load_cap"]}, _bounds)
     keywords_for("env.campaigns", env["campaigns"], draw_campaigns)
@@ -121,7 +122,9 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             progress.say(line)
         law, told = _law(model, log, model_folder, env, reader, seconds)
         found = valuing.shops(model, law, world, env)
-        core = valuing.core_of(found["learned"], model, settings, int(cfg.num_envs))
+        core = valuing.core_of(
+            found["learned"], model, settings, num_envs=int(cfg.num_envs), sales=env["sales"]
+        )
         offered = {
             **resources(model, log.sessions(), int(cfg.num_slots), int(cfg.seed)),
             "num_features": core.platform.num_features,

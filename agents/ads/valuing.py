@@ -27,7 +27,12 @@ NOTHING, FIXED = "ad_none", "ad_fixed"  # that others are compared with
 
 
 def core_of(
-    shop: Shoppers, model: LSTMUserModel, settings: Mapping[str, Any], num_envs: int = 1
+    shop: Shoppers,
+    model: LSTMUserModel,
+    settings: Mapping[str, Any],
+    *,
+    num_envs: int = 1,
+    sales: str = "revenue",
 ) -> AdCore:
     """Pages with ads of a shop, read by a fitted model, as ``conf/env`` and the main have them."""
     env = settings["env"]
@@ -38,6 +43,7 @@ def core_of(
         **given,
         campaigns=env["campaigns"] if listed is None else listed,
         load_cap=env["load_cap"],
+        sales=sales,
         num_envs=num_envs,
         num_slots=settings["num_slots"],
         num_sessions=env["num_sessions"],
