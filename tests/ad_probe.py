@@ -50,14 +50,14 @@ def observed(
     base = first_pages(num)
     if seed_N is not None:
         base = dataclasses.replace(base, arrival=dataclasses.replace(base.arrival, seed=seed_N))
-    none: Any = None
+    market: Any = SimpleNamespace(ads=torch.zeros(num, dtype=torch.int64))
     item_NK = torch.arange(SLOTS).expand(num, -1)
     empty_N0 = torch.zeros(num, 0)
     request = Request(item_NK, *(empty_N0.long(),) * 2, *(empty_N0,) * 4)
     if feature_NO is None:
         feature_NO = torch.zeros(num, NUM_FEATURES)
     return AdObservation(
-        feature=feature_NO, base=base, market=none, request=request, options=options
+        feature=feature_NO, base=base, market=market, request=request, options=options
     )
 
 
@@ -124,6 +124,7 @@ def agent_named(name: str, **changed: Any) -> Any:
     """An entry of ``conf/agent`` for these pages, as small and as quick as a test wants it."""
     settings = compose("train", f"agent={name}")["agent"]
     quick = {"hidden": 32, "batch_size": 64, "learning_starts": 64, "updates": 1}
+    quick |= {"averaging": 0.05, "anchor": 0.0}  # few updates, and no noise of sales
     settings |= {key: value for key, value in quick.items() if key in settings}
     offered = {
         "num_features": NUM_FEATURES,

@@ -67,6 +67,7 @@ def agent_of(core: Any, **changed: Any) -> Any:
     quick = {
         "constrained": False, "hidden": 32, "batch_size": 256, "learning_starts": 500,
         "learning_rate": 3e-3, "epsilon_steps": 60, "target_rate": 0.1,
+        "averaging": 0.05, "anchor": 0.0,
     }  # fmt: skip
     offered = {
         "num_features": core.platform.num_features,

@@ -63,10 +63,15 @@ def best(score_NJ: Tensor, allowed_NJ: Tensor) -> Tensor:
 def some_options_at_random(
     observation: AdObservation, chosen_N: Tensor, share: float | Tensor
 ) -> Tensor:
-    """An allowed option at random in this share of lanes: by (lane seed, session, page) alone."""
+    """In this share of lanes a page without ads, or as often any allowed option, at random.
+
+    By (lane seed, session, page) alone. Pages without ads are what all options are valued against,
+    and would be rare among so many.
+    """
     allowed_NJ = options_of(observation).allowed
-    coin_N, pick_N = rng.uniform(lane_key(observation.base), 2, torch.float64).unbind(-1)
-    return torch.where(coin_N < share, rng.pick(allowed_NJ.double(), pick_N), chosen_N)
+    coin_N, pick_N, none_N = rng.uniform(lane_key(observation.base), 3, torch.float64).unbind(-1)
+    random_N = rng.pick(allowed_NJ.double(), pick_N).masked_fill(none_N < 0.5, 0)
+    return torch.where(coin_N < share, random_N, chosen_N)
 
 
 def drawn_option(observation: AdObservation, logit_NJ: Tensor) -> Tensor:

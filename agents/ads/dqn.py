@@ -13,21 +13,27 @@ and of ads beyond the cap; an option is chosen by the first minus the second tim
 `agents.ads.dual`, so a price that moves needs nothing learned anew (Roijers et al. 2013, "A survey
 of multi-objective sequential decision-making": values as vectors, weighed when acting).
 
+What an ad costs later is small beside the noise of sales, so what is learned is a doubt about what
+is known: `anchor` times the squared gains holds it at 0 (as in `agents.dqn`), and an average of the
+network over many updates acts (Polyak and Juditsky 1992, "Acceleration of stochastic approximation
+by averaging"), or the load would move with each of them.
+
 Deviations: Cross DQN keeps the load at its target by a penalty on the share of pages of a batch;
 here the price does, moved by the greedy choices. Its target lacks a bootstrap; this one has it. The
 next option is sought among the ``num_candidates`` that score best when the transition is stored.
 The loss is squared, not Huber's: rare orders make up most of the money, and a median would forget
-them.
+them. Half of the random options are pages without ads.
 
 Logged scalars: `loss` (squared error, in units of `Scale`), `value` (mean V), `gain` (mean gain of
-the chosen options above what they pay), `td_error` (mean absolute), `epsilon` (share of random
-options), `load` (ads ÷ impressions of the greedy choices), `price` (of an ad beyond the cap,
-currency units).
+the chosen options above what they pay), `doubt` (mean squared gain), `td_error` (mean absolute),
+`epsilon` (share of random options), `load` (ads ÷ impressions of the greedy choices), `price` (of
+an ad beyond the cap, currency units).
 """
 
 from __future__ import annotations
 
 import copy
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +46,9 @@ from agents.exploring import falling
 from agents.off_policy import FromMemory
 from agents.replay import Replay
 from recgym.ads.records import AdObservation, AdTransition, Options
-from recgym.settings import Count, Positive, Share
+from recgym.settings import Count, Positive, Share, Within
 
-KEPT = ("network", "target", "optimiser", "multiplier")
+KEPT = ("network", "target", "average", "optimiser", "multiplier")
 REWARD, EXCESS = range(2)  # outputs of the network
 
 
@@ -58,9 +64,11 @@ class AdDQN(FromMemory):
         batch_size, capacity: transitions of an update, and those that are kept.
         num_candidates: options of each next state among which the next one is sought.
         hidden: width of the network.
-        target_rate: share of the online network that enters the target at each update.
+        target_rate, averaging: share of the online network that enters the target, and the average
+            that acts, at each update.
         epsilon: random options, at first and after ``epsilon_steps`` of all lanes.
         learning_starts, updates: transitions before the first update; gradient steps for each step.
+        anchor: weight of the squared gains beside what is known.
         double: whether the online network picks the next option, else the target network.
         dual_rate: of the price of an ad beyond the cap.
     """
@@ -83,11 +91,13 @@ class AdDQN(FromMemory):
         num_candidates: Count = 16,
         hidden: Count = 128,
         target_rate: Share = 0.01,
+        averaging: Share = 0.0025,
         epsilon: tuple[Share, Share] = (0.5, 0.05),
         epsilon_steps: Count = 400,
         learning_starts: Count = 2_000,
         updates: Count = 4,
         clip: Positive = 10.0,
+        anchor: Annotated[float, Within(0.0)] = 10.0,
         double: bool = True,
         dual_rate: Positive = 0.02,
     ) -> None:
@@ -96,12 +106,13 @@ class AdDQN(FromMemory):
             torch.manual_seed(seed)
             network = OptionNetwork(num_features, num_option, hidden, 2)
         self.network = network.to(device)
-        self.target = copy.deepcopy(self.network)
+        self.target, self.average = copy.deepcopy(self.network), copy.deepcopy(self.network)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.multiplier = Multiplier(load_cap if constrained else None, dual_rate, device)
         self.gamma, self.clip, self.double = gamma, clip, double
-        self.num_candidates = num_candidates
-        self.target_rate, self.epsilon, self.epsilon_steps = target_rate, epsilon, epsilon_steps
+        self.num_candidates, self.anchor = num_candidates, anchor
+        self.target_rate, self.averaging = target_rate, averaging
+        self.epsilon, self.epsilon_steps = epsilon, epsilon_steps
         super().__init__(
             {name: getattr(self, name) for name in KEPT},
             Replay(capacity, device),
@@ -129,7 +140,7 @@ class AdDQN(FromMemory):
         """Of each option beside a page without ads, [N, J]."""
         scale = self.network.scale
         state_NO, option_NJX = scale.state(observation.feature), scale.options(options)
-        _, gain_NJ2 = self.network(state_NO, option_NJX)
+        _, gain_NJ2 = self.average(state_NO, option_NJX)
         return self._score(ads_gain(gain_NJ2, known(options, scale.unit)))
 
     def _score(self, value_NJ2: Tensor) -> Tensor:
@@ -146,7 +157,7 @@ class AdDQN(FromMemory):
         options = options_of(observation)
         with torch.no_grad():
             if self.steps == 0:
-                for network in (self.network, self.target):
+                for network in (self.network, self.target, self.average):
                     network.scale.take(observation.feature, options, transition.reward)
             rows = self._rows(observation, options, action_N, transition)
             num_ads_N = at(options.num_ads, self._greedy(observation)).to(rows["reward"].dtype)
@@ -206,16 +217,19 @@ class AdDQN(FromMemory):
         output_R2 = value_R2 + ads_gain(gain_R12, known_R2.unsqueeze(1)).squeeze(1)
         error_R2 = output_R2 - target_R2
         loss = error_R2.square().sum(-1).mean()
+        doubt = gain_R12.square().sum(-1).mean()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + self.anchor * doubt).backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimiser.step()
         with torch.no_grad():
             slateq.follow(self.target, self.network, self.target_rate)
+            slateq.follow(self.average, self.network, self.averaging)
             return {
                 "loss": loss.detach(),
                 "value": value_R2[..., REWARD].mean(),
                 "gain": (output_R2 - value_R2 - known_R2)[..., REWARD].mean(),
+                "doubt": doubt.detach(),
                 "td_error": error_R2[..., REWARD].abs().mean(),
             }
 

@@ -5,16 +5,21 @@ the reward is penalised by the multiplier times the constraint's cost, and the m
 the violation and never falls below 0. The price is that of one ad beyond the cap, in currency
 units, so that it can be read: an ad must bring that much more than it costs. A step is ``rate``
 times what an ad pays times the load above the cap, as a share of the cap. Deviation: it moves at
-each step of all lanes, as fast as the policy does.
+each step of all lanes, as fast as the policy does; after `SETTLING` of them its steps shrink as
+1 / t (Robbins and Monro 1951, "A stochastic approximation method"), so that it comes to rest.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from agents.ads.base import best_payment_per_ad
 from recgym.ads.records import Options
+
+SETTLING = 100  # steps of all lanes
 
 
 class Multiplier:
@@ -29,6 +34,7 @@ class Multiplier:
     def __init__(self, load_cap: float | None, rate: float, device: torch.device) -> None:
         self.load_cap, self.rate = load_cap, rate
         self.price = torch.zeros((), device=device)  # currency units
+        self.steps = 0
 
     def excess(self, num_ads_N: Tensor, impressions_N: Tensor) -> Tensor:
         """Ads beyond the cap of each page, [N]; negative below it, 0 without one."""
@@ -41,13 +47,16 @@ class Multiplier:
             return
         over = self.excess(num_ads_N, impressions_N).sum()
         cap = (self.load_cap * impressions_N.sum()).clamp(min=1.0)
-        step = self.rate * best_payment_per_ad(options).mean() * over / cap
+        self.steps += 1
+        rate = self.rate * min(1.0, SETTLING / self.steps)
+        step = rate * best_payment_per_ad(options).mean() * over / cap
         self.price = (self.price + step).clamp(min=0.0)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The price."""
-        return {"price": self.price.clone()}
+    def state_dict(self) -> dict[str, Any]:
+        """The price, and how often it moved."""
+        return {"price": self.price.clone(), "steps": self.steps}
 
-    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at this price."""
         self.price = state_dict["price"].clone().to(self.price.device)
+        self.steps = int(state_dict["steps"])
