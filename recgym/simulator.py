@@ -6,7 +6,6 @@ No draw depends on another lane, on the batch size or on what was drawn before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +28,7 @@ from recgym.types import (
     put,
     where,
 )
-from recgym.users.base import Doubting, Returning, Shoppers, Wrapping, follow
+from recgym.users.base import Doubting, Returning, Shoppers, follow, state_within
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning
 MIN_GAP_S = 1.0
@@ -90,7 +89,7 @@ class Simulator:
         self.shop = shop
         self.catalog = shop.catalog
         self.encoder = encoder
-        self._shared = _shared(shop, encoder)
+        self._shared = state_within(shop, encoder)
         self.num_slots, self.num_sessions = num_slots, num_sessions
         self._returning = _returning(shop, num_sessions)
         self.expected_revenue, self.doubt = expected_revenue, doubt
@@ -282,19 +281,6 @@ class Simulator:
         clicked_N = (probability.slot * torch.sigmoid(shown.buy) * page.price).sum(-1)
         paid_N = probability.checkout * now.cart_value()
         return (found_N + clicked_N) * self.shop.quantity + paid_N
-
-
-def _shared(shop: Shoppers, encoder: Shoppers | None) -> Callable[[Any], Record] | None:
-    """What finds the encoder's state in the shoppers' own; None where it is not among them."""
-    if encoder is shop:
-        return _itself
-    if isinstance(shop, Wrapping) and shop.inner is encoder:
-        return shop.unwrapped
-    return None
-
-
-def _itself(state: Record) -> Record:
-    return state
 
 
 def _returning(shop: Shoppers, num_sessions: int) -> Returning | None:

@@ -13,6 +13,7 @@ from log_files import read_rows
 from torch import Tensor
 
 from recgym.ads.logged import AdLog, RandomAds
+from recgym.confounding import SeeingPolicy
 from recgym.errors import UserError
 from recgym.logs.base import Log
 from recgym.record import TrueShopLog
@@ -107,12 +108,14 @@ def test_what_held_an_ad_is_written_and_read_back(log: Log) -> None:
         log.propensities()[step, slot].isnan().any()  # type: ignore[index]
     )
     assert not log.meta["rows"]["impressions"]["set_aside"]
+    assert log.meta["ads"] == sum(expected) and f"{sum(expected):,} of them ads" in log.card()
 
 
 def test_a_log_without_ads_reads_as_it_did(tmp_path: Path) -> None:
     # Why: all that is fitted on logs without ads has to stay what it is.
     bare = reader().clean(tmp_path / "bare")
     assert bare.sessions().page.sponsored is None
+    assert "ads" not in bare.meta and "of them ads" not in bare.card()
     plain = vars(reader())
     assert plain["ads"] is None and reader().content_hash() == reader(ads=None).content_hash()
     assert reader().content_hash() == BEFORE
@@ -128,6 +131,16 @@ def test_the_shoppers_of_the_log_heed_its_ads(log: Log) -> None:
     assert len(log.sessions().time_ms) < len(
         reader(ads={**ADS, "law": "none"}).clean(log.folder.parent / "none").sessions().time_ms
     )
+
+
+def test_a_site_that_sees_hidden_taste_may_show_ads_too(tmp_path: Path) -> None:
+    # Why: its policy looks into the true shop's state, which the law of ads wraps.
+    seeing = {**WORLD, "logger_sees": 1.0}
+    asked = TrueShopLog(world=seeing, num_sessions=60, num_slots=SLOTS, seed=5, ads=ADS)
+    shop = asked.true_shop()
+    assert isinstance(asked.logging_policy(shop), SeeingPolicy)
+    page = asked.clean(tmp_path / "seeing").sessions().page
+    assert page.sponsored is not None and int(page.sponsored.sum()) > 20
 
 
 def test_the_hash_tells_logs_with_other_ads_apart(tmp_path: Path) -> None:

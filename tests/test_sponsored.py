@@ -12,6 +12,7 @@ from probe_shop import ProbeShop, learned_shop
 from torch import Tensor
 
 from recgym import visit
+from recgym.compiling import compiled
 from recgym.errors import UserError
 from recgym.simulator import SimState, Simulator
 from recgym.types import DAY_MS, Kind, Outcome, Page, Record
@@ -167,6 +168,23 @@ def test_the_encoder_within_is_computed_once(monkeypatch: pytest.MonkeyPatch) ->
     _, other = play(apart, torch.arange(4), 3)
     assert len(calls) == 9 and state.encoder is not None and other.encoder is not None
     assert equal(state.encoder, other.encoder)
+
+
+@pytest.mark.parametrize("name", ["true", "learned"])
+def test_a_step_with_ads_is_compiled_whole(name: str, traced: list[str]) -> None:
+    # Why: fullgraph refuses whatever would break the program into parts that wait for each other.
+    inner = shop_named(name)
+    simulator = Simulator(AdShoppers(inner, "strong"), num_slots=SLOTS, dtype=D)
+    _, state = play(simulator, torch.arange(4), 2)
+    page = page_of(simulator, state, 2, True)
+
+    def stepped(state: SimState, page: Page) -> tuple[SimState, Outcome]:
+        return simulator.step.__wrapped__(simulator, state, page)  # type: ignore[attr-defined,no-any-return]
+
+    ours, wanted = compiled(stepped)(state, page), simulator.step(state, page)
+    assert traced == ["stepped"]
+    assert torch.equal(ours[1].event.item, wanted[1].event.item)
+    torch.testing.assert_close(ours[0].user.tired, wanted[0].user.tired)  # type: ignore[attr-defined]
 
 
 def test_trust_and_tiredness_stay_in_their_ranges_whatever_is_shown() -> None:

@@ -59,7 +59,7 @@ def describe(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     first, last = db.execute("SELECT min(time), max(time) FROM events").fetchall()[0]
     splits = dict(db.execute("SELECT split, count(*) FROM sessions GROUP BY split").fetchall())
     shown = bool(columns_of(db, "impressions"))
-    money = figures.prices(db)
+    money, ads = figures.prices(db), _ads(db)
     return {
         "sessions": count(db, "sessions"),
         "splits": {split.name.lower(): splits.get(int(split), 0) for split in Split},
@@ -67,6 +67,7 @@ def describe(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "items": count(db, "items"),
         "events": events,
         "impressions": count(db, "impressions") if shown else 0,
+        **({"ads": ads} if ads else {}),  # a card without ads stays what it was
         "first_day": day(first) if first is not None else None,
         "last_day": day(last) if last is not None else None,
         "price_range": [round(price, 2) for price in money.range] if money.range else None,
@@ -100,6 +101,13 @@ def _missing(
     return dict(found)
 
 
+def _ads(db: duckdb.DuckDBPyConnection) -> int:
+    """Impressions that were ads."""
+    if "sponsored" not in columns_of(db, "impressions"):
+        return 0
+    return int(db.execute("SELECT count(*) FROM impressions WHERE sponsored").fetchall()[0][0])
+
+
 def _any(db: duckdb.DuckDBPyConnection, table: str, column: str) -> bool:
     return bool(db.execute(f"SELECT count({column}) > 0 FROM {table}").fetchall()[0][0])
 
@@ -112,7 +120,8 @@ def card(folder: Path, meta: dict[str, Any]) -> str:
         f"  {meta['first_day']} to {meta['last_day']}, {meta['sessions']:,} sessions of "
         f"{meta['shoppers']:,} shoppers, {meta['items']:,} items",
         "  events      " + _pairs(meta["events"]),
-        f"  impressions {meta['impressions']:,}",
+        f"  impressions {meta['impressions']:,}"
+        + (f", {meta['ads']:,} of them ads" if meta.get("ads") else ""),
         "  prices      " + (f"{prices[0]:,} to {prices[1]:,}" if prices else "none"),
         "  splits      " + _pairs(meta["splits"]),
         "  conversion  " + _pairs(meta["conversion"]),

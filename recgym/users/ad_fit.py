@@ -5,7 +5,8 @@ top, over all that the model leaves open about the shopper (as in `likelihood.lo
 and trust run along the sessions. The maximum is sought by the scores of whole sessions, whose outer
 products stand for the information, and so are the standard errors (Berndt, Hall, Hall and Hausman
 1974, "Estimation and inference in nonlinear structural models"). Of being back, the likelihood is
-that of `recgym.users.returning`, and its head is fixed.
+that of `recgym.users.returning`; its head, and the law found so far, are fixed: the interval of
+`back` holds for the tiredness that these give.
 
 Which ad stands where has to be independent of the shopper but for what the log tells; ads put at
 random are. The model was fitted to the same log without a word of ads: its items' levels and its

@@ -70,6 +70,8 @@ class AdFit:
             value = getattr(self.law, name)
             if name in self.estimates:
                 low, high = self.estimates[name].interval()
+                if name == "memory":  # a share, whose error is that of a normal all the same
+                    low, high = max(0.0, low), min(1.0, high)
                 said = f"fitted   {name} {value:.3f} [{low:.3f}, {high:.3f}]"
                 if self.estimates[name].value < 0.0 == value:
                     said += " (below 0 in the fit)"

@@ -10,7 +10,7 @@ The simulator and the likelihood of a fit call the same functions, so that they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -134,6 +134,19 @@ class Wrapping(Protocol):
     def unwrapped(self, state: Any) -> Record:
         """The state of the other shop's shopper within theirs."""
         ...
+
+
+def state_within(shop: Shoppers, other: Shoppers | None) -> Callable[[Any], Record] | None:
+    """What finds the other shop's state in this one's; None where it is not within."""
+    if other is shop:
+        return _itself
+    if isinstance(shop, Wrapping) and shop.inner is other:
+        return shop.unwrapped
+    return None
+
+
+def _itself(state: Record) -> Record:
+    return state
 
 
 class Known:
