@@ -148,3 +148,12 @@ def trained(agent: Any, probe: AdProbe, steps: int) -> Any:
         agent.learn(observation, action_N, transition)
         observation = transition.observation
     return agent
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two states hold the same numbers."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second

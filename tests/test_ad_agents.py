@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from ad_probe import AdProbe, agent_named, observed, options_of, trained
+from ad_probe import AdProbe, agent_named, observed, options_of, same, trained
 from tiny import compose
 
 from agents.ads.dual import Multiplier
@@ -188,15 +188,6 @@ def test_a_saved_agent_acts_alike_and_learns_on_alike(name: str, tmp_path: Path)
     kept, gone_on = first.state_dict(), second.state_dict()
     assert kept.keys() == gone_on.keys()
     assert all(same(kept[part], gone_on[part]) for part in kept)
-
-
-def same(first: Any, second: Any) -> bool:
-    """Whether two states hold the same numbers."""
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 
 def test_every_learner_is_put_to_it() -> None:

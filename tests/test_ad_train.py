@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from ad_probe import observed, options_of
+from ad_probe import observed, options_of, same
+from ad_shop import core_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import FIT, below, call, compose
 
 from agents import evaluate, train
+from agents.ads.dqn import AdDQN
 from agents.ads.rules import GreedyAds
 from agents.ads.valuing import Recording
+from agents.logger import Logger
 from agents.loop import PROGRESS
+from agents.loop import train as train_agent
 from recgym import progress
 
 SMALL = [
@@ -210,3 +214,30 @@ def test_what_hindsight_could_have_had_by_hand() -> None:
     assert met.bound.payment == pytest.approx(0.03) and met.budget == 1.0
     share = met.share()
     assert share is not None and math.isclose(share, 0.055 / 0.03, rel_tol=1e-6)
+
+
+def test_a_run_that_was_killed_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
+    # Why: hours of training are lost otherwise; shoppers, ledgers, memory and price all go on.
+    def trained_to(folder: Path, steps: int, *, resume: bool = False) -> dict[str, Any]:
+        folder.mkdir(exist_ok=True)
+        core: Any = core_of("mild", 16)
+        offered: dict[str, Any] = {
+            "num_features": core.platform.num_features,
+            "num_option": core.platform.num_option,
+            "load_cap": 0.3,
+            "batch_size": 32,
+            "learning_starts": 64,
+        }
+        agent: Any = AdDQN(**offered)
+        with Logger(folder) as logger:
+            train_agent(
+                agent, core, steps=16 * steps, seed=0, logger=logger, folder=folder,
+                checkpoint_steps=16 * 10, resume=resume,
+            )  # fmt: skip
+        return dict(agent.state_dict(learning=True))
+
+    whole = trained_to(tmp_path / "whole", 24)
+    trained_to(tmp_path / "half", 10)
+    gone_on = trained_to(tmp_path / "half", 24, resume=True)
+    assert float(whole["multiplier"]["price"]) > 0.0
+    assert same(whole, gone_on)
