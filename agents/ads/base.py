@@ -108,8 +108,12 @@ def best_payment_per_ad(options: Options) -> Tensor:
 
 def relative_payment(options: Options) -> Tensor:
     """What each option is expected to pay, as a share of the best allowed one, [N, J]."""
-    most_N1 = options.payment.masked_fill(~options.allowed, 0.0).amax(-1, keepdim=True)
-    return options.payment / most_N1.clamp(min=LEAST)
+    return options.payment / best_payment(options).unsqueeze(-1)
+
+
+def best_payment(options: Options) -> Tensor:
+    """What the best paid allowed option is expected to pay, above 0, [N]."""
+    return options.payment.masked_fill(~options.allowed, 0.0).amax(-1).clamp(min=LEAST)
 
 
 def at(value_NJ: Tensor, index_N: Tensor) -> Tensor:

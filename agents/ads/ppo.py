@@ -6,12 +6,13 @@ options that are not allowed are -inf, in the draw and in the likelihood; Tessle
 Mannor 2019, see `agents.ads.dual`: with ``constrained`` the reward is less the price of ads beyond
 the cap (``agent=ad_lagrangian_ppo``).
 
-Deviations: logits begin at ``sharpness`` times what an option is expected to pay beside the best
-one, so that the first policy is a soft greedy; rewards count in units of `agents.ads.scaling`; a
-page limit is bootstrapped (Pardo et al. 2018, "Time limits in reinforcement learning", equation 6);
-the price moves at each step of all lanes.
+Deviations: logits begin at ``sharpness`` times what an option is expected to pay above the price of
+its ads, beside the best payment, so that the first policy is a soft greedy, and a price that moves
+is heeded at once; it is moved at each step of all lanes by the likeliest options, those that act
+when nothing is explored. Rewards count in units of `agents.ads.scaling`; a page limit is
+bootstrapped (Pardo et al. 2018, "Time limits in reinforcement learning", equation 6).
 
-Logged besides: `load` (ads ÷ impressions of the last step), `price` (currency units).
+Logged besides: `load` (ads ÷ impressions of the likeliest options), `price` (currency units).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from agents.ads.base import at, best, drawn_option, options_of, relative_payment
+from agents.ads.base import at, best, best_payment, drawn_option, options_of, relative_payment
 from agents.ads.dual import Multiplier
 from agents.ads.network import OptionNetwork
 from agents.on_policy import Horizon, OnPolicy
@@ -135,9 +136,14 @@ class AdPPO(OnPolicy):
         return self.network.logits(
             scale.state(feature_NO),
             scale.options(options),
-            self.sharpness * relative_payment(options),
+            self._first(options),
             options.allowed,
         )
+
+    def _first(self, options: Options) -> Tensor:
+        """Where logits begin, [N, J]: at what an option pays above the price of its ads."""
+        dues_NJ = self.multiplier.price * options.num_ads / best_payment(options).unsqueeze(-1)
+        return self.sharpness * (relative_payment(options) - dues_NJ)
 
     # ---- learning -------------------------------------------------------------------------------
 
@@ -159,7 +165,7 @@ class AdPPO(OnPolicy):
         row = {
             "feature": state_NO,
             "option": scale.options(options),
-            "first": self.sharpness * relative_payment(options),
+            "first": self._first(options),
             "allowed": options.allowed,
             "action": action_N,
             "old": log_prob(logit_NJ, action_N),
@@ -169,10 +175,12 @@ class AdPPO(OnPolicy):
             "terminated": transition.terminated,
             "truncated": transition.truncated,
         }
-        self.multiplier.step(ads_N, outcome.impressions.to(ads_N.dtype), options)
+        likeliest_N = at(options.num_ads, best(logit_NJ, options.allowed)).to(ads_N.dtype)
+        shown_N = outcome.impressions.to(ads_N.dtype)
+        self.multiplier.step(likeliest_N, shown_N, options)
         with torch.enable_grad():
             learned = self._take_in(row)
-        load = ads_N.sum() / outcome.impressions.sum().clamp(min=1)
+        load = likeliest_N.sum() / shown_N.sum().clamp(min=1.0)
         return learned | {"load": load, "price": self.multiplier.price}
 
     def _judged(self, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
