@@ -190,9 +190,7 @@ def open_ad_core(
         task_named(task, place),
         organic=organic or ranking_of(opened, reads, num_slots),
         estimator=FittedCtr(reads) if isinstance(reads, LSTMUserModel) else FlatCtr(click_rate),
-        reward=AdReward(
-            made("weights", weights, RewardWeights), load_cap=load_cap, sales=sales
-        ),
+        reward=AdReward(made("weights", weights, RewardWeights), load_cap=load_cap, sales=sales),
     )
     return AdCore(platform, num_envs=num_envs, max_pages=max_pages)
 
