@@ -20,6 +20,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from agents.ads.base import places_ads
+from agents.folders import write_json
 from agents.judging import judge, shops_of
 from agents.sb3 import PredictPolicy
 from agents.seeds import policies
@@ -109,6 +111,11 @@ def open_run(folder: Path, device: torch.device) -> Run:
         )
     summary = json.loads((folder / "summary.json").read_text())
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    if places_ads(settings["agent"]):
+        raise UserError(
+            f"run={folder} placed ads, and agents.evaluate values recommenders alone: run "
+            "agents.train with its settings and another evaluation.seed; log and fit are reused."
+        )
     model = load_model(folder / "model", device)
     model.requires_grad_(False)
     log = open_log(summary["log"]["folder"])
@@ -158,13 +165,6 @@ def main(cfg: DictConfig) -> None:
     if shops.assumptions:
         progress.say(f"\nassumed: {shops.assumptions['sentence']}")
     progress.say(f"\nfiles        {target}")
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename, so that a kill leaves the old file whole."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    beside.rename(path)
 
 
 if __name__ == "__main__":

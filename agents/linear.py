@@ -32,7 +32,54 @@ from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
 
-class LinearBandit:
+class Ridge:
+    """Ridge regression by its sums, with the standard deviation of each mean.
+
+    Args:
+        count: Z, features.
+        prior: precision L of each weight before any data; the first one's mean is 1.
+        device: of the sums.
+    """
+
+    def __init__(self, count: int, prior: float, device: torch.device) -> None:
+        # in float64: sums over millions of slots lose digits that the inverse needs
+        eye_ZZ = torch.eye(count, dtype=torch.float64, device=device)
+        self.precision_ZZ, self.sum_Z = prior * eye_ZZ, torch.zeros_like(eye_ZZ[0])
+        self.sum_Z[0] = prior
+        self.steps = 0
+
+    def _mean(self) -> Tensor:
+        mean_Z: Tensor = torch.linalg.solve(self.precision_ZZ, self.sum_Z)
+        return mean_Z
+
+    def _width(self, feature_XZ: Tensor) -> Tensor:
+        """sqrt(x^T A^-1 x)."""
+        inverse_ZZ = torch.linalg.inv(self.precision_ZZ)
+        variance_X: Tensor = ((feature_XZ @ inverse_ZZ) * feature_XZ).sum(-1)
+        return variance_X.clamp(min=0.0).sqrt()
+
+    def _take_in(self, feature_RZ: Tensor, earned_R: Tensor) -> None:
+        """Add pulls, each paid with what it earned."""
+        self.precision_ZZ += feature_RZ.T @ feature_RZ
+        self.sum_Z += feature_RZ.T @ earned_R
+        self.steps += 1
+
+    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
+        """The sums, which are all of the agent."""
+        return {"precision": self.precision_ZZ, "sum": self.sum_Z, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Act and learn on from saved sums."""
+        if state["sum"].shape != self.sum_Z.shape:
+            raise UserError(
+                f"the saved bandit has {len(state['sum'])} weights: expected {len(self.sum_Z)}; "
+                "use the user model of its run."
+            )
+        self.precision_ZZ, self.sum_Z = state["precision"].clone(), state["sum"].clone()
+        self.steps = int(state["steps"])
+
+
+class LinearBandit(Ridge):
     """Ridge regression of what a slot earns; see the module's docstring.
 
     Args:
@@ -64,11 +111,7 @@ class LinearBandit:
         self.unit = middle_price(user_model)
         vector_ID = user_model.tables.vector_ID
         count = vector_ID.shape[1] + NUM_SIGNS + 2  # Z, features
-        # in float64: sums over millions of slots lose digits that the inverse needs
-        eye_ZZ = torch.eye(count, dtype=torch.float64, device=vector_ID.device)
-        self.precision_ZZ, self.sum_Z = prior * eye_ZZ, torch.zeros_like(eye_ZZ[0])
-        self.sum_Z[0] = prior  # the expected money has weight 1
-        self.steps = 0
+        super().__init__(count, prior, vector_ID.device)  # the expected money has weight 1
 
     # ---- acting ---------------------------------------------------------------------------------
 
@@ -97,16 +140,6 @@ class LinearBandit:
         parts = [money_NM1, torch.ones_like(money_NM1), sign_NMS, vector_NMD]
         return torch.cat(parts, -1).double()
 
-    def _mean(self) -> Tensor:
-        mean_Z: Tensor = torch.linalg.solve(self.precision_ZZ, self.sum_Z)
-        return mean_Z
-
-    def _width(self, feature_XZ: Tensor) -> Tensor:
-        """sqrt(x^T A^-1 x)."""
-        inverse_ZZ = torch.linalg.inv(self.precision_ZZ)
-        variance_X: Tensor = ((feature_XZ @ inverse_ZZ) * feature_XZ).sum(-1)
-        return variance_X.clamp(min=0.0).sqrt()
-
     # ---- learning -------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -124,27 +157,9 @@ class LinearBandit:
         shown_NK = place_NK >= 0
         feature_RZ, earned_R = feature_NKZ[shown_NK], earned_NK[shown_NK]
         error_R = (feature_RZ @ self._mean() - earned_R).abs()
-        self.precision_ZZ += feature_RZ.T @ feature_RZ
-        self.sum_Z += feature_RZ.T @ earned_R
-        self.steps += 1
+        self._take_in(feature_RZ, earned_R)
         return {
             "error": error_R.mean(),
             "width": self._width(feature_RZ).mean(),
             "clicks": clicked_NK.double().sum(-1).mean(),
         }
-
-    # ---- keeping --------------------------------------------------------------------------------
-
-    def state_dict(self, *, learning: bool = False) -> dict[str, Any]:
-        """The sums, which are all of the agent."""
-        return {"precision": self.precision_ZZ, "sum": self.sum_Z, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Act and learn on from saved sums."""
-        if state["sum"].shape != self.sum_Z.shape:
-            raise UserError(
-                f"the saved bandit has {len(state['sum'])} weights: expected {len(self.sum_Z)}; "
-                "use the user model of its run."
-            )
-        self.precision_ZZ, self.sum_Z = state["precision"].clone(), state["sum"].clone()
-        self.steps = int(state["steps"])

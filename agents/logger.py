@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+INCREMENTAL = "incremental_revenue_per_session"
+
 
 class Logger:
     """Writes scalars and figures of one run."""
@@ -38,18 +40,23 @@ class Logger:
         lines = "\n".join(f"    {line}" for line in content.splitlines())
         self.writer.add_text(tag, lines)
 
-    def policies(self, summary: dict[str, Any]) -> None:
-        """The policy table as numbers and as a figure."""
+    def policies(
+        self,
+        summary: dict[str, Any],
+        metric: str = INCREMENTAL,
+        title: str = "incremental revenue a session",
+    ) -> None:
+        """The policy table as numbers, and one metric as a figure."""
         for name, values in summary["policies"].items():
             for shop, row in values.items():
-                for metric, estimate in (row or {}).items():
+                for each, estimate in (row or {}).items():
                     if estimate["mean"] is None:
                         continue
-                    tag = f"policy_{shop}/{name}/{metric}"
+                    tag = f"policy_{shop}/{name}/{each}"
                     self.scalar(tag, estimate["mean"], 0)
                     for end in ("worst", "best") if estimate.get("range") else ():
                         self.scalar(f"{tag}_{end}", estimate["range"][end], 0)
-        self.writer.add_figure("policies", figure_of(summary))
+        self.writer.add_figure("policies", figure_of(summary, metric, title))
 
     def __enter__(self) -> Self:
         return self
@@ -63,11 +70,10 @@ class Logger:
         self.writer.close()
 
 
-def figure_of(summary: dict[str, Any]) -> Figure:
-    """Incremental revenue a session of each policy, in the learned and the true shop."""
+def figure_of(summary: dict[str, Any], metric: str, title: str) -> Figure:
+    """A metric of each policy, in the learned and the true shop."""
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    metric = "incremental_revenue_per_session"
     names = list(summary["policies"])
     for offset, shop, colour in ((-0.14, "learned", "#7a8fb8"), (0.14, "true", "#c8553d")):
         for row, name in enumerate(names):
@@ -85,6 +91,6 @@ def figure_of(summary: dict[str, Any]) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     over = "; wide: worst to best assumption" if "assumed" in summary else ""
-    axes.set_xlabel(f"incremental revenue a session, 95 % interval{over}")
+    axes.set_xlabel(f"{title}, 95 % interval{over}")
     axes.legend(loc="lower right")
     return figure

@@ -25,8 +25,8 @@ class Kept(Protocol):
         ...
 
 
-class OffPolicy:
-    """Learns by `_update` from rows drawn out of a memory that `_rows` fills.
+class FromMemory:
+    """Learns by `_update` from rows drawn out of a memory.
 
     Args:
         kept: what acting and learning need, by its name in a saved state.
@@ -55,20 +55,12 @@ class OffPolicy:
         self.batch_size, self.learning_starts, self.updates = batch_size, learning_starts, updates
         self.steps = 0
 
-    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor] | None:
-        """What is kept of a step, each [N, ...]; None while its rows are not complete."""
-        raise NotImplementedError
-
     def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
         """One gradient step, the ``number``-th of this step of all lanes; metrics."""
         raise NotImplementedError
 
-    def learn(
-        self, observation: Observation, item_NK: Tensor, transition: Transition
-    ) -> dict[str, Tensor]:
-        """Store one step of all lanes, then take `updates` gradient steps."""
-        with torch.no_grad():
-            rows = self._rows(observation, transition)
+    def _improve(self, rows: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        """Store these rows of one step of all lanes, then take `updates` gradient steps."""
         if rows is not None:
             self.replay.add(rows)
         self.steps += 1
@@ -97,3 +89,19 @@ class OffPolicy:
             self.replay.load_state_dict(state["replay"])
             for generator, drawing in zip(self.generators, state["generators"], strict=True):
                 generator.set_state(drawing.cpu())
+
+
+class OffPolicy(FromMemory):
+    """A recommender whose `_rows` fill the memory."""
+
+    def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor] | None:
+        """What is kept of a step, each [N, ...]; None while its rows are not complete."""
+        raise NotImplementedError
+
+    def learn(
+        self, observation: Observation, item_NK: Tensor, transition: Transition
+    ) -> dict[str, Tensor]:
+        """Store one step of all lanes, then take `updates` gradient steps."""
+        with torch.no_grad():
+            rows = self._rows(observation, transition)
+        return self._improve(rows)

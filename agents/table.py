@@ -14,7 +14,8 @@ COLUMNS = (
 )
 
 
-def _cell(estimate: dict[str, Any] | None, form: str) -> str:
+def cell(estimate: dict[str, Any] | None, form: str) -> str:
+    """A value and its interval."""
     if estimate is None or estimate["mean"] is None:
         return "-"
     mean = form.format(estimate["mean"])
@@ -45,12 +46,12 @@ def policy_table(summary: dict[str, Any]) -> str:
         for shop in shops:
             for _, metric, form in COLUMNS:
                 estimate = (values[shop] or {}).get(metric)
-                cell = _cell(estimate, form)
+                text = cell(estimate, form)
                 if estimate and metric == INCREMENTAL:
-                    cell = f"{cell} {over_assumptions(estimate.get('range'), form)}".strip()
-                row.append(cell)
+                    text = f"{text} {over_assumptions(estimate.get('range'), form)}".strip()
+                row.append(text)
         rows.append(row)
-    return "\n".join([*_aligned(rows), *_range_lines(summary)])
+    return "\n".join([*aligned(rows), *_range_lines(summary)])
 
 
 def _range_lines(summary: dict[str, Any]) -> list[str]:
@@ -66,7 +67,7 @@ def _range_lines(summary: dict[str, Any]) -> list[str]:
         lift = (values["learned"] or {}).get(INCREMENTAL, {}).get("range")
         if lift:
             case, means = lift["worst_case"], lift["mean_by_rho"]
-            worst = _cell({"mean": lift["worst"], **case}, LIFT)
+            worst = cell({"mean": lift["worst"], **case}, LIFT)
             where = f"at rho {case['rho']:g}, seed {case['seed']}"
             ends = over_assumptions(lift, LIFT)
             rows.append([name, ends, worst, where, *(LIFT.format(means[rho]) for rho in rhos)])
@@ -78,13 +79,14 @@ def _range_lines(summary: dict[str, Any]) -> list[str]:
         f"{', '.join(rhos)} and seeds {', '.join(map(str, found['seeds']))};",
         f"{found['sessions']:,} sessions a shop and policy ({base['sessions']:,} in that of rho "
         f"{base['rho']:g}, seed {base['seed']}, in which the policies were made){wider}",
-        *_aligned(rows),
+        *aligned(rows),
     ]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, a rule below the first."""
     width = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, width, strict=True)) for row in rows]
+    lines = ["  ".join(text.ljust(w) for text, w in zip(row, width, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * w for w in width))
     return [line.rstrip() for line in lines]
 
@@ -126,17 +128,17 @@ def _scoring_lines(summary: dict[str, Any]) -> list[str]:
     agent, best = summary["agent"], found["best"]
     lift = found["lift"]
     lines = [
-        f"{agent} claims {_cell(found['claim'], LIFT)} where it was trained; members that it never "
-        f"met give {_cell(lift[agent], LIFT)}, the interval over members and sessions",
+        f"{agent} claims {cell(found['claim'], LIFT)} where it was trained; members that it never "
+        f"met give {cell(lift[agent], LIFT)}, the interval over members and sessions",
     ]
     if found["alarm"]:
         lines.append(
             f"ALARM: the claim of {agent} does not hold where it was not trained: it is "
-            f"{_cell(found['apart'], LIFT)} too high; trust the scored value"
+            f"{cell(found['apart'], LIFT)} too high; trust the scored value"
         )
     if not found["reliable"]:
         lines.append(
-            f"no reliable lift: the best policy, {best}, adds {_cell(lift[best], LIFT)} over the "
+            f"no reliable lift: the best policy, {best}, adds {cell(lift[best], LIFT)} over the "
             "members, which is not clearly above 1 % of what empty pages earn"
         )
     return lines

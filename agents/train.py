@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from agents.ads import job
+from agents.ads.table import ad_table
 from agents.base import Lanes
-from agents.evaluate import write_json
+from agents.folders import CONFIG, SUMMARY, file_lines, keep
 from agents.judging import judge, shops_of
 from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
-from agents.loop import PROGRESS, train
+from agents.loop import train
 from agents.seeds import check_alone, policies
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
@@ -50,7 +50,6 @@ from recgym.users.ensemble import halves
 from recgym.users.store import load_model
 
 SCHEMA_VERSION = 1
-CONFIG, SUMMARY = "config.yaml", "summary.json"
 NUMBERS = {  # least values; an interval needs two sessions that may differ
     "seed": 0,
     "steps": 1,
@@ -134,7 +133,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         }
         logger.policies(summary)
         logger.text("verdict", policy_table(summary))
-    keep(folder, summary, model_folder, member_folders)
+    keep(folder, summary, policy_table(summary), model_folder, member_folders)
     return summary
 
 
@@ -191,34 +190,13 @@ def _logged(spec: ObservationSpec, log: Log, cfg: DictConfig) -> LoggedCore:
     return logged_core(spec, log, reward_named(str(cfg.reward)), num_envs=cfg.num_envs)
 
 
-def keep(
-    folder: Path,
-    summary: dict[str, Any],
-    model_folder: Path,
-    member_folders: Sequence[Path],
-) -> None:
-    """Leave a run folder that `agents.evaluate` can open on its own."""
-    shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
-    for number, member in enumerate(member_folders):
-        shutil.copytree(member, folder / "members" / str(number), dirs_exist_ok=True)
-    (folder / "table.txt").write_text(policy_table(summary) + "\n")
-    write_json(folder / SUMMARY, summary)
-    (folder / PROGRESS).unlink(missing_ok=True)  # the run is over
-
-
 def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
     """What the user reads below the table."""
     lines = verdict_lines(summary)
     assumed = summary["user_model"].get("assumptions")
     if assumed:
         lines.append(f"assumed: {assumed['sentence']}")
-    taken = "  ".join(f"{k} {v:.0f} s" for k, v in summary["seconds"].items())
-    lines += [
-        f"time         {taken}",
-        f"files        {folder}",
-        f"TensorBoard  tensorboard --logdir {folder.parent}",
-    ]
-    return lines
+    return [*lines, *file_lines(summary, folder)]
 
 
 def resumed(folder: Path) -> DictConfig:
@@ -264,18 +242,27 @@ def main(cfg: DictConfig) -> float | None:
             f"compile=true is about the learned shop's steps, and agent={cfg.agent_name} learns "
             "from the log alone: set compile=false."
         )
+    job.check_kind(cfg)
     reward_named(str(cfg.reward))  # before the log and the fit
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     check_settings("agent", settings["agent"])
     check_alone(settings["agent"], str(cfg.agent_name))  # before the log and the fit
     check_user_model(settings["user_model"], cfg.num_slots)
-    check_pessimism(cfg)
-    summary = run(cfg, folder, resume=resume)
-    progress.say("\n" + policy_table(summary) + "\n")
-    for line in closing_lines(summary, folder):
+    if job.asked_for(cfg):
+        job.check_env(cfg)
+        summary = job.run(cfg, folder, resume=resume)
+        table, lines = ad_table(summary), job.closing_lines(summary, folder)
+        counted = "earned_per_shopper"
+    else:
+        check_pessimism(cfg)
+        summary = run(cfg, folder, resume=resume)
+        table, lines = policy_table(summary), closing_lines(summary, folder)
+        counted = "incremental_revenue_per_session"
+    progress.say("\n" + table + "\n")
+    for line in lines:
         progress.say(line)
     progress.say(f"done in {time.perf_counter() - begun:.0f} s")
-    values = summary["policies"][summary["agent"]]["learned"]["incremental_revenue_per_session"]
+    values = summary["policies"][summary["agent"]]["learned"][counted]
     return None if values["mean"] is None else float(values["mean"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from agents.evaluate import write_json
+from agents.folders import write_json
 from experiments.asking import budget_of, check_lists, entry_of, fit_within
 from experiments.believing.cell import CellSettings, run_cell, values_file
 from experiments.believing.names import KINDS, RIGHT

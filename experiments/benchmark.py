@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from agents.evaluate import write_json
+from agents.folders import write_json
 from experiments.benchmarking.cell import (
     DONE,
     FAILED,

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from agents.evaluate import write_json
+from agents.folders import write_json
 from experiments.asking import budget_of, check_lists, entry_of, fit_within
 from experiments.horizon.cell import HORIZONS, SHOPPER, CellSettings, blocks_of
 from experiments.values import NUM_BLOCKS

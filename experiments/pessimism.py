@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from omegaconf import DictConfig, OmegaConf
 
-from agents.evaluate import write_json
+from agents.folders import write_json
 from recgym import progress
 from recgym.cli import command
 from recgym.errors import UserError

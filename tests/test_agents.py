@@ -15,7 +15,8 @@ from recgym.envs.core import ShopCore
 from recgym.types import Outcome
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "agent"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+# those of ads choose among options, and have their own: test_ad_agents
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("ad_"))
 LEARNERS = [name for name in NAMES if hasattr(agent_named(name), "learn")]
 TABLES = {"tabular", "sarsa"}
 RANDOM_SLOTS = {  # fills them to explore

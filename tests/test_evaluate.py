@@ -9,7 +9,8 @@ import pytest
 import torch
 from probe_shop import ProbeShop
 
-from agents.evaluate import foreign_policy, open_run, write_json
+from agents.evaluate import foreign_policy, open_run
+from agents.folders import write_json
 from recgym.errors import UserError
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec

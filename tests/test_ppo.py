@@ -9,7 +9,8 @@ import pytest
 import torch
 from probe_model import ITEMS, MODEL, SLOTS, SPEC, first_pages
 
-from agents.ppo import PPO, surrogate
+from agents.on_policy import surrogate
+from agents.ppo import PPO
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 

@@ -53,7 +53,7 @@ def below(folder: Path, name: str = "run") -> list[str]:
 def compose(name: str, *overrides: str) -> dict[str, Any]:
     """The config that a main would get, without what only a running job knows, as plain data."""
     with initialize_config_module("conf", version_base="1.3"):
-        running = ["agent_name=unknown"] if name == "train" else []
+        running = ["agent_name=unknown", "env_name=unknown"] if name == "train" else []
         config = hydra_compose(name, [*running, *overrides])
     plain: Any = OmegaConf.to_container(config, resolve=True)
     return dict(plain)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from agents.evaluate import write_json
 from agents.fixed import fixed_rules
+from agents.folders import write_json
 from agents.valuing import (
     honest_policies,
     make_agent,

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from agents.evaluate import write_json
+from agents.folders import write_json
 from agents.logged import learns_from_log
 from agents.valuing import make_agent, oracle_of, resources, shop_specs, true_side
 from experiments.benchmarking import sb3

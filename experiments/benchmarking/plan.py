@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from agents.ads.base import places_ads
 from experiments.asking import budget_of, check_lists, entry_of, fit_within, names_of
 from experiments.benchmarking.cell import ORACLE, OURS, SB3, CellSettings
 from experiments.benchmarking.sb3 import ONE_ITEM
@@ -82,8 +83,9 @@ def _check(cfg: DictConfig, path: str, budget: Any) -> None:
 
 
 def _known(cfg: DictConfig) -> list[str]:
-    """Our agents, then those of Stable-Baselines3."""
-    return [*names_of("agent"), *(str(name) for name in cfg.sb3)]
+    """Our recommenders, then those of Stable-Baselines3."""
+    ours = [n for n in names_of("agent") if not places_ads(entry_of("agent", n, "agents"))]
+    return [*ours, *(str(name) for name in cfg.sb3)]
 
 
 def _chosen(cfg: DictConfig) -> list[str]:

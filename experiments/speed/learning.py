@@ -73,8 +73,9 @@ def _dqn(name: str, setting: Setting, *, compile: bool) -> Figure:
 def _ppo(name: str, setting: Setting, *, compile: bool) -> Figure:
     _, core = _core(setting, compile)
     agent = PPO(**offered(core))
-    told = {"horizon": agent.horizon, "epochs": agent.epochs, "minibatches": agent.minibatches}
-    return _trained(name, setting, agent, core, agent.horizon, told, compile)
+    known = agent.settings
+    told = {"horizon": known.horizon, "epochs": known.epochs, "minibatches": known.minibatches}
+    return _trained(name, setting, agent, core, known.horizon, told, compile)
 
 
 def _core(setting: Setting, compile: bool) -> tuple[int, ShopCore]:

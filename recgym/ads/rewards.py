@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from recgym.ads.records import PARTS, AdOutcome
+from recgym.errors import UserError
+from recgym.reward import REWARDS
 from recgym.settings import Share, Within, check
 
 Weight = Annotated[float, Within(0.0)]
 EXCESS = PARTS.index("excess_load")
+SALES = {name: REWARDS[name] for name in ("revenue", "chosen_revenue", "expected_revenue")}
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,22 @@ class AdReward:
     Args:
         weights: of the parts.
         load_cap: ads an impression that the constraint allows.
+        sales: how a page's sales count, a name in `SALES`: those expected have far less noise and
+            the same best policy. What is credited to ads stays what was paid.
     """
 
-    def __init__(self, weights: RewardWeights | None = None, *, load_cap: Share = 0.1) -> None:
+    def __init__(
+        self,
+        weights: RewardWeights | None = None,
+        *,
+        load_cap: Share = 0.1,
+        sales: str = "revenue",
+    ) -> None:
         check("reward", {"load_cap": load_cap}, AdReward)
+        if sales not in SALES:
+            raise UserError(f"sales={sales!r} is unknown: expected one of {', '.join(SALES)}.")
         self.weights, self.load_cap = weights or RewardWeights(), load_cap
+        self.sold = SALES[sales]
 
     def parts(self, ads: AdOutcome) -> Tensor:
         """In the order of `PARTS`, [N, W]."""
@@ -66,7 +80,7 @@ class AdReward:
         sold_N = ads.sponsored_sales
         part_WN = [
             ads.ad_revenue().to(outcome.revenue.dtype),
-            take * (outcome.revenue - sold_N),
+            take * (self.sold(outcome) - sold_N),
             take * sold_N,
             -ads.tired,
             shown_N - self.load_cap * outcome.impressions,

@@ -125,6 +125,7 @@ def open_ad_core(
     market: Mapping[str, Any] | None = None,
     weights: Mapping[str, Any] | RewardWeights | None = None,
     load_cap: Share = 0.1,
+    sales: str = "revenue",
     organic: Policy | None = None,
     click_rate: Share = 0.02,
     observation: str | None = None,
@@ -148,6 +149,7 @@ def open_ad_core(
         market: keywords of `recgym.ads.market.AdMarket`, such as ``pricing`` and ``reserve``.
         weights: keywords of `recgym.ads.rewards.RewardWeights`.
         load_cap: ads an impression that the constraint allows.
+        sales: as in `recgym.ads.rewards.AdReward`.
         organic: ranks what stands between the ads; None: by a fitted model's value, else by fame.
         click_rate: estimated chance that any ad in the first slot is clicked, where no model is
             fitted.
@@ -167,7 +169,7 @@ def open_ad_core(
         encoder=encoder if kind == "encoder" else None,
         num_slots=num_slots,
         num_sessions=num_sessions,
-        expected_revenue=False,
+        expected_revenue=sales == "expected_revenue",  # it costs a pass over the catalogue
         dtype=opened.catalog.price.dtype,
     )
     reads = simulator.encoder
@@ -185,7 +187,7 @@ def open_ad_core(
         task_named(task, place),
         organic=organic or ranking_of(opened, reads, num_slots),
         estimator=FittedCtr(reads) if isinstance(reads, LSTMUserModel) else FlatCtr(click_rate),
-        reward=AdReward(made("weights", weights, RewardWeights), load_cap=load_cap),
+        reward=AdReward(made("weights", weights, RewardWeights), load_cap=load_cap, sales=sales),
     )
     return AdCore(platform, num_envs=num_envs, max_pages=max_pages)
 

@@ -1,0 +1,1 @@
+"""Agents of ad placement: they choose among the options of a page with ads."""

@@ -1,0 +1,246 @@
+"""The main job for ads, ``python -m agents.train env=ad_allocate|ad_insert|ad_price|shop``.
+
+From a log whose pages hold ads: the user model, what ads do to shoppers, an agent trained in that
+learned shop, and its value beside the rules, in the learned shop and in the true one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from agents.ads import valuing
+from agents.ads.base import places_ads
+from agents.ads.table import ad_table, verdict_lines
+from agents.ads.verdict import summarise
+from agents.folders import CONFIG, file_lines, keep
+from agents.logger import Logger
+from agents.loop import train
+from agents.valuing import SEED_BASE, make_agent, resources, true_side
+from recgym import progress
+from recgym.ads.auction import pricing_named
+from recgym.ads.campaigns import campaign, draw_campaigns
+from recgym.ads.market import AdMarket
+from recgym.ads.pacing import pacing_named
+from recgym.ads.placement import PlacementRules
+from recgym.ads.rewards import AdReward, RewardWeights
+from recgym.envs.ad_settings import keywords_for
+from recgym.envs.ads import AdCore
+from recgym.errors import UserError
+from recgym.logs.base import Log
+from recgym.report import fit_lines, say_log
+from recgym.settings import Share, check
+from recgym.shops import choose_device
+from recgym.stages import check_priced, prepare_log, prepare_model
+from recgym.users.ad_fit import prepare_ads
+from recgym.users.ad_law import AdLaw
+from recgym.users.lstm import LSTMUserModel
+from recgym.users.sponsored import measured
+
+SCHEMA_VERSION = 1
+RECOMMEND = "recommend"  # env.task of a main job without ads
+
+
+def asked_for(cfg: DictConfig) -> bool:
+    """Whether the settings ask for pages with ads."""
+    return str(OmegaConf.select(cfg, "env.task", default=RECOMMEND)) != RECOMMEND
+
+
+def check_kind(cfg: DictConfig) -> None:
+    """Stop where agent and environment are not of one kind.
+
+    Raises:
+        UserError: naming both.
+    """
+    if places_ads(cfg.agent) and not asked_for(cfg):
+        raise UserError(
+            f"agent={cfg.agent_name} places ads, and env=recommend has none: set env=ad_allocate, "
+            "ad_insert, ad_price or shop."
+        )
+    if asked_for(cfg) and not places_ads(cfg.agent):
+        raise UserError(
+            f"agent={cfg.agent_name} recommends, and env={cfg.env_name} asks where ads stand: "
+            "expected agent=ad_dqn, ad_ppo or another whose name begins with ad_."
+        )
+
+
+def check_env(cfg: DictConfig) -> None:
+    """Stop before any work where a setting of ``conf/env`` cannot be used."""
+    env: Any = OmegaConf.to_container(cfg.env, resolve=True)
+    for name, target in (("rules", PlacementRules), ("weights", RewardWeights),
+                         ("market", AdMarket)):  # fmt: skip
+        keywords_for(f"env.{name}", env[name], target)
+    pricing_named(env["market"]["pricing"])
+    pacing_named(env["market"]["pacing"])
+    AdReward(sales=env["sales"])
+    AdLaw.of(env["law"])
+    check("env", {"load_cap": env["load_cap"]}, _bounds)
+    keywords_for("env.campaigns", env["campaigns"], draw_campaigns)
+    for number, row in enumerate(env["listed"] or []):
+        check(f"env.listed[{number}]", row, campaign)
+    outside = [slot for slot in env["fixed_slots"] if not 0 <= slot < cfg.num_slots]
+    if outside or not env["fixed_slots"]:
+        raise UserError(
+            f"env.fixed_slots={env['fixed_slots']}: expected slots from 0 to {cfg.num_slots - 1}."
+        )
+    if cfg.pessimism or cfg.user_model.ensemble.members:
+        raise UserError(
+            f"pessimism={cfg.pessimism} and an ensemble of {cfg.user_model.ensemble.members} are "
+            f"about recommending: with env={cfg.env_name} set pessimism=0 and "
+            "user_model.ensemble.members=0."
+        )
+    if cfg.compile:
+        raise UserError(
+            f"compile=true: steps of env={cfg.env_name} are not compiled; leave it out."
+        )
+
+
+def _bounds(load_cap: Share) -> None:
+    """Of single settings."""
+
+
+def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """All stages; returns the summary that it also writes."""
+    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    device, cache, env = choose_device(cfg.device), Path(cfg.cache_dir), settings["env"]
+    name, seconds = str(cfg.agent_name), dict[str, float]()
+    log, reader, reused = prepare_log(settings["log"], cache, seconds)
+    check_priced(log, name)
+    world, _ = true_side(reader, device)
+    say_log(log, reader, reused, None)
+    with Logger(folder) as logger:
+        model_settings = {**settings["user_model"], "num_slots": settings["num_slots"]}
+        model, report, model_folder, reused = prepare_model(
+            log, reader, model_settings, cache, device, seconds, logger.scalar
+        )
+        for line in fit_lines(report, reused):
+            progress.say(line)
+        law, told = _law(model, log, model_folder, env, reader, seconds)
+        found = valuing.shops(model, law, world, env)
+        core = valuing.core_of(
+            found["learned"], model, settings, num_envs=int(cfg.num_envs), sales=env["sales"]
+        )
+        offered = {
+            **resources(model, log.sessions(), int(cfg.num_slots), int(cfg.seed)),
+            "num_features": core.platform.num_features,
+            "num_option": core.platform.num_option,
+            "device": device,
+            "load_cap": env["load_cap"],
+            "take_rate": env["weights"]["take_rate"],
+        }
+        agent = make_agent(settings["agent"], offered)
+        steps = _train(agent, core, cfg, folder, logger, seconds, resume)
+        policies = {**valuing.rules(env, offered), name: agent}
+        cores = {shop: valuing.core_of(it, model, settings) for shop, it in found.items()}
+        played, hindsight = _play(cores, policies, name, settings, device, seconds)
+        summary = {
+            "schema_version": SCHEMA_VERSION,
+            "agent": name,
+            "env": str(cfg.env_name),
+            "load_cap": env["load_cap"],
+            "num_sessions": env["num_sessions"],
+            "log": {"folder": str(log.folder), **log.meta},
+            "user_model": {"name": str(cfg.user_model.name), **report},
+            "ad_law": told,
+            **summarise(played, name, env["weights"], int(cfg.evaluation.seed)),
+            "hindsight": hindsight,
+            "environment_steps": steps,
+            "seconds": {k: round(v, 2) for k, v in seconds.items()},
+        }
+        logger.policies(summary, "net_ad_revenue", "net ad revenue a shopper")
+        logger.text("verdict", ad_table(summary))
+    keep(folder, summary, ad_table(summary), model_folder)
+    return summary
+
+
+def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
+    """What the user reads below the table."""
+    return [*verdict_lines(summary), *file_lines(summary, folder)]
+
+
+def _law(
+    model: LSTMUserModel,
+    log: Log,
+    folder: Path,
+    env: Mapping[str, Any],
+    reader: Any,
+    seconds: dict[str, float],
+) -> tuple[AdLaw, dict[str, Any]]:
+    """What ads do to the learned shop's shoppers, and where its numbers come from."""
+    sessions = log.sessions()
+    if sessions.page.sponsored is None:
+        progress.say(
+            f"ads: the log does not say where ads stood, so what they do is assumed: {env['law']}"
+        )
+        law = measured(model, env["law"])
+        return law, {"law": vars(law), "fitted": [], "assumed": sorted(vars(law))}
+    with progress.stage("ads", 1.0, seconds):
+        fit, _ = prepare_ads(
+            model, sessions, folder, carried=getattr(reader, "max_sessions", 1) > 1
+        )
+    for line in fit.lines():
+        progress.say(line)
+    estimates = {name: [*each, *each.interval()] for name, each in fit.estimates.items()}
+    told = {"law": vars(fit.law), "fitted": estimates, "assumed": fit.assumed()}
+    return fit.law, told
+
+
+def _train(
+    agent: Any,
+    core: AdCore,
+    cfg: DictConfig,
+    folder: Path,
+    logger: Logger,
+    seconds: dict[str, float],
+    resume: bool,
+) -> int:
+    if not hasattr(agent, "learn"):
+        seconds["train"] = 0.0
+        return 0
+    with progress.stage("train", cfg.steps, seconds):
+        return train(
+            agent,
+            cast(Any, core),  # its observations hold options, and its actions are theirs
+            steps=int(cfg.steps),
+            seed=int(cfg.seed),
+            logger=logger,
+            folder=folder,
+            checkpoint_steps=int(cfg.checkpoint_steps),
+            resume=resume,
+        )
+
+
+def _play(
+    cores: Mapping[str, AdCore],
+    policies: Mapping[str, Any],
+    agent: str,
+    settings: Mapping[str, Any],
+    device: torch.device,
+    seconds: dict[str, float],
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Every policy in every shop, and what hindsight could have had of the agent's requests."""
+    count, seed = int(settings["evaluation"]["sessions"]), int(settings["evaluation"]["seed"])
+    seed_B = SEED_BASE + (seed << 32) + torch.arange(count, device=device)
+    played: dict[str, dict[str, Any]] = {}
+    hindsight: dict[str, Any] = {}
+    with progress.stage("evaluate", count * len(cores) * len(policies), seconds):
+        for shop, core in cores.items():
+            played[shop] = {}
+            for name, policy in policies.items():
+                playing = valuing.Recording(policy) if name == agent else policy
+                stats = valuing.play(core.platform, playing, seed_B, core.max_pages)
+                played[shop][name] = stats
+                if isinstance(playing, valuing.Recording):
+                    met = playing.met(settings["env"]["load_cap"], float(stats.impressions.sum()))
+                    hindsight[shop] = {
+                        "share": met.share(),
+                        "chosen": met.chosen,
+                        "bound": met.bound.payment,
+                        "price": met.bound.price,
+                    }
+    return played, hindsight
