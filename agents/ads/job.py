@@ -39,7 +39,7 @@ from recgym.stages import check_priced, prepare_log, prepare_model
 from recgym.users.ad_fit import prepare_ads
 from recgym.users.ad_law import AdLaw
 from recgym.users.lstm import LSTMUserModel
-from recgym.users.sponsored import measured
+from recgym.users.sponsored import AdShoppers, measured
 
 SCHEMA_VERSION = 1
 RECOMMEND = "recommend"  # env.task of a main job without ads
@@ -120,8 +120,8 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         )
         for line in fit_lines(report, reused):
             progress.say(line)
-        law, told = _law(model, log, model_folder, env, reader, seconds)
-        found = valuing.shops(model, law, world, env)
+        learned, told = _learned(model, log, model_folder, env, reader, seconds)
+        found = valuing.shops(learned, world, env)
         core = valuing.core_of(
             found["learned"], model, settings, num_envs=int(cfg.num_envs), sales=env["sales"]
         )
@@ -163,22 +163,23 @@ def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
     return [*verdict_lines(summary), *file_lines(summary, folder)]
 
 
-def _law(
+def _learned(
     model: LSTMUserModel,
     log: Log,
     folder: Path,
     env: Mapping[str, Any],
     reader: Any,
     seconds: dict[str, float],
-) -> tuple[AdLaw, dict[str, Any]]:
-    """What ads do to the learned shop's shoppers, and where its numbers come from."""
+) -> tuple[AdShoppers, dict[str, Any]]:
+    """The learned shop's shoppers, whom ads do something to, and where its numbers come from."""
     sessions = log.sessions()
     if sessions.page.sponsored is None:
         progress.say(
             f"ads: the log does not say where ads stood, so what they do is assumed: {env['law']}"
         )
         law = measured(model, env["law"])
-        return law, {"law": vars(law), "fitted": [], "assumed": sorted(vars(law))}
+        told = {"law": vars(law), "fitted": [], "assumed": sorted(vars(law))}
+        return AdShoppers(model, law), told
     with progress.stage("ads", 1.0, seconds):
         fit, _ = prepare_ads(
             model, sessions, folder, carried=getattr(reader, "max_sessions", 1) > 1
@@ -187,7 +188,7 @@ def _law(
         progress.say(line)
     estimates = {name: [*each, *each.interval()] for name, each in fit.estimates.items()}
     told = {"law": vars(fit.law), "fitted": estimates, "assumed": fit.assumed()}
-    return fit.law, told
+    return fit.shoppers(model), told
 
 
 def _train(

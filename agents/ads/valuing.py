@@ -18,7 +18,6 @@ from recgym.ads.records import AdObservation
 from recgym.ads.rollout import LANES, AdPolicy, rollout
 from recgym.ads.stats import AdStats
 from recgym.envs.ads import AdCore, open_ad_core
-from recgym.users.ad_law import AdLaw
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.sponsored import AdShoppers
@@ -52,9 +51,9 @@ def core_of(
     )
 
 
-def shops(model: LSTMUserModel, law: AdLaw, world: Any, env: Mapping[str, Any]) -> dict[str, Any]:
+def shops(learned: AdShoppers, world: Any, env: Mapping[str, Any]) -> dict[str, Any]:
     """The shops that policies meet: the learned one, and the true one where it is known."""
-    found: dict[str, Any] = {"learned": AdShoppers(model, law)}
+    found: dict[str, Any] = {"learned": learned}
     if world is not None:
         # a log without ads is written by shoppers who know none: the law comes on top
         heeding = isinstance(world, AdShoppers)
