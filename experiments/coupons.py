@@ -21,7 +21,7 @@ from omegaconf import DictConfig, ListConfig
 from sklearn.metrics import log_loss
 from torch import Tensor
 
-from agents.evaluate import write_json
+from agents.folders import write_json
 from experiments.coupon_boosting import boosted, choose_boosting
 from experiments.coupon_scores import effects, rankings
 from recgym import progress
