@@ -209,12 +209,9 @@ class _Recorder:
 
 
 def _joined(records: list[Record], order_S: Tensor) -> Record:
-    return type(records[0])(
-        **{
-            name: torch.cat([getattr(record, name) for record in records])[order_S]
-            for name in vars(records[0])
-        }
-    )
+    parts = [record.packed() for record in records]  # without what is None in all of them
+    whole = {name: torch.cat([part[name] for part in parts])[order_S] for name in parts[0]}
+    return dataclasses.replace(records[0], **whole)  # type: ignore[type-var]
 
 
 def of_shop(
