@@ -250,6 +250,7 @@ def main(cfg: DictConfig) -> float | None:
     check_user_model(settings["user_model"], cfg.num_slots)
     if job.asked_for(cfg):
         job.check_env(cfg)
+        job.check_shop(settings)
         summary = job.run(cfg, folder, resume=resume)
         table, lines = ad_table(summary), job.closing_lines(summary, folder)
         counted = "earned_per_shopper"

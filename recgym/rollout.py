@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recgym.refill import MAX_PAGES, refilled
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import Kind, Observation, Outcome, Page, Policy, SessionStats, put
+from recgym.types import Kind, Observation, Outcome, Page, Policy, SessionStats
 
-MAX_PAGES = 200  # a session longer than this is cut off, and its episode with it
 LANES = 4096
 
 OnStep = Callable[[Tensor, SimState, Observation, Outcome], Any]
@@ -47,7 +47,11 @@ def rollout(
     sums = {name: torch.zeros(num_sessions, dtype=simulator.dtype, device=device) for name in SUMS}
     started = min(lanes, num_sessions)
     index_N = torch.arange(started, device=device)
-    state = simulator.reset(seed_B[:started], session_B[:started])
+
+    def begin(index_F: Tensor) -> SimState:
+        return simulator.reset(seed_B[index_F], session_B[index_F])
+
+    state = begin(index_N)
     earlier_B = torch.zeros_like(sums["orders"])  # orders of the sessions before the running one
     while len(index_N):
         observation = spec.observe(state)
@@ -61,22 +65,9 @@ def rollout(
         cut_N = after.visit.page_number >= max_pages
         _close(sums, earlier_B, index_N, outcome.left | cut_N)
         ended_N = outcome.gone | cut_N
-        free_F = ended_N.nonzero().squeeze(-1)
         if progress is not None:
-            progress(len(free_F))
-        fresh = min(len(free_F), num_sessions - started)
-        state = after
-        if fresh:
-            new_F = torch.arange(started, started + fresh, device=device)
-            begun = simulator.reset(seed_B[new_F], session_B[new_F])
-            state = put(state, free_F[:fresh], begun)
-            index_N = index_N.index_copy(0, free_F[:fresh], new_F)
-            started += fresh
-        if fresh < len(free_F):
-            keep_N = torch.ones_like(ended_N)
-            keep_N[free_F[fresh:]] = False
-            keep_F = keep_N.nonzero().squeeze(-1)
-            state, index_N = state.lanes(keep_F), index_N[keep_F]
+            progress(int(ended_N.sum()))
+        state, index_N, started = refilled(after, index_N, ended_N, started, num_sessions, begin)
     return SessionStats(shopper=seed_B, **sums)
 
 

@@ -166,6 +166,9 @@ BAD = [
     ("agent=dqn", ("agent=dqn", "agent=ad_dqn")),
     ("user_model.ensemble.members=4", ("ensemble", "members=0")),
     ("compile=true", ("compile=true", "env=ad_allocate")),
+    ("env.num_sessions=5", ("env.num_sessions=5", "world=loyal", "log.max_sessions=5")),
+    ("env.campaigns.num_campaigns=1000", ("campaigns.num_campaigns=1000", "300")),
+    ("env.rules.excluded_categories=[99]", ("excluded_categories", "99", "from 0 to 11")),
 ]
 
 

@@ -14,6 +14,7 @@ LAYERS = [
     [
         "recgym.errors",
         "recgym.types",
+        "recgym.refill",
         "recgym.compiling",
         "recgym.rng",
         "recgym.settings",

@@ -28,14 +28,15 @@ from recgym.ads.market import AdMarket
 from recgym.ads.pacing import pacing_named
 from recgym.ads.placement import PlacementRules
 from recgym.ads.rewards import AdReward, RewardWeights
-from recgym.envs.ad_settings import keywords_for
+from recgym.envs.ad_settings import campaigns_from, keywords_for
 from recgym.envs.ads import AdCore
 from recgym.errors import UserError
 from recgym.logs.base import Log
+from recgym.record import TrueShopLog
 from recgym.report import fit_lines, say_log
 from recgym.settings import Share, check
 from recgym.shops import choose_device
-from recgym.stages import check_priced, prepare_log, prepare_model
+from recgym.stages import check_priced, open_reader, prepare_log, prepare_model
 from recgym.users.ad_fit import prepare_ads
 from recgym.users.ad_law import AdLaw
 from recgym.users.lstm import LSTMUserModel
@@ -97,6 +98,31 @@ def check_env(cfg: DictConfig) -> None:
         raise UserError(
             f"compile=true: steps of env={cfg.env_name} are not compiled; leave it out."
         )
+
+
+def check_shop(settings: Mapping[str, Any]) -> None:
+    """Stop before the log and the fit where the true shop that is to write the log cannot serve.
+
+    Raises:
+        UserError: where nobody comes back, or campaigns or rules do not go with the catalogue.
+    """
+    reader, env = open_reader(settings["log"]), settings["env"]
+    if not isinstance(reader, TrueShopLog):
+        return
+    world, count = reader.true_shop(), int(env["num_sessions"])
+    if count > 1 and not (reader.max_sessions > 1 and getattr(world, "returns", False)):
+        raise UserError(
+            f"env.num_sessions={count}: nobody comes back in this shop's log; set world=loyal "
+            f"log.max_sessions={count}, or env.num_sessions=1."
+        )
+    listed = env["listed"]
+    AdMarket(
+        campaigns_from(env["campaigns"] if listed is None else listed, world.catalog),
+        world.catalog,
+        PlacementRules(**keywords_for("env.rules", env["rules"], PlacementRules)),
+        num_slots=int(settings["num_slots"]),
+        **env["market"],
+    )
 
 
 def _bounds(load_cap: Share) -> None:

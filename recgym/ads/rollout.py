@@ -15,9 +15,8 @@ from torch import Tensor
 from recgym.ads.platform import AdLanes, Platform
 from recgym.ads.records import AdObservation, AdOutcome, Plan
 from recgym.ads.stats import AdStats, Tally
-from recgym.types import put
+from recgym.refill import MAX_PAGES, refilled
 
-MAX_PAGES = 200  # a session longer than this is cut off, and its episode with it
 LANES = 2048
 
 OnStep = Callable[[Tensor, AdLanes, AdObservation, AdOutcome], Any]
@@ -67,7 +66,11 @@ def rollout(
     tally = Tally(platform.market, seed_B, platform.simulator.num_sessions)
     started = min(lanes, count)
     index_N = torch.arange(started, device=device)
-    state = platform.reset(seed_B[:started], session_B[:started])
+
+    def begin(index_F: Tensor) -> AdLanes:
+        return platform.reset(seed_B[index_F], session_B[index_F])
+
+    state = begin(index_N)
     seen = platform.observe(state)
     while len(index_N):
         plan = platform.plan(seen, policy.act(seen))
@@ -77,21 +80,10 @@ def rollout(
         cut_N = after.shop.visit.page_number >= max_pages
         tally.add(index_N, seen, plan, ads)
         tally.close(index_N, state.market, ads, after.shop.visit, cut_N)
-        free_F = (ads.outcome.gone | cut_N).nonzero().squeeze(-1)
+        ended_N = ads.outcome.gone | cut_N
         if progress is not None:
-            progress(len(free_F))
-        fresh, state = min(len(free_F), count - started), after
-        if fresh:
-            new_F = torch.arange(started, started + fresh, device=device)
-            begun = platform.reset(seed_B[new_F], session_B[new_F])
-            state = put(state, free_F[:fresh], begun)
-            index_N = index_N.index_copy(0, free_F[:fresh], new_F)
-            started += fresh
-        if fresh < len(free_F):
-            keep_N = torch.ones_like(cut_N)
-            keep_N[free_F[fresh:]] = False
-            keep_F = keep_N.nonzero().squeeze(-1)
-            state, index_N = state.lanes(keep_F), index_N[keep_F]
+            progress(int(ended_N.sum()))
+        state, index_N, started = refilled(after, index_N, ended_N, started, count, begin)
         if len(index_N):
             seen = platform.observe(state)
     return tally.stats

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from recgym import metrics, rng
 from recgym.metrics import Estimate
+from recgym.refill import MAX_PAGES
 from recgym.rng import Purpose
-from recgym.rollout import MAX_PAGES, rollout
+from recgym.rollout import rollout
 from recgym.simulator import SimState
 from recgym.types import Observation, Outcome
 from recgym.users.base import Shoppers
