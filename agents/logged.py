@@ -176,6 +176,7 @@ class LoggedCore:
             revenue=paid_N,
             chosen_revenue=paid_N,
             expected_revenue=paid_N,
+            credited_revenue=paid_N,
             left=event.kind == int(Kind.LEAVE),
             gone=event.kind == int(Kind.LEAVE),
             doubt=torch.zeros_like(paid_N),

@@ -59,7 +59,7 @@ def _apart(
 ) -> metrics.Estimate:
     """Incremental revenue claimed where the agent was trained minus that where it was not."""
     parts = [
-        runs[name].stats.expected_revenue
+        runs[name].stats.credited_revenue
         for runs in (learned, scored)
         for name in (agent, "nothing")
     ]

@@ -166,7 +166,7 @@ def _train(
             resume=resume,
             behaviour=core if isinstance(core, LoggedCore) else None,
         )
-    spec.simulator.expected_revenue, spec.simulator.doubt = True, False
+    spec.simulator.expected_revenue = spec.simulator.doubt = False
     return steps
 
 

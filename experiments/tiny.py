@@ -148,7 +148,7 @@ def trained(agent: Agent, core: ShopCore, num_pages: int, seed: int) -> None:
 
 def tabular_loss(name: str, exact: ExactShop, *, num_pages: int, seed: int) -> Loss:
     """Of an entry of ``conf/agent`` that keeps a table, computed exactly."""
-    simulator = Simulator(TinyShop(), num_slots=SLOTS, expected_revenue=False)
+    simulator = Simulator(TinyShop(), num_slots=SLOTS)
     core = ShopCore(ObservationSpec(simulator, "history"), "chosen_revenue", num_envs=LANES)
     offered = {"num_items": exact.simulator.catalog.num_items, "num_slots": SLOTS}
     agent = make_agent(settings_of(name), offered)
@@ -179,15 +179,13 @@ def agent_loss(
     here = {"gamma": gamma, "anchor": 0.0}
     settings |= {name: value for name, value in here.items() if name in settings}
     agent = make_agent(settings, offered | {"seed": seed})
-    spec.simulator.expected_revenue = False
     trained(agent, ShopCore(spec, "chosen_revenue", num_envs=LANES), num_pages, seed)
-    spec.simulator.expected_revenue = True
     best = exact.best()
     seed_B = VALUE_SEED + torch.arange(num_sessions)
     oracle = oracle_spec(world, SLOTS)
     optimal = rollout(oracle, Planned(exact, best), seed_B, torch.zeros_like(seed_B))
     found = rollout(spec, agent, seed_B, torch.zeros_like(seed_B))
-    optimal_B, found_B = optimal.expected_revenue.double(), found.expected_revenue.double()
+    optimal_B, found_B = optimal.credited_revenue.double(), found.credited_revenue.double()
     lost_B = (optimal_B - found_B) / best.revenue
     return Loss(float(lost_B.mean()), float(lost_B.std()) / num_sessions**0.5)
 

@@ -57,8 +57,7 @@ def train_in(
             "pages that the agent fills: leave it out."
         )
     simulator, reward = spec.simulator, reward_named(REWARD)
-    # expected revenue costs a pass over the catalogue
-    simulator.expected_revenue, simulator.doubt = False, pessimism is not None
+    simulator.doubt = pessimism is not None
     if pessimism is not None:
         reward = pessimistic(reward, pessimism)
     played = None
@@ -69,5 +68,5 @@ def train_in(
         taken = train(
             agent, core, steps=steps, seed=seed, logger=logger, folder=folder, behaviour=played
         )
-    simulator.expected_revenue, simulator.doubt = True, False
+    simulator.doubt = False
     return taken

@@ -58,6 +58,6 @@ def values_of(policies: dict[str, Play], num_sessions: int, seed: int) -> Values
     rows = []
     for spec, policy in policies.values():
         stats = rollout(spec, policy, seed_B, torch.zeros_like(seed_B), progress=progress.advance)
-        revenue_B = stats.expected_revenue.double().cpu().numpy()
+        revenue_B = stats.credited_revenue.double().cpu().numpy()
         rows.append(np.add.reduceat(revenue_B, edges[:-1]) / np.diff(edges))
     return Values(list(policies), np.stack(rows))

@@ -47,7 +47,6 @@ def logging_spec(
     policy: Policy,
     num_slots: int,
     *,
-    expected_revenue: bool = True,
     num_sessions: int = 1,
 ) -> ObservationSpec:
     """What a true shop's logging policy sees of it: the site's records, or the hidden state."""
@@ -56,7 +55,6 @@ def logging_spec(
         encoder=world if is_confounded(policy) else None,
         num_slots=num_slots,
         num_sessions=num_sessions,
-        expected_revenue=expected_revenue,
         dtype=world.catalog.price.dtype,
     )
     return ObservationSpec(simulator, "history")

@@ -56,8 +56,8 @@ def _converted(stats_B: SessionStats) -> Tensor:
 # name: numerator and denominator, each [B]; the README's table of metrics says the same in words
 METRICS: dict[str, Callable[[SessionStats], Pair]] = {
     "conversion_rate": lambda s: (_converted(s), _sessions(s)),
-    "revenue_per_shopper": lambda s: (s.expected_revenue, _ones(s)),  # of a row: of an episode
-    "revenue_per_session": lambda s: (s.expected_revenue, _sessions(s)),
+    "revenue_per_shopper": lambda s: (s.credited_revenue, _ones(s)),  # of a row: of an episode
+    "revenue_per_session": lambda s: (s.credited_revenue, _sessions(s)),
     "realised_revenue_per_session": lambda s: (s.revenue, _sessions(s)),
     "sessions_per_shopper": lambda s: (_sessions(s), _ones(s)),
     "average_order_value": lambda s: (s.revenue, s.orders),
@@ -154,7 +154,7 @@ def ratio_difference(first: Pair, second: Pair, seed: int = 0) -> Estimate:
 
 
 def incremental_revenue(stats_B: SessionStats, nothing_B: SessionStats, seed: int = 0) -> Estimate:
-    """Expected revenue a session above that of empty pages, on the same shoppers."""
+    """Revenue a session above that of empty pages, on the same shoppers."""
     return difference(stats_B, nothing_B, "revenue_per_session", seed)
 
 
@@ -186,7 +186,7 @@ def lift_over_members(
         member_B: the member of an ensemble that answered, [B] int64.
         seed: of the resampling.
     """
-    gain_B = stats_B.expected_revenue - nothing_B.expected_revenue
+    gain_B = stats_B.credited_revenue - nothing_B.credited_revenue
     parts = [_block_means(gain_B[member_B == m]) for m in member_B.unique()]
     generator = np.random.default_rng(seed)
     chosen_RM = generator.integers(len(parts), size=(RESAMPLES, len(parts)))

@@ -46,11 +46,9 @@ class Reference:
 def play(
     shop: Shoppers, policy: Policy, num_slots: int, num_sessions: int, seed: int
 ) -> SessionStats:
-    """Sessions of fresh shoppers under a policy, without the cost of expected revenue."""
+    """Sessions of fresh shoppers under a policy."""
     spec = ObservationSpec(
-        Simulator(
-            shop, num_slots=num_slots, expected_revenue=False, dtype=shop.catalog.price.dtype
-        ),
+        Simulator(shop, num_slots=num_slots, dtype=shop.catalog.price.dtype),
         "history",
     )
     seed_B = SEED_BASE + (seed << 32) + torch.arange(num_sessions)

@@ -132,9 +132,7 @@ def write_log(
     each, until its calendar ends: what would begin later is in no log. Written are the first
     shoppers whose sessions come to no more than ``num_sessions``. With ``ads`` pages hold ads too.
     """
-    spec = logging_spec(
-        world, policy, policy.num_slots, expected_revenue=False, num_sessions=max_sessions
-    )
+    spec = logging_spec(world, policy, policy.num_slots, num_sessions=max_sessions)
     if max_sessions > 1:
         seed_B = torch.arange(num_sessions) + (seed << 32)
         session_B = torch.zeros_like(seed_B)

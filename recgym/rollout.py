@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recgym.refill import MAX_PAGES, refilled
-from recgym.simulator import SimState
+from recgym.simulator import CART_CREDIT, SimState
 from recgym.spaces import ObservationSpec
 from recgym.types import Kind, Observation, Outcome, Page, Policy, SessionStats
 
@@ -21,7 +21,7 @@ LANES = 4096
 
 OnStep = Callable[[Tensor, SimState, Observation, Outcome], Any]
 SUMS = ("pages", "views", "impressions", "clicks", "carts", "orders", "revenue",
-        "expected_revenue", "sessions", "converted")  # fmt: skip
+        "credited_revenue", "sessions", "converted")  # fmt: skip
 
 
 def rollout(
@@ -65,6 +65,9 @@ def rollout(
         cut_N = after.visit.page_number >= max_pages
         _close(sums, earlier_B, index_N, outcome.left | cut_N)
         ended_N = outcome.gone | cut_N
+        # a credit that nothing has settled: the potential is 0 after the last page
+        open_N = CART_CREDIT * after.visit.cart_value() * (cut_N & ~outcome.gone)
+        sums["credited_revenue"][index_N] -= open_N
         if progress is not None:
             progress(int(ended_N.sum()))
         state, index_N, started = refilled(after, index_N, ended_N, started, num_sessions, begin)
@@ -80,7 +83,7 @@ def _add(sums: dict[str, Tensor], index_N: Tensor, outcome: Outcome) -> None:
         "carts": outcome.carted,
         "orders": outcome.bought,
         "revenue": outcome.revenue,
-        "expected_revenue": outcome.expected_revenue,
+        "credited_revenue": outcome.credited_revenue,
     }
     for name, value_N in brought.items():
         sums[name][index_N] += value_N.to(sums[name].dtype)

@@ -300,6 +300,7 @@ class Outcome(Record):
     revenue: Tensor  # [N] float, currency units paid
     chosen_revenue: Tensor  # [N] float, E[revenue | state, segment, page, choice]
     expected_revenue: Tensor  # [N] float, E[revenue | state, segment, page]
+    credited_revenue: Tensor  # [N] float, of the same mean over an episode as revenue, and steadier
     left: Tensor  # [N] bool, the session ended
     gone: Tensor  # [N] bool, and no other follows: the episode ended
     doubt: Tensor  # [N] float, currency units, 0 in a shop of one mind; see `recgym.users.base`
@@ -347,7 +348,7 @@ class SessionStats(Record):
     carts: Tensor  # [B]
     orders: Tensor  # [B]
     revenue: Tensor  # [B] currency units
-    expected_revenue: Tensor  # [B] currency units, sum of E[revenue | state, page]
+    credited_revenue: Tensor  # [B] currency units, of the same mean; see `recgym.simulator`
     sessions: Tensor | None = None  # [B] sessions in the row; None: each row is one
     converted: Tensor | None = None  # [B] of them with an order; None: see `orders`
 

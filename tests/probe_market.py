@@ -130,6 +130,7 @@ def answered(
         revenue=revenue_N,
         chosen_revenue=nought_N,
         expected_revenue=nought_N,
+        credited_revenue=nought_N,
         left=left_N,
         gone=left_N,
         doubt=nought_N,

@@ -161,8 +161,8 @@ def outcome() -> AdOutcome:
     yes = torch.ones(1, dtype=torch.bool)
     brought = Outcome(
         event=event, page=page, impressions=whole(4), clicked=yes, carted=~yes, bought=row(1.0),
-        revenue=row(20.0), chosen_revenue=zero, expected_revenue=zero, left=~yes, gone=~yes,
-        doubt=zero,
+        revenue=row(20.0), chosen_revenue=zero, expected_revenue=zero, credited_revenue=zero,
+        left=~yes, gone=~yes, doubt=zero,
     )  # fmt: skip
     return AdOutcome(
         outcome=brought, campaign=torch.tensor([[-1, 6, -1, -1]]),

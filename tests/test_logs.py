@@ -74,7 +74,7 @@ def test_stats_are_the_sums_computed_by_hand(tmp_path: Path) -> None:
     assert stats.carts.tolist() == [2, 0, 0]
     assert stats.orders.tolist() == [2, 0, 0]  # one checkout, one buy
     assert stats.revenue.tolist() == [9 * 2 + 4 + 7, 0, 0]
-    assert torch.equal(stats.expected_revenue, stats.revenue)
+    assert torch.equal(stats.credited_revenue, stats.revenue)
 
 
 def shown_log(tmp_path: Path, positions: str = "given") -> Log:

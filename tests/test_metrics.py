@@ -21,7 +21,7 @@ from recgym.types import SessionStats
 
 def stats(num: int = 4, **columns: list[float]) -> SessionStats:
     """Sessions with these sums; every other one is 0, pages are 1."""
-    names = ("views", "impressions", "clicks", "carts", "orders", "revenue", "expected_revenue")
+    names = ("views", "impressions", "clicks", "carts", "orders", "revenue", "credited_revenue")
     values = {name: torch.tensor(columns.get(name, [0.0] * num)) for name in names}
     return SessionStats(shopper=torch.arange(num), pages=torch.ones(num), **values)
 
@@ -33,7 +33,7 @@ FOUR = stats(
     carts=[0.0, 2.0, 0.0, 1.0],
     orders=[0.0, 2.0, 0.0, 1.0],
     revenue=[0.0, 50.0, 0.0, 10.0],
-    expected_revenue=[4.0, 20.0, 6.0, 10.0],
+    credited_revenue=[4.0, 20.0, 6.0, 10.0],
 )
 
 
@@ -80,7 +80,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     covered = 0
     for _ in range(100):
         value = 3.0 + torch.randn(500, generator=generator)
-        found = estimate(stats(500, expected_revenue=value.tolist()), "revenue_per_session")
+        found = estimate(stats(500, credited_revenue=value.tolist()), "revenue_per_session")
         assert found.low is not None and found.high is not None
         covered += found.low <= 3.0 <= found.high
     assert 88 <= covered <= 100
@@ -89,7 +89,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def test_an_interval_has_the_width_of_its_standard_error() -> None:
     # Why: by hand, 10,000 values of sd 1 give 3 +- 1.96 / 100.
     value = 3.0 + torch.randn(10_000, generator=torch.Generator().manual_seed(1))
-    found = estimate(stats(10_000, expected_revenue=value.tolist()), "revenue_per_session")
+    found = estimate(stats(10_000, credited_revenue=value.tolist()), "revenue_per_session")
     assert found.low is not None and found.high is not None
     assert (found.high - found.low) / 2 == pytest.approx(0.0196, rel=0.15)
 
@@ -104,8 +104,8 @@ def test_differences_are_paired() -> None:
     # Why: the same shoppers under both policies; what varies among them must cancel. By hand: each
     # of 1,000 sessions earns exactly 0.5 more.
     value = 100.0 * torch.rand(1000, generator=torch.Generator().manual_seed(0)).round(decimals=2)
-    low = stats(1000, expected_revenue=value.tolist())
-    high = stats(1000, expected_revenue=(value + 0.5).tolist())
+    low = stats(1000, credited_revenue=value.tolist())
+    high = stats(1000, credited_revenue=(value + 0.5).tolist())
     found = incremental_revenue(high, low)
     assert found.mean == pytest.approx(0.5, abs=1e-5)
     assert found.low == pytest.approx(0.5, abs=1e-3) and found.high == pytest.approx(0.5, abs=1e-3)
@@ -121,7 +121,7 @@ def test_other_shoppers_are_refused() -> None:
 def test_the_seed_decides_the_interval() -> None:
     # Why: two runs with one seed must give one summary.
     value = torch.rand(300, generator=torch.Generator().manual_seed(2)).tolist()
-    sample = stats(300, expected_revenue=value)
+    sample = stats(300, credited_revenue=value)
     first, same, other = (estimate(sample, "revenue_per_session", seed) for seed in (0, 0, 1))
     assert first == same and first.mean == other.mean and first.low != other.low
 

@@ -85,7 +85,7 @@ def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Earned:
 
 
 def worth(shop: Shop, policy: Policy) -> Tensor:
-    return play(shop.true, policy, SHOPPERS, 0, CPU).stats.expected_revenue.double()
+    return play(shop.true, policy, SHOPPERS, 0, CPU).stats.credited_revenue.double()
 
 
 def gain(earned: Earned, name: str, other: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from agents.valuing import Played
 from recgym.metrics import Estimate
 from recgym.types import SessionStats
 
-SUMS = ("pages", "views", "impressions", "clicks", "carts", "orders", "revenue", "expected_revenue")
+SUMS = ("pages", "views", "impressions", "clicks", "carts", "orders", "revenue", "credited_revenue")
 
 
 def case(rho: float, seed: int, sessions: int = 4) -> Case:

@@ -28,6 +28,7 @@ def outcome_by_hand() -> Outcome:
         revenue=torch.tensor([12.0, 30.0, 0.0]),
         chosen_revenue=torch.tensor([3.0, 30.0, 0.0]),
         expected_revenue=torch.tensor([2.0, 4.0, 1.0]),
+        credited_revenue=torch.tensor([2.0, 4.0, 1.0]),
         left=torch.tensor([False, False, True]),
         gone=torch.tensor([False, False, True]),
         doubt=torch.tensor([2.0, 0.0, 0.0]),
@@ -52,7 +53,7 @@ def test_each_reward_by_hand(name: str, expected: list[float]) -> None:
 
 def test_the_three_money_rewards_have_one_mean_and_falling_noise() -> None:
     # Why: they may be exchanged only because their optimum is the same; see probe_shop.
-    simulator = Simulator(ProbeShop(), num_slots=1)
+    simulator = Simulator(ProbeShop(), num_slots=1, expected_revenue=True)
     seed = torch.arange(100_000)
     state = simulator.reset(seed, torch.zeros_like(seed))
     day_0 = simulator.catalog.day(state.arrival.start_ms) == 0

@@ -62,7 +62,8 @@ def words(outcomes: list[Outcome]) -> Tensor:
 
 
 def simulator_of(name: str, dtype: torch.dtype = torch.float64) -> Simulator:
-    return Simulator(shop_named(name, dtype), num_slots=SLOTS, dtype=dtype)
+    shop = shop_named(name, dtype)
+    return Simulator(shop, num_slots=SLOTS, expected_revenue=True, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["true", "learned", "probe"])
@@ -202,6 +203,31 @@ def test_revenue_is_its_expectation_on_average(name: str) -> None:
     for other in (expected, chosen):
         gap = revenue - other
         assert abs(gap.mean().item()) < 3.5 * gap.std().item() / math.sqrt(len(gap))
+
+
+def test_credited_revenue_by_hand() -> None:
+    # Why: values of policies rest on it. Who carted item 3 (40) on day 0 and meets an empty page
+    # leaves by e^-0.5 / (e^-0.5 + 2) = 0.232697 and pays by 1 / (e^-0.5 + 2) = 0.383652: 0.4 of 40
+    # by the one less 0.6 of 40 by the other is 0.553709. Viewing item 0 (10), which is bought by
+    # 1/2 and carted by 1/4, adds 5 and 0.6 of 2.5. Before it, the cart was credited with
+    # 0.6 * 0.16 * 40, and 0.2 * 40 of buying at once.
+    simulator = simulator_of("probe")
+    seed = torch.arange(20_000)
+    state = simulator.reset(seed, torch.zeros_like(seed))
+    empty = torch.full((len(seed), SLOTS), -1)
+    after, first = simulator.step(state, simulator.page(state, empty))
+    day_0 = state.arrival.start_ms < START_MS + 86_000_000
+    carted_3 = day_0 & (first.event.item == 3) & first.carted
+    torch.testing.assert_close(
+        first.credited_revenue[carted_3], torch.tensor(11.84).double().expand(int(carted_3.sum()))
+    )
+    second = simulator.step(after, simulator.page(after, empty))[1].lanes(carted_3)
+    viewed_0 = second.event.item == 0
+    kept = second.event.item < 0
+    assert viewed_0.any() and kept.any() and second.left.any()
+    for lanes, worth in ((kept, 0.553709), (viewed_0, 0.553709 + 6.5)):
+        found = second.credited_revenue[lanes]
+        torch.testing.assert_close(found, torch.full_like(found, worth), rtol=0, atol=1e-5)
 
 
 def test_repeated_items_leave_their_slots_empty_and_prices_follow_the_calendar() -> None:

@@ -188,7 +188,7 @@ def test_paired_paths_add_up_to_their_statistics() -> None:
     one, two = paired((spec, RandomPages(3)), (spec, RandomPages(3)), torch.arange(100))
     assert difference(one.stats, two.stats, "revenue_per_session").mean == 0.0
     torch.testing.assert_close(one.revenue.sum(-1), one.stats.revenue)
-    torch.testing.assert_close(one.expected_revenue.sum(-1), one.stats.expected_revenue)
+    torch.testing.assert_close(one.credited_revenue.sum(-1), one.stats.credited_revenue)
     assert torch.equal((one.kind >= 0).sum(-1), one.stats.pages.long())
 
 

@@ -76,7 +76,7 @@ def test_a_shop_where_nothing_earns_has_no_gap_and_no_headroom() -> None:
     }
     runs["true"]["oracle"] = runs["true"]["nothing"]
     stats = runs["true"]["popular"].stats
-    rounded = dataclasses.replace(stats, expected_revenue=stats.expected_revenue * (1.0 + 1e-7))
+    rounded = dataclasses.replace(stats, credited_revenue=stats.credited_revenue * (1.0 + 1e-7))
     runs["true"]["popular"] = dataclasses.replace(runs["true"]["popular"], stats=rounded)
     summary = summarise(runs, "popular", 0)
     for key in ("exploitation_gap", "headroom_share", "regret"):

@@ -152,7 +152,7 @@ def _measured(
         stats = rollout(spec, agent, seed_B, torch.zeros_like(seed_B), progress=progress.advance)
     assert stats.sessions is not None
     edges = np.linspace(0, cell.shoppers, NUM_BLOCKS + 1).astype(int)
-    columns = zip(COLUMNS, (stats.expected_revenue, stats.sessions), strict=True)
+    columns = zip(COLUMNS, (stats.credited_revenue, stats.sessions), strict=True)
     return {
         name: np.add.reduceat(value.double().cpu().numpy(), edges[:-1]) / np.diff(edges)
         for name, value in columns

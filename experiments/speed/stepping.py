@@ -69,7 +69,7 @@ class Stepping:
 def simulator_of(shop: Shoppers, slots: int = SLOTS) -> Simulator:
     """The simulator that the environments run on: no expectation over all items is asked for."""
     encoder = shop if isinstance(shop, LSTMUserModel) else None
-    return Simulator(shop, encoder=encoder, num_slots=slots, expected_revenue=False)
+    return Simulator(shop, encoder=encoder, num_slots=slots)
 
 
 def learned_of(setting: Setting) -> LSTMUserModel:

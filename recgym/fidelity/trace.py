@@ -218,9 +218,7 @@ def of_shop(
     shop: Shoppers, policy: Policy, num_slots: int, num_sessions: int, first_seed: int
 ) -> Trace:
     """Sessions of fresh shoppers under a policy, one each."""
-    simulator = Simulator(
-        shop, num_slots=num_slots, expected_revenue=False, dtype=shop.catalog.price.dtype
-    )
+    simulator = Simulator(shop, num_slots=num_slots, dtype=shop.catalog.price.dtype)
     seed_B = first_seed + torch.arange(num_sessions)
     recorder = _Recorder()
     rollout(

@@ -308,7 +308,7 @@ class Log:
             return met_in_training(self.db)
 
     def stats(self, *splits: Split) -> SessionStats:
-        """Sums per session, of all sessions or of some splits; expected_revenue is revenue."""
+        """Sums per session, of all sessions or of some splits; credited_revenue is revenue."""
         sessions = self.sessions()
         stats = session_stats(sessions, torch.from_numpy(self.steps.paid))
         if not splits:

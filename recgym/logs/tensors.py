@@ -155,7 +155,7 @@ def build_sessions(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) ->
 
 
 def session_stats(sessions: Sessions, paid_S: Tensor) -> SessionStats:
-    """Sums per session; a log knows no expectation, so expected_revenue is the revenue."""
+    """Sums per session; a log knows no chances, so credited_revenue is the revenue."""
     event, offset = sessions.event, sessions.offset
     owner_S = torch.repeat_interleave(torch.arange(len(offset) - 1), offset.diff())
 
@@ -173,7 +173,7 @@ def session_stats(sessions: Sessions, paid_S: Tensor) -> SessionStats:
         carts=total(event.after == After.CART),
         orders=total((event.after == After.BUY) | (event.kind == Kind.CHECKOUT)),
         revenue=revenue,
-        expected_revenue=revenue,
+        credited_revenue=revenue,
     )
 
 

@@ -257,9 +257,7 @@ def _roll(
 ) -> Iterator[tuple[LSTMState, choice.Law]]:
     """Play sessions under one constant page; each page's states with the laws of its choice."""
     shop: Any = model
-    simulator = Simulator(
-        shop, num_slots=len(item_K), expected_revenue=False, dtype=model.items.own.dtype
-    )
+    simulator = Simulator(shop, num_slots=len(item_K), dtype=model.items.own.dtype)
     lanes = min(SESSIONS, max(32, MAX_LOGITS // model.catalog.num_items))
     first_B = torch.arange(SESSIONS, device=item_K.device) + seed * SEED_STEP
     for seed_N in torch.split(first_B, lanes):

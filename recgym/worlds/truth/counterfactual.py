@@ -25,7 +25,7 @@ class Path(Record):
     slot: Tensor  # [B, T] int64
     after: Tensor  # [B, T] int64, an After
     revenue: Tensor  # [B, T] currency units paid
-    expected_revenue: Tensor  # [B, T] currency units, E[revenue | state, page]
+    credited_revenue: Tensor  # [B, T] currency units, see `recgym.simulator`
 
 
 def play_out(
@@ -41,7 +41,7 @@ def play_out(
             {
                 **step,
                 "revenue": outcome.revenue,
-                "expected_revenue": outcome.expected_revenue,
+                "credited_revenue": outcome.credited_revenue,
             }
         )
 
