@@ -152,7 +152,8 @@ def test_a_page_of_the_probe_shop_by_hand() -> None:
     # Why: item 3 alone at 40: clicked with CLICK, found alone with what its twin keeps, sold as
     # 10 / (10 + 40), else carted as often, else a favourite every other time.
     spec = ObservationSpec(Simulator(ProbeShop(dtype=DOUBLE), num_slots=1, dtype=DOUBLE), "history")
-    sessions = [play(spec, Third(), seed, names=("third", "true", seed)) for seed in range(16)]
+    names = ("third", "true", 0)
+    sessions = [play(spec, Third(), seed, names=names, max_pages=1) for seed in range(60)]
     clicked = [s.steps[0] for s in sessions if s.steps[0].slot == 0]
     step = next(step for step in clicked if step.viewed and step.viewed.price == 40.0)  # on day 0
     item = step.slots[0]
@@ -162,6 +163,7 @@ def test_a_page_of_the_probe_shop_by_hand() -> None:
     assert step.finds[0].chance == pytest.approx(0.4 / (1.0 + ADDED), abs=1e-6)
     assert step.chances.alone == pytest.approx((0.9 + 0.1 * KEPT) / (1.0 + ADDED), abs=1e-6)
     assert not sessions[0].kinds and SESSION.kinds
+    assert not sessions[0].over and "cut off there" in wording.closing(sessions[0])
 
 
 def test_scores_are_the_policys_own_and_the_best_is_shown() -> None:
@@ -284,6 +286,7 @@ def test_what_a_run_does_not_hold_is_said_in_a_sentence() -> None:
         ("leave", 2.5, None, "page=2.5: expected a whole number"),
         ("why", None, None, "explain=why: expected one of happened"),
         ("leave", None, ["guess"], "methods=guess: expected some of occlusion"),
+        ("leave", None, "guess", "methods=guess: expected some of occlusion"),
         ("leave", None, ["attention"], "LSTMUserModel weighs no events"),
     ],
 )

@@ -2,12 +2,14 @@
 
 Removing the three events that a method puts first must cut the log-probability at least twice as
 much as removing three random ones does on average (Samek et al. 2017, "Evaluating the visualization
-of what a deep neural network has learned", section III, with events for pixels).
+of what a deep neural network has learned", section III, with events for pixels). Where fewer than
+three events speak for what is asked, it is as many as do.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from recgym.explain.methods import METHODS, Asked
 
-NUM_NAMED = 3
+MOST_NAMED = 3
 LEAST_CUT = 2.0  # times what random events cut
 MOST_DRAWS = 200  # of random events; all there are, where these are fewer
 
@@ -29,8 +31,8 @@ class Explanation:
         method: of `recgym.explain.methods.METHODS`.
         weights: of each earlier event, in nats (of attention: shares).
         log_prob: of the question, in nats.
-        named: rows of the three events put first; empty where fewer than three speak for what was
-            asked, or there are no others to choose among.
+        named: rows of the events put first, at most `MOST_NAMED` and of positive weight; empty
+            where there are none, or no others.
         cut: nats lost without them.
         random_cut: mean nats lost without as many random ones.
     """
@@ -54,12 +56,12 @@ class Explanation:
             speaking = sum(weight > 0 for weight in self.weights)
             return (
                 f"not tested: {speaking} of {len(self.weights)} earlier events speak for it, and "
-                f"the test removes {NUM_NAMED} of them and leaves others."
+                f"the test removes up to {MOST_NAMED} of these and must leave others."
             )
         pages = ", ".join(str(row + 1) for row in sorted(self.named))
         numbers = (
             f"without pages {pages} the log-probability falls by {self.cut:.3f}, without "
-            f"{NUM_NAMED} random ones by {self.random_cut:.3f} on average"
+            f"as many random ones by {self.random_cut:.3f} on average"
         )
         if self.holds:
             return f"holds: {numbers}."
@@ -75,14 +77,15 @@ def explain(asked: Asked, method: str, seed: int = 0) -> Explanation:
 def judged(asked: Asked, method: str, weight_T: Tensor, seed: int = 0) -> Explanation:
     """Any weights of the earlier events, put to the test."""
     count, weights = asked.num_events, tuple(weight_T.tolist())
-    if count <= NUM_NAMED or int((weight_T > 0).sum()) < NUM_NAMED:
+    number = min(MOST_NAMED, int((weight_T > 0).sum()))
+    if not 0 < number < count:
         whole = float(asked.log_prob(asked.all_kept()))
         return Explanation(method, weights, whole, (), 0.0, 0.0)
-    named = tuple(weight_T.topk(NUM_NAMED).indices.tolist())
-    removed = [named, *_some(count, seed)]
+    named = tuple(weight_T.topk(number).indices.tolist())
+    removed = [named, *_some(count, number, seed)]
     kept_BT = asked.all_kept().repeat(len(removed) + 1, 1)
-    row_X3 = torch.tensor(removed, device=kept_BT.device)
-    kept_BT[1:] = kept_BT[1:].scatter(-1, row_X3, 0.0)
+    row_XR = torch.tensor(removed, device=kept_BT.device)
+    kept_BT[1:] = kept_BT[1:].scatter(-1, row_XR, 0.0)
     log_prob_B = asked.log_prob(kept_BT)
     cut_B = log_prob_B[0] - log_prob_B[1:]
     return Explanation(
@@ -90,10 +93,9 @@ def judged(asked: Asked, method: str, weight_T: Tensor, seed: int = 0) -> Explan
     )
 
 
-def _some(count: int, seed: int) -> list[tuple[int, ...]]:
-    """Sets of three events: all there are, or so many at random."""
-    number = count * (count - 1) * (count - 2) // 6
-    if number <= MOST_DRAWS:
-        return list(itertools.combinations(range(count), NUM_NAMED))
+def _some(count: int, number: int, seed: int) -> list[tuple[int, ...]]:
+    """Sets of so many events: all there are, or some at random."""
+    if math.comb(count, number) <= MOST_DRAWS:
+        return list(itertools.combinations(range(count), number))
     draw = random.Random(seed)
-    return [tuple(draw.sample(range(count), NUM_NAMED)) for _ in range(MOST_DRAWS)]
+    return [tuple(draw.sample(range(count), number)) for _ in range(MOST_DRAWS)]

@@ -30,7 +30,7 @@ def explained(
     session: Session,
     kind: str,
     page: int | None,
-    methods: Sequence[str] | None,
+    methods: str | Sequence[str] | None,
 ) -> Explained:
     """Which earlier events of a session made something likely on a page.
 
@@ -48,6 +48,7 @@ def explained(
             else f"explain={kind}: the session under {session.policy} has one page, and nothing "
             "came before; pick another shopper."
         )
+    methods = [methods] if isinstance(methods, str) else methods
     for name in methods or ():
         if name not in METHODS:
             raise UserError(f"methods={name}: expected some of {', '.join(METHODS)}.")

@@ -28,7 +28,8 @@ tr.beside td { color: var(--faint); }
 td .bar { display: inline-block; height: .6rem; background: var(--green); opacity: .55;
   margin-right: .4rem; vertical-align: middle; }
 .fails { color: var(--red); }
-figure { max-width: 46rem; }
+.pictures { grid-template-columns: repeat(auto-fit, minmax(min(32rem, 100%), 1fr)); }
+figure { max-width: 40rem; }
 """
 
 
