@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -239,10 +240,19 @@ def test_attention_is_asked_of_models_that_have_it() -> None:
     assert attention(asked).tolist() == pytest.approx([0.4, 0.3, 0.2, 0.1])
     found = explain(asked, "attention")
     assert sorted(found.named) == [0, 1, 2] and not found.holds
-    assert methods_for(Weighing()) == ["occlusion", "integrated_gradients", "attention"]
-    assert methods_for(SHOP) == ["occlusion", "integrated_gradients"]
+    assert methods_for(Weighing()) == [*methods_for(SHOP), "attention"]
     with pytest.raises(UserError, match="ProbeShop weighs no events"):
         attention(leaving(V, V))
+
+
+def test_without_captum_occlusion_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Why: it is an extra, and whoever asks for it by name is told which.
+    monkeypatch.setitem(sys.modules, "captum", None)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(UserError, match=r"need captum: pip install 'recgym\[explain\]'"):
+        integrated_gradients(leaving(V, V))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert methods_for(SHOP) == ["occlusion"]
 
 
 # ---- questions ----------------------------------------------------------------------------------

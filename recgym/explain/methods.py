@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -159,5 +160,8 @@ METHODS: dict[str, Callable[[Asked], Tensor]] = {
 
 
 def methods_for(model: Shoppers) -> list[str]:
-    """Those that the model offers."""
-    return [name for name in METHODS if name != "attention" or isinstance(model, Attentive)]
+    """Those that the model offers, and what is installed."""
+    found = ["occlusion"]
+    if importlib.util.find_spec("captum") is not None:
+        found.append("integrated_gradients")
+    return [*found, "attention"] if isinstance(model, Attentive) else found
