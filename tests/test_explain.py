@@ -238,6 +238,10 @@ def test_attention_is_asked_of_models_that_have_it() -> None:
     # Why: the hook of user models with attention; the others say so in a sentence.
     asked = leaving(V, P, V, V, shop=Weighing(dtype=DOUBLE))
     assert attention(asked).tolist() == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    short = leaving(V, V, shop=Weighing(dtype=DOUBLE))  # with places before the first event
+    assert attention(short).tolist() == pytest.approx([0.2, 0.1])
+    long = leaving(V, V, V, V, V, shop=Weighing(dtype=DOUBLE))  # longer than what is in sight
+    assert attention(long).tolist() == pytest.approx([0.0, 0.4, 0.3, 0.2, 0.1])
     found = explain(asked, "attention")
     assert sorted(found.named) == [0, 1, 2] and not found.holds
     assert methods_for(Weighing()) == [*methods_for(SHOP), "attention"]

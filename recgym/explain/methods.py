@@ -35,7 +35,11 @@ class Attentive(Protocol):
     """A user model that weighs the events of a history."""
 
     def attention(self, state: Any) -> Tensor:
-        """Weight of each event so far, oldest first, [N, T]; of several heads their mean."""
+        """Weights of the last J events in what the state says, [N, J]; of several heads the mean.
+
+        The oldest comes first; events before them have none, and places before the first event of
+        a session hold 0.
+        """
         ...
 
 
@@ -149,7 +153,8 @@ def attention(asked: Asked) -> Tensor:
     for moment in asked.history.moments:
         seen = moment.page, moment.event, moment.visit
         state = asked.model.observe(asked.model.read(state), *seen)
-    return asked.model.attention(state)[0]
+    weight_J = asked.model.attention(state)[0, -asked.num_events :]
+    return torch.nn.functional.pad(weight_J, (asked.num_events - len(weight_J), 0))
 
 
 METHODS: dict[str, Callable[[Asked], Tensor]] = {
