@@ -16,9 +16,10 @@ from probe_shop import ADDED, CLICK, KEPT, ProbeShop, learned_shop
 from rich.console import Console
 from tiny import FIT, WORLD, call, compose
 
+from agents import valuing
 from agents.baselines import Greedy
 from agents.folders import CONFIG, keep
-from recgym import choice, progress
+from recgym import choice
 from recgym.build import build
 from recgym.errors import UserError
 from recgym.explain.deletion import Explanation
@@ -264,6 +265,17 @@ def test_shoppers_are_those_of_the_evaluation() -> None:
             opened().seed_of(wrong)  # type: ignore[arg-type]
 
 
+def test_the_session_is_that_of_the_evaluations_row() -> None:
+    # Why: who looks for the shopper behind a number of the evaluation must find that very session.
+    stats = valuing.play(SPEC, GREEDY, 3, 3, torch.device("cpu")).stats
+    run = opened(first_seed=valuing.SEED_BASE + (3 << 32))
+    for shopper in range(3):
+        session = played(seed=run.seed_of(shopper))
+        assert session.revenue == pytest.approx(float(stats.revenue[shopper]))
+        assert len(session.steps) == int(stats.pages[shopper])
+    assert stats.pages.tolist() == [3, 6, 3]
+
+
 def test_what_a_run_does_not_hold_is_said_in_a_sentence() -> None:
     # Why: names are typed by hand.
     run = opened()
@@ -362,8 +374,3 @@ def test_the_command_ends_in_a_sentence(
         line = capsys.readouterr().err.strip()
         assert stopped.value.code == 1 and line.startswith("error: ") and named in line
         assert "\n" not in line
-
-
-def test_what_is_shown_goes_to_the_terminal_of_all_mains() -> None:
-    # Why: widths are those of the terminal where there is one.
-    assert not progress.console.is_terminal
