@@ -24,10 +24,13 @@ class Random:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], a function of (lane seed, session, page)."""
+        return top_k(self.scores(observation), observation.eligible, self.num_slots)
+
+    def scores(self, observation: Observation) -> Tensor:
+        """The draw of each item, [N, I]."""
         who = observation.arrival
         key_N = rng.key(who.seed, who.session, observation.visit.page_number, Purpose.POLICY)
-        u_NI = rng.uniform(key_N, observation.catalog.num_items, observation.feature.dtype)
-        return top_k(u_NI, observation.eligible, self.num_slots)
+        return rng.uniform(key_N, observation.catalog.num_items, observation.feature.dtype)
 
 
 class Popular:
@@ -38,8 +41,11 @@ class Popular:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the most viewed first."""
-        views_NI = self.views_I.to(observation.feature).expand_as(observation.eligible)
-        return top_k(views_NI, observation.eligible, self.num_slots)
+        return top_k(self.scores(observation), observation.eligible, self.num_slots)
+
+    def scores(self, observation: Observation) -> Tensor:
+        """Views of each item, [N, I]."""
+        return self.views_I.to(observation.feature).expand_as(observation.eligible)
 
 
 class Greedy:
@@ -57,9 +63,13 @@ class Greedy:
     def __init__(self, model: Shoppers, *, num_slots: int, cart_paid: float) -> None:
         self.model, self.num_slots, self.cart_paid = model, num_slots, cart_paid
 
-    @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
+        return top_k(self.scores(observation), observation.eligible, self.num_slots)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Money that each item would bring if shown alone, currency units, [N, I]."""
         reading, price_NI = self.model.read(observation.encoder), observation.price
         sold_NI = torch.zeros_like(price_NI)
         for share_N1, supposed in by_segment(self.model, reading):
@@ -68,7 +78,7 @@ class Greedy:
             buy_NI = torch.sigmoid(after.buy)
             paid_NI = buy_NI + (1.0 - buy_NI) * torch.sigmoid(after.cart) * self.cart_paid
             sold_NI = sold_NI + share_N1 * click_NI * paid_NI
-        return top_k(sold_NI * price_NI, observation.eligible, self.num_slots)
+        return sold_NI * price_NI
 
 
 class GreedyClicks:
@@ -81,15 +91,19 @@ class GreedyClicks:
     def __init__(self, model: Shoppers, *, num_slots: int) -> None:
         self.model, self.num_slots = model, num_slots
 
-    @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the most likely click first."""
+        return top_k(self.scores(observation), observation.eligible, self.num_slots)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Chance that each item would be clicked if shown alone, [N, I]."""
         reading, price_NI = self.model.read(observation.encoder), observation.price
         clicked_NI = torch.zeros_like(price_NI)
         for share_N1, supposed in by_segment(self.model, reading):
             click_NI = click_alone(self.model, supposed, observation.visit, price_NI)
             clicked_NI = clicked_NI + share_N1 * click_NI
-        return top_k(clicked_NI, observation.eligible, self.num_slots)
+        return clicked_NI
 
 
 def empty_page_law(model: Shoppers, reading: Any, visit: Visit) -> choice.Law:
@@ -128,3 +142,10 @@ def top_k(score_NI: Tensor, eligible_NI: Tensor, num_slots: int) -> Tensor:
         best.values == -torch.inf, torch.full_like(best.indices, -1), best.indices
     )
     return torch.nn.functional.pad(item_NK, (0, num_slots - item_NK.shape[1]), value=-1)
+
+
+def spread(item_NM: Tensor, score_NM: Tensor, num_items: int) -> Tensor:
+    """Scores of M items a lane, -1 for none, as those of all items, [N, I]; -inf elsewhere."""
+    score_NM = score_NM.masked_fill(item_NM < 0, -torch.inf)
+    none_NJ = score_NM.new_full((len(item_NM), num_items + 1), -torch.inf)
+    return none_NJ.scatter(-1, item_NM + 1, score_NM)[:, 1:]

@@ -6,6 +6,7 @@ these itself in `_page` and `_candidates`, as `agents.reranking` does.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from agents import slateq, slates
@@ -38,6 +39,11 @@ class Chooser:
         """Among which the slate of a next state is sought; see `slateq.candidates`."""
         seen = outlook(self.user_model, observation)
         return slateq.candidates(seen, self._scores(observation, seen), self.num_candidates)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Of each item, [N, I]: the best slate holds the K highest; -inf for one not sought."""
+        return self._scores(observation, outlook(self.user_model, observation))
 
     def _scores(self, observation: Observation, seen: Outlook, explore: bool = False) -> Tensor:
         """Of which the best slate holds the K highest, [N, I]."""

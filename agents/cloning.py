@@ -196,6 +196,12 @@ class Cloning(OffPolicy):
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the clone."""
         return self.clone.network.page_of(observation, self.num_slots, explore)
 
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Logit of each item, [N, I]."""
+        logit_NI: Tensor = self.clone.network(observation.feature)
+        return logit_NI
+
     def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
         return {"feature": observation.feature, "shown": transition.outcome.page.item}
 

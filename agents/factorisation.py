@@ -128,17 +128,20 @@ class MatrixFactorisation:
             )
         return torch.cat(found) if found else fixed_JF.new_zeros(0, fixed_JF.shape[1])
 
-    @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], those that fit best first."""
+        return top_k(self.scores(observation), observation.eligible, self.num_slots)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """How well each item fits, [N, I]; those viewed last come last."""
         history_NL = observation.visit.history_item
         self.item_IF = self.item_IF.to(observation.feature.device)
         self.fame_I = self.fame_I.to(self.item_IF)
         score_NI = self.folded_in(history_NL) @ self.item_IF.T + self.fame_I
         last = torch.finfo(score_NI.dtype).min  # finite: where too few are left they are shown
         padded_NJ = torch.nn.functional.pad(score_NI, (1, 0))  # column 0 takes what was no view
-        score_NI = padded_NJ.scatter(-1, history_NL + 1, last)[:, 1:]
-        return top_k(score_NI, observation.eligible, self.num_slots)
+        return padded_NJ.scatter(-1, history_NL + 1, last)[:, 1:]
 
     def folded_in(self, history_NL: Tensor) -> Tensor:
         """Factors of running sessions from the items viewed, -1 for none, [N, F]."""

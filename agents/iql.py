@@ -150,6 +150,12 @@ class IQL(OffPolicy):
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the policy."""
         return self.policy.network.page_of(observation, self.num_slots, explore)
 
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Logit of each item, [N, I]."""
+        logit_NI: Tensor = self.policy.network(observation.feature)
+        return logit_NI
+
     # ---- learning -------------------------------------------------------------------------------
 
     def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:

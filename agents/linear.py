@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agents.baselines import spread
 from agents.exploring import lane_key
-from agents.outlook import NUM_SIGNS, Retriever, fitted, middle_price
+from agents.outlook import NUM_SIGNS, Retrieved, Retriever, fitted, middle_price
 from recgym import rng
 from recgym.envs.core import Transition
 from recgym.errors import UserError
@@ -118,9 +119,7 @@ class LinearBandit(Ridge):
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` by upper bounds or drawn weights."""
-        found = self.retrieved(observation)
-        feature_NMZ = self._features(found.item, found.sign)
-        mean_Z = self._mean()
+        found, feature_NMZ, mean_Z = self._known(observation)
         score_NM = feature_NMZ @ mean_Z
         if explore and self.kind == "ucb":
             score_NM = score_NM + self.alpha * self._width(feature_NMZ)
@@ -132,6 +131,17 @@ class LinearBandit(Ridge):
             score_NM = score_NM + self.alpha * (feature_NMZ @ drawn_NZ.unsqueeze(-1)).squeeze(-1)
         score_NM = score_NM.masked_fill(found.item < 0, -torch.inf)
         return found.item.gather(-1, score_NM.topk(self.num_slots, -1).indices)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Expected money of each item, [N, I]; -inf for one that is not retrieved."""
+        found, feature_NMZ, mean_Z = self._known(observation)
+        return spread(found.item, feature_NMZ @ mean_Z, observation.catalog.num_items)
+
+    def _known(self, observation: Observation) -> tuple[Retrieved, Tensor, Tensor]:
+        """Retrieved items, their features [N, M, Z] and the weights of these [Z]."""
+        found = self.retrieved(observation)
+        return found, self._features(found.item, found.sign), self._mean()
 
     def _features(self, item_NM: Tensor, sign_NMS: Tensor) -> Tensor:
         """Expected money, 1, signs and vector of each item, [N, M, Z] float64."""

@@ -70,6 +70,10 @@ class ItemKNN:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the most alike first."""
+        return top_k(self.scores(observation), observation.eligible, self.num_slots)
+
+    def scores(self, observation: Observation) -> Tensor:
+        """How much each item is like those viewed, [N, I]."""
         history_NL, device = observation.visit.history_item, observation.feature.device
         fading_L = self.fading ** torch.arange(history_NL.shape[1], device=device)
         weight_NL = (history_NL >= 0) * fading_L
@@ -77,5 +81,4 @@ class ItemKNN:
         like_NLM = self.likeness_IM.to(device)[row_NL] * weight_NL.unsqueeze(-1)
         score_NI = self.fame_I.to(like_NLM).repeat(len(history_NL), 1)
         near_NLM = self.neighbour_IM.to(device)[row_NL]
-        score_NI = score_NI.scatter_add(-1, near_NLM.flatten(1), like_NLM.flatten(1))
-        return top_k(score_NI, observation.eligible, self.num_slots)
+        return score_NI.scatter_add(-1, near_NLM.flatten(1), like_NLM.flatten(1))

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from agents import seeds
+from agents.baselines import spread
 from agents.on_policy import Horizon, OnPolicy
 from agents.outlook import Retrieved, Retriever, fitted, middle_price
 from agents.ranking import Ranker, body, log_prob, page_of
@@ -147,6 +148,12 @@ class PPO(OnPolicy):
         """Items [N, K], the best first; with ``explore`` drawn as the policy is learned."""
         found, logit_NM = self._ranked(observation)
         return page_of(observation, found, logit_NM, self.num_slots, explore)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Logit of each item, [N, I]; -inf for one that is not retrieved."""
+        found, logit_NM = self._ranked(observation)
+        return spread(found.item, logit_NM, observation.catalog.num_items)
 
     def _ranked(self, observation: Observation) -> tuple[Retrieved, Tensor]:
         """Retrieved items and their logits [N, M]."""

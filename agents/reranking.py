@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from agents import slateq
-from agents.baselines import top_k
+from agents.baselines import spread, top_k
 from agents.dqn import DQN
 from agents.outlook import Outlook, Retriever
 from recgym.settings import Count
@@ -67,6 +68,13 @@ class Reranking(DQN):
         """M items, -1 where fewer may be shown, [N, M]; and what the user model says of them."""
         found = self.retriever(observation)
         return found.item, found.seen
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Of each item, [N, I]; -inf for one that is not retrieved."""
+        item_NM, seen = self._retrieved(observation)
+        score_NM = self._score(observation, item_NM, seen)
+        return spread(item_NM, score_NM, observation.catalog.num_items)
 
     def _page(self, observation: Observation, explore: bool) -> Tensor:
         item_NM, seen = self._retrieved(observation)

@@ -44,9 +44,10 @@ import torch
 from torch import Tensor, nn
 
 from agents import slateq
+from agents.baselines import spread
 from agents.distributions import Mean
 from agents.off_policy import OffPolicy
-from agents.outlook import NUM_SALES, Retrieved, Retriever, fitted, middle_price
+from agents.outlook import NUM_SALES, Retriever, fitted, middle_price
 from agents.ranking import NONE, Ranker, body, gumbel, page_of
 from agents.replay import Replay
 from recgym.envs.core import Transition
@@ -172,9 +173,23 @@ class SAC(OffPolicy):
     @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first; with ``explore`` drawn as the policy is learned."""
+        logit_NM = self._logits(self._seen(observation))
+        return page_of(observation, self.retrieved(observation), logit_NM, self.num_slots, explore)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Logit of each item, [N, I]; -inf for one that is not retrieved."""
+        seen = self._seen(observation)
+        return spread(seen["item"], self._logits(seen), observation.catalog.num_items)
+
+    def _seen(self, observation: Observation) -> dict[str, Tensor]:
+        """What replay keeps of a state; items that may not be shown take no clicks."""
         found = self.retrieved(observation)
-        logit_NM = self._logits({"feature": observation.feature, **_kept(found)})
-        return page_of(observation, found, logit_NM, self.num_slots, explore)
+        shown_NM = found.item >= 0
+        return {
+            "feature": observation.feature, "item": found.item, "sign": found.sign,
+            "added": found.added * shown_NM, "taken": found.taken * shown_NM, "go_on": found.go_on,
+        }  # fmt: skip
 
     def _logits(self, seen: dict[str, Tensor]) -> Tensor:
         return self.policy.logits(seen["feature"], self.vector_ID, seen["item"], seen["sign"])
@@ -182,11 +197,9 @@ class SAC(OffPolicy):
     # ---- learning -------------------------------------------------------------------------------
 
     def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor]:
-        following = transition.final_observation
-        before = {"feature": observation.feature, **_kept(self.retrieved(observation))}
-        after = {"feature": following.feature, **_kept(self.retrieved(following))}
+        after = self._seen(transition.final_observation)
         return {
-            **before,
+            **self._seen(observation),
             **{f"next_{name}": value for name, value in after.items()},
             **slateq.chosen(self.user_model, observation, transition.outcome.event),
             "reward": transition.reward / self.unit,
@@ -281,19 +294,6 @@ class SAC(OffPolicy):
         return least_N + self.target_entropy * (count_N.log() - least_N)
 
 
-def _kept(found: Retrieved) -> dict[str, Tensor]:
-    """What replay keeps of a retrieval; items that may not be shown take no clicks."""
-    shown_NM = found.item >= 0
-    return {
-        "item": found.item,
-        "sign": found.sign,
-        "added": found.added * shown_NM,
-        "taken": found.taken * shown_NM,
-        "go_on": found.go_on,
-    }
-
-
 def _next(rows: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state that followed, under the names of a state."""
-    prefix = "next_"
-    return {k.removeprefix(prefix): value for k, value in rows.items() if k.startswith(prefix)}
+    return {k.removeprefix("next_"): v for k, v in rows.items() if k.startswith("next_")}

@@ -110,6 +110,13 @@ class TabularQ:
         item_NK = self._best(observation)[0]
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Of each item, [N, I]: the best slate holds the K highest; -inf for one not sought."""
+        self._move(observation.feature.device)
+        _, odds_NI, gain_NI = self._known(observation)
+        return slates.scores(odds_NI, gain_NI, observation.eligible, self.num_slots)
+
     def _known(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """Q0 [N], and of every item its odds, 0 where it may not be shown, and Q - Q0, [N, I]."""
         cell_N = self.cells(observation)

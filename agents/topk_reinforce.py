@@ -140,6 +140,12 @@ class TopKReinforce(OffPolicy):
         """Items [N, K], the likeliest first; with ``explore`` a page drawn from the policy."""
         return self.network.page_of(observation, self.num_slots, explore)
 
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Logit of each item, [N, I]."""
+        logit_NI: Tensor = self.network(observation.feature)
+        return logit_NI
+
     # ---- learning -------------------------------------------------------------------------------
 
     def _rows(self, observation: Observation, transition: Transition) -> dict[str, Tensor] | None:

@@ -50,7 +50,7 @@ LAYERS = [
         "recgym.record",
         "recgym.log_rows",
     ],
-    ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages"],
+    ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages", "recgym.explain"],
     ["recgym.envs"],
     ["agents"],
     ["experiments"],

@@ -83,7 +83,9 @@ def mean_logits(logits_X3: Tensor, spread_X3: Tensor) -> AfterLogits:
 
 
 def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Tensor) -> Expectation:
-    """What is expected of the page over all segments; constants to the gradient.
+    """What is expected of the page over all segments.
+
+    To a fit's gradient they are constants: it takes them from `likelihood.expectations`.
 
     Args:
         log_share_NG: log-probability of each segment.
@@ -91,16 +93,15 @@ def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Ten
         mean_NX: mean input of what would be found on an empty page, the same in all segments.
         page_NKX: inputs of the page's items, which slots that take them over leave less to find.
     """
-    found = found._map(Tensor.detach)
-    share_NG = log_share_NG.detach().softmax(-1)
+    share_NG = log_share_NG.softmax(-1)
     viewing_NG = share_NG * found.view
     viewing_NG = viewing_NG / viewing_NG.sum(-1, keepdim=True)
-    chosen_NG = (log_share_NG.detach() + found.kind + found.item).softmax(-1)
+    chosen_NG = (log_share_NG + found.kind + found.item).softmax(-1)
     return Expectation(
         leave=(share_NG * found.leave).sum(-1),
         slot=(viewing_NG.unsqueeze(-1) * found.slot).sum(1),
         after=(chosen_NG.unsqueeze(-1) * found.follow).sum(1),
-        found=_left_to_find(share_NG, found, mean_NX.detach(), page_NKX.detach()),
+        found=_left_to_find(share_NG, found, mean_NX, page_NKX),
     )
 
 

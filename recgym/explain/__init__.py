@@ -1,0 +1,1 @@
+"""Which earlier events made it likely that a shopper clicks, buys or leaves."""

@@ -1,0 +1,191 @@
+"""One shopper's session: the simulator's own steps, and the law behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recgym import choice, rng
+from recgym.explain.histories import History, Moment
+from recgym.refill import MAX_PAGES
+from recgym.replay.steps import Chances, Item, LogParts, Session, Step
+from recgym.rng import Purpose
+from recgym.simulator import SimState
+from recgym.spaces import ObservationSpec
+from recgym.types import After, Event, Kind, Observation, Outcome, Page, Policy, Visit
+from recgym.users.base import follow
+
+NUM_BEST = 3  # items not shown, and items found alone, of which a step tells
+
+Scores = Callable[[Observation], Tensor]
+
+
+@torch.no_grad()
+def play(
+    spec: ObservationSpec,
+    policy: Policy,
+    seed: int,
+    *,
+    names: tuple[str, str, int],
+    category_I: Tensor | None = None,
+    max_pages: int = MAX_PAGES,
+) -> Session:
+    """The first session of the lane with this seed.
+
+    Args:
+        spec: of the shop.
+        policy: that fills the pages.
+        seed: of the lane.
+        names: of policy, shop and shopper.
+        category_I: as the site numbers them, where the shop behind it has other numbers.
+        max_pages: after which the session is cut off.
+    """
+    simulator, device = spec.simulator, spec.catalog.category.device
+    seed_1 = torch.tensor([seed], device=device)
+    state = simulator.reset(seed_1, torch.zeros_like(seed_1))
+    scores: Scores | None = getattr(policy, "scores", None)
+    arrival, kinds, left = state.arrival, False, False
+    steps: list[Step] = []
+    moments: list[Moment] = []
+    while not left and len(steps) < max_pages:
+        observation = spec.observe(state)
+        page = simulator.page(state, policy.act(observation))
+        score_I = None if scores is None else scores(observation)[0]
+        after, outcome = simulator.step(state, page)
+        teller = _Teller(spec, state, page, outcome, category_I)
+        steps.append(teller.step(score_I, after))
+        kinds = kinds or teller.num_kinds > 1
+        moments.append(Moment(page, outcome.event, state.visit))
+        state, left = after, bool(outcome.left)
+    policy_name, shop, shopper = names
+    start = int(arrival.start_ms)
+    history = History(arrival, tuple(moments))
+    return Session(
+        policy_name, shop, shopper, seed, start, tuple(steps), left, kinds, history
+    )  # fmt: skip
+
+
+class _Teller:
+    """Reads the law of one lane's page from the shop, as the simulator did."""
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        state: SimState,
+        page: Page,
+        outcome: Outcome,
+        category_I: Tensor | None,
+    ) -> None:
+        self.simulator, self.catalog, self.shop = spec.simulator, spec.catalog, spec.simulator.shop
+        self.category_I = self.catalog.category if category_I is None else category_I
+        self.state, self.page, self.outcome, self.now = state, page, outcome, state.visit
+        reading = self.shop.read(state.user)
+        share_1G, supposed_G = self.shop.segments(reading)
+        self.log_share_G = share_1G[0].to(self.simulator.dtype).log()
+        self.supposed_G = supposed_G
+        self.num_kinds = share_1G.shape[1]
+        lane_G = torch.zeros(self.num_kinds, dtype=torch.int64, device=share_1G.device)
+        self.event_G: Event = outcome.event.lanes(lane_G)
+        self.law_G = self._law(supposed_G, page.lanes(lane_G), self.now.lanes(lane_G))
+        key_1 = rng.page_keys(state.noise, self.now.page_number, int(Purpose.SEGMENT))
+        supposed = self.shop.suppose(reading, rng.uniform(key_1, dtype=self.simulator.dtype))
+        self.drawn = choice.probabilities(self._law(supposed, page, self.now))
+
+    def _law(self, supposed: Any, page: Page, visit: Visit) -> choice.Law:
+        return choice.law(self.shop.respond(supposed, page, visit), visit)
+
+    def step(self, score_I: Tensor | None, after: SimState) -> Step:
+        """All of it as plain numbers."""
+        event, now = self.outcome.event, self.now
+        probability = choice.probabilities(self.law_G)
+        share_G = self.log_share_G.exp()
+        slot_K, organic_I = share_G @ probability.slot, share_G @ probability.organic
+        chances = Chances(
+            float(share_G @ probability.leave), float(share_G @ probability.checkout),
+            float(slot_K.sum()), float(organic_I.sum()),
+        )  # fmt: skip
+        drawn = Chances(
+            float(self.drawn.leave), float(self.drawn.checkout),
+            float(self.drawn.slot.sum()), float(self.drawn.organic.sum()),
+        )  # fmt: skip
+        follow_4, log_prob = self._happened()
+        viewed = event.kind == int(Kind.VIEW)
+        finds = organic_I.topk(min(NUM_BEST, len(organic_I))).indices.tolist()
+        if viewed and int(event.slot) < 0 and int(event.item) not in finds:
+            finds.append(int(event.item))
+        return Step(
+            number=int(now.page_number),
+            time_ms=int(now.time_ms),
+            gap=float(now.gap),
+            usual_gap=self._usual_gap(),
+            slots=self._slots(score_I, slot_K),
+            unshown=self._unshown(score_I),
+            finds=tuple(
+                self._item(i, chance=float(organic_I[i]), drawn=float(self.drawn.organic[0, i]))
+                for i in finds
+            ),
+            chances=chances,
+            drawn=drawn,
+            kind=Kind(int(event.kind)),
+            viewed=self._item(int(event.item), float(event.price)) if viewed else None,
+            slot=int(event.slot),
+            after=After(int(event.after)),
+            follows=tuple(follow_4.tolist()) if viewed else (),
+            log_prob=log_prob,
+            revenue=float(self.outcome.revenue),
+            cart=float(after.visit.cart_value()),
+        )
+
+    def _happened(self) -> tuple[Tensor, LogParts]:
+        """Chance of each `After` given the view [4], and the log-probability of what happened."""
+        event = self.event_G
+        chosen_G = self.log_share_G + choice.log_prob(self.law_G, event)
+        log_follow_G4 = follow(self.shop, self.supposed_G, event.item, event.price, event.slot)
+        # who chose so is likelier of a kind that would
+        follow_4 = (chosen_G.softmax(-1).unsqueeze(-1) * log_follow_G4.exp()).sum(0)
+        after = float(follow_4[int(event.after[0])].log()) if int(event.item[0]) >= 0 else 0.0
+        # a page's time is known on the second and later ones, and not of leaving
+        timed = int(self.now.page_number) > 0 and int(event.kind[0]) != int(Kind.LEAVE)
+        gap = 0.0
+        if timed:
+            mean_1, std = self.shop.gap(self.state.user)
+            normal = torch.distributions.Normal(mean_1, std)
+            gap = float(normal.log_prob(event.gap[:1].clamp(min=1.0).log()))
+        return follow_4, LogParts(float(chosen_G.logsumexp(-1)), after, gap)
+
+    def _usual_gap(self) -> float:
+        if int(self.now.page_number) == 0:
+            return 0.0
+        return float(self.shop.gap(self.state.user)[0].exp())
+
+    def _item(self, item: int, price: float | None = None, **said: float | None) -> Item:
+        if price is None:
+            place_11 = torch.tensor([[item]], device=self.now.time_ms.device)
+            price = float(self.catalog.price_of(place_11, self.now.time_ms))
+        return Item(item, int(self.category_I[item]), price, **said)
+
+    def _slots(self, score_I: Tensor | None, slot_K: Tensor) -> tuple[Item | None, ...]:
+        found: list[Item | None] = []
+        for k, item in enumerate(self.page.item[0].tolist()):
+            if item < 0:
+                found.append(None)
+                continue
+            score = None if score_I is None else float(score_I[item])
+            said = {"chance": float(slot_K[k]), "drawn": float(self.drawn.slot[0, k])}
+            found.append(self._item(item, float(self.page.price[0, k]), score=score, **said))
+        return tuple(found)
+
+    def _unshown(self, score_I: Tensor | None) -> tuple[Item, ...]:
+        if score_I is None:
+            return ()
+        shown_J = self.page.item[0][self.page.item[0] >= 0]
+        rest_I = score_I.index_fill(0, shown_J, -torch.inf)
+        best = rest_I.topk(min(NUM_BEST, len(rest_I)))
+        return tuple(
+            self._item(item, score=score)
+            for item, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            if score > -torch.inf
+        )
