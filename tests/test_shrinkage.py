@@ -33,7 +33,7 @@ def sessions() -> Sessions:
     simulator = Simulator(
         TRUE, encoder=TRUE, num_slots=SLOTS, expected_revenue=False, dtype=torch.float64
     )
-    return simulate(simulator, logging_policy(TRUE, SLOTS), 1500)[0]
+    return simulate(simulator, logging_policy(TRUE, SLOTS), 1000)[0]
 
 
 @torch.no_grad()

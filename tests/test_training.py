@@ -118,7 +118,7 @@ def test_rates_of_new_shoppers_are_as_expected(fresh: Foreseen) -> None:
 
 def test_a_log_without_pages_is_fitted_too() -> None:
     # Why: most public logs do not say what was shown.
-    sessions = without_pages(log_of(300))
+    sessions = without_pages(log_of(150))
     model = untrained(sessions)
     curve: list[float] = []
     fit(
@@ -134,7 +134,7 @@ def test_a_log_without_pages_is_fitted_too() -> None:
 
 def test_the_same_seed_gives_the_same_parameters() -> None:
     # Why: a result that cannot be repeated cannot be checked.
-    sessions = log_of(200)
+    sessions = log_of(100)
     settings = FitSettings(epochs=2, batch_steps=256)
     models = [untrained(sessions) for _ in range(3)]
     for model, seed in zip(models, (5, 5, 6), strict=True):
