@@ -39,8 +39,8 @@ WEEK = np.array([5.0, 3.0, 4.0, 6.0, 9.0, 20.0, 12.0])
 def past(value_ST: Floats, horizon: int = 7, closed: tuple[int, ...] = ()) -> Past:
     """Series of days from a Monday on, closed on some weekdays."""
     length = value_ST.shape[1]
-    open_T = ~np.isin(np.arange(length + horizon) % 7, closed)
-    clock = Clock("day", MONDAY_MS, length, open_T)
+    usual_T = ~np.isin(np.arange(length + horizon) % 7, closed)
+    clock = Clock("day", MONDAY_MS, length, usual_T, usual_T[:length])
     return Past(value_ST, np.zeros(len(value_ST), dtype=np.int64), clock, 28, horizon)
 
 
@@ -220,10 +220,12 @@ def test_no_forecast_heeds_what_comes_after_its_origin(rolling: bool) -> None:
     later_ST[:, last:] = 1e6
     later = dataclasses.replace(seen, value=later_ST)
 
-    def run(given: Panel) -> Trial:
-        return try_model(lambda: Autoregressive(lags=1), given, clock, BLOCKS, rolling=rolling)
+    def run(given: Panel, hours: Clock) -> Trial:
+        return try_model(lambda: Autoregressive(lags=1), given, hours, BLOCKS, rolling=rolling)
 
-    one, other = run(seen), run(later)
+    # nor does it know of a day on which the shop will not have opened
+    shut = dataclasses.replace(clock, open=np.arange(NUM_DAYS) != last + 1)
+    one, other = run(seen, clock), run(later, shut)
     assert (one.quantile_SOHQ == other.quantile_SOHQ).all()
     assert (one.valid.mase == other.valid.mase).all()
     assert (one.test.mae[:, :-1] == other.test.mae[:, :-1]).all()
@@ -270,7 +272,8 @@ def test_the_next_horizon_follows_the_log() -> None:
     given, clock = panel()
     value_ST = periodic(16)
     value_ST[:, 2::7] = 0.0
-    closed = dataclasses.replace(clock, open=np.arange(len(clock.open)) % 7 != 2)
+    usual_T = np.arange(len(clock.usual)) % 7 != 2
+    closed = dataclasses.replace(clock, usual=usual_T, open=usual_T[: len(clock.open)])
     given = dataclasses.replace(given, value=value_ST)
     trial = try_model(SeasonalNaive, given, closed, BLOCKS)
     found_SHQ = forecast_next(SeasonalNaive, trial, given, closed, BLOCKS)

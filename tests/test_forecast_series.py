@@ -98,7 +98,8 @@ def test_closed_weekdays_and_days_without_anything(log: Log, clock: Clock) -> No
     sundays = np.arange(clock.num_steps) % 7 == 5
     assert not clock.open[: clock.num_steps][sundays].any()
     assert not clock.open[15] and clock.open[14] and clock.open[8]
-    assert clock.open[clock.num_steps :].tolist() == [True, True, True, True, True, False, True]
+    assert clock.usual[15] and not clock.usual[26]
+    assert clock.usual[clock.num_steps :].tolist() == [True, True, True, True, True, False, True]
     # the Sunday with a sale is not a day without events, and still closed
     assert np.flatnonzero(closed_days(log, clock)).tolist() == [5, 12, 15, 19, 33]
     assert outside_hours(log, clock) == 1
@@ -259,7 +260,9 @@ def test_forecasts_recover_the_known_seasons_of_a_true_shop() -> None:
     start_N = starts(0.5, num, num_days) - START_MS
     count_T = torch.bincount(start_N // DAY_MS, minlength=num_days).double().numpy()[None]
     law_T = busy_days(Knobs(week=0.5, num_days=num_days)).numpy() * num / num_days
-    clock = Clock("day", START_MS, num_days, np.ones(num_days + 7, dtype=bool))
+    clock = Clock(
+        "day", START_MS, num_days, np.ones(num_days + 7, dtype=bool), np.ones(num_days, dtype=bool)
+    )
     blocks = Blocks(28, 7, np.arange(56, 84, 7), np.arange(84, 112, 7))
     panel = Panel("sessions", "shop", ["shop"], count_T, np.array([0]), {})
 

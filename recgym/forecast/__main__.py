@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     """A table here; forecast.json, CSV files and pictures in the run's folder."""
     makes = check(cfg)
     check_world(cfg)
-    use_threads(cfg.num_threads or 1)
+    use_threads(cfg.num_threads)
     seconds: dict[str, float] = {}
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     log, _, reused = prepare_log(settings["log"], Path(cfg.cache_dir), seconds)

@@ -31,7 +31,8 @@ class Clock:
     step: str  # day or hour
     start_ms: int  # of step 0, a midnight
     num_steps: int  # that the log covers
-    open: Bools  # [T + more] whether the shop takes orders: forecast and scored; 0 elsewhere
+    usual: Bools  # [T + more] whether the shop is open at that place in the week; 0 elsewhere
+    open: Bools  # [T] and whether it was indeed: scored. No model reads it, for it looks ahead
 
     @property
     def per_day(self) -> int:

@@ -96,7 +96,7 @@ class Findings:
             "validation": clock.time(int(blocks.valid[0])),
             "test": clock.time(int(blocks.test[0])),
             "origins": len(blocks.test),
-            "open_share": round(float(clock.open[: clock.num_steps].mean()), 4),
+            "open_share": round(float(clock.usual[: clock.num_steps].mean()), 4),
             "days_without_events": int(closed_days(self.log, clock).sum()) // clock.per_day,
             "events_while_closed": outside_hours(self.log, clock),
         }

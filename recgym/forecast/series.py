@@ -86,23 +86,21 @@ def whole_days(log: Log, until: str | None) -> tuple[int, int]:
     return begin, max(0, end - begin)
 
 
-def make_clock(log: Log, step: str, blocks: Blocks, begin: int, num_days: int) -> Clock:
+def make_clock(log: Log, step_name: str, blocks: Blocks, begin: int, num_days: int) -> Clock:
     """The time axis, with what of it is open; opening hours are read before the validation block.
 
-    The horizon after the log's end is open wherever its place in the week is.
+    The horizon after the log's end has the usual hours too.
     """
-    per_day = DAY_MS // STEP_MS[step]
-    length, more = num_days * per_day, blocks.horizon
-    blank = Clock(step, begin * DAY_MS, length, np.ones(length + more, dtype=bool))
+    per_day = DAY_MS // STEP_MS[step_name]
+    length = num_days * per_day
+    step = np.arange(length + blocks.horizon)
+    blank = Clock(step_name, begin * DAY_MS, length, np.ones(0, dtype=bool), np.ones(0, dtype=bool))
     count_T = _sums(log, "SELECT 'shop', time, 1.0 FROM events", blank)[1][0]
-    slot = blank.slot(np.arange(length + more))
-    known = slice(0, blocks.valid[0])
-    usual = np.bincount(slot[known], count_T[known], minlength=blank.season) > 0
-    open_T = usual[slot]
-    day_T = np.arange(length) // per_day
-    busy = np.bincount(day_T, count_T) > 0
-    open_T[:length] &= busy[day_T]
-    return Clock(step, begin * DAY_MS, length, open_T)
+    slot, known = blank.slot(step), slice(0, blocks.valid[0])
+    usual = (np.bincount(slot[known], count_T[known], minlength=blank.season) > 0)[slot]
+    busy = np.bincount(step[:length] // per_day, count_T) > 0
+    open_T = usual[:length] & busy[step[:length] // per_day]
+    return Clock(step_name, begin * DAY_MS, length, usual, open_T)
 
 
 def closed_days(log: Log, clock: Clock) -> Bools:
@@ -116,7 +114,7 @@ def closed_days(log: Log, clock: Clock) -> Bools:
 def outside_hours(log: Log, clock: Clock) -> int:
     """Events on steps that are taken for closed."""
     count_T = _sums(log, "SELECT 'shop', time, 1.0 FROM events", clock)[1][0]
-    return int(count_T[~clock.open[: clock.num_steps]].sum())
+    return int(count_T[~clock.usual[: clock.num_steps]].sum())
 
 
 def make_panel(
@@ -135,7 +133,7 @@ def make_panel(
     aside["beyond max_series"] = max(0, len(kept) - max_series)
     kept = kept[:max_series]
     value_ST = filled(value_ST[kept], closed_days(log, clock), clock.season)
-    value_ST = np.where(clock.open[: clock.num_steps] | closed_days(log, clock), value_ST, 0.0)
+    value_ST = np.where(clock.usual[: clock.num_steps], value_ST, 0.0)
     given = {reason: number for reason, number in aside.items() if number}
     return Panel(measure, level, [names[i] for i in kept], value_ST, start[kept], given)
 

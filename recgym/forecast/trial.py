@@ -47,12 +47,13 @@ class _Block:
     raw_SOHQ: Floats  # before any calibration
     truth_SOH: Floats
     open_OH: Bools
+    usual_OH: Bools
     level_SO: Floats
 
     def widened(self, by_SO: Floats) -> Floats:
         """Calibrated, and 0 where the shop is closed."""
         found_SOHQ = conformal.widened(self.raw_SOHQ, by_SO, self.level_SO)
-        return np.where(self.open_OH[..., None], found_SOHQ, 0.0)
+        return np.where(self.usual_OH[..., None], found_SOHQ, 0.0)
 
     def scores(self) -> Floats:
         """What calibration reads, [S, O, H]."""
@@ -98,7 +99,7 @@ def forecast_next(make: Make, trial: Trial, panel: Panel, clock: Clock, blocks: 
     raw_SHQ, level_S = model.predict(whole), _levels(whole)
     by_S1 = trial.widening_S[:, None]
     found_SHQ = conformal.widened(raw_SHQ[:, None], by_S1, level_S[:, None])[:, 0]
-    return np.where(clock.open[whole.ahead][:, None], found_SHQ, 0.0)
+    return np.where(clock.usual[whole.ahead][:, None], found_SHQ, 0.0)
 
 
 def choose(trials: Mapping[str, Trial]) -> str:
@@ -136,6 +137,7 @@ def _forecast(make: Make, whole: Past, origin_O: Ints) -> _Block:
         raw_SOHQ=np.stack([model.predict(past) for past in pasts], 1),
         truth_SOH=whole.value[:, step_OH],
         open_OH=whole.clock.open[step_OH],
+        usual_OH=whole.clock.usual[step_OH],
         level_SO=np.stack([_levels(past) for past in pasts], 1),
     )
 

@@ -77,7 +77,7 @@ class Autoregressive:
             lagged_SK = value_ST[:, t - self.lag_K]
             value_ST[:, t] = self.constant_S + self.season_SP[:, t % period]
             value_ST[:, t] += (self.weight_SK * lagged_SK).sum(1)
-            value_ST[:, t] *= past.clock.open[t]
+            value_ST[:, t] *= past.clock.usual[t]
         return alike(value_ST[:, begin:])
 
 

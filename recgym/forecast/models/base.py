@@ -33,9 +33,9 @@ def alike(point_SH: Floats) -> Floats:
     return np.repeat(point_SH[..., None], len(QUANTILES), -1)
 
 
-def levels(value_ST: Floats, open_T: Bools) -> Floats:
-    """Mean of each series over its open steps, [S]; never 0, so that it can divide."""
-    mean_S = value_ST[:, open_T].mean(1) if open_T.any() else np.zeros(len(value_ST))
+def levels(value_ST: Floats, usual_T: Bools) -> Floats:
+    """Mean of each series over its steps of usual hours, [S]; never 0, so that it can divide."""
+    mean_S = value_ST[:, usual_T].mean(1) if usual_T.any() else np.zeros(len(value_ST))
     return np.asarray(np.maximum(mean_S, SMALL))
 
 
@@ -65,13 +65,13 @@ def windows(past: Past, row_N: Ints, origin_N: Ints) -> Floats:
 
 
 def window_levels(past: Past, row_N: Ints, origin_N: Ints) -> Floats:
-    """Mean over the open steps of each window, [N]; never 0."""
-    open_NW = past.clock.open[origin_N[:, None] + np.arange(-past.window, 0)]
-    sum_N = (windows(past, row_N, origin_N) * open_NW).sum(1)
+    """Mean over the steps of usual hours of each window, [N]; never 0."""
+    usual_NW = past.clock.usual[origin_N[:, None] + np.arange(-past.window, 0)]
+    sum_N = (windows(past, row_N, origin_N) * usual_NW).sum(1)
     # a series that lately sold nothing keeps a scale, that of its whole past
-    whole_S = levels(past.value, past.clock.open[: past.value.shape[1]])
+    whole_S = levels(past.value, past.clock.usual[: past.value.shape[1]])
     least_N = 0.05 * whole_S[row_N]
-    return np.asarray(np.maximum(sum_N / np.maximum(open_NW.sum(1), 1), least_N))
+    return np.asarray(np.maximum(sum_N / np.maximum(usual_NW.sum(1), 1), least_N))
 
 
 def weeks_before(past: Past, row_N: Ints, origin_N: Ints) -> Floats:

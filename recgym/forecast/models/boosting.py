@@ -63,7 +63,7 @@ class Boosting:
         ahead_NH = origin_N[:, None] + np.arange(past.horizon)
         level_N = window_levels(past, row_N, origin_N)
         target_R = (past.value[row_N[:, None], ahead_NH] / level_N[:, None]).ravel()
-        known_R = past.clock.open[ahead_NH].ravel()  # what is closed is 0 and is not forecast
+        known_R = past.clock.usual[ahead_NH].ravel()  # what is closed is 0 and is not forecast
         feature_RF = self._features(past, row_N, origin_N).reshape(len(target_R), -1)[known_R]
         self.trees = [
             HistGradientBoostingRegressor(loss="quantile", quantile=q, **self.settings).fit(

@@ -18,4 +18,4 @@ def waves(clock: Clock, step: Ints) -> Floats:
     if clock.per_day > 1:
         turns.append(clock.hour(step) / clock.per_day)
     angle = 2 * np.pi * np.stack(turns, -1)
-    return np.concatenate([np.sin(angle), np.cos(angle), clock.open[step][..., None]], -1)
+    return np.concatenate([np.sin(angle), np.cos(angle), clock.usual[step][..., None]], -1)

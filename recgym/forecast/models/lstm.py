@@ -1,13 +1,13 @@
 """One LSTM over all series, with quantile heads.
 
 An LSTM (Hochreiter and Schmidhuber 1997) reads the window: value divided by the window's level,
-calendar, whether the shop was open. From its last state and the calendar of each step ahead a small
-network gives quantiles, trained by the pinball loss (Wen et al. 2017, "A multi-horizon quantile
-recurrent forecaster", with their direct multi-horizon heads; deviation: one head for all steps
-ahead, told the step, and no encoder of future context but the calendar). What it gives is added to
-the mean of the same place in the week over the window, so that it begins as a seasonal mean. Early
-stopping on the last part of the training origins; `num_nets` networks with seeds of their own are
-averaged. Quantiles cannot cross: the outer ones lie a softplus away from the median.
+calendar, usual hours. From its last state and the calendar of each step ahead a small network gives
+quantiles, trained by the pinball loss (Wen et al. 2017, "A multi-horizon quantile recurrent
+forecaster", with their direct multi-horizon heads; deviation: one head for all steps ahead, told
+the step, and no encoder of future context but the calendar). What it gives is added to the mean of
+the same place in the week over the window, so that it begins as a seasonal mean. Early stopping on
+the last part of the training origins; `num_nets` networks with seeds of their own are averaged.
+Quantiles cannot cross: the outer ones lie a softplus away from the median.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Lstm:
         learning_rate: Positive = 0.003,
         dropout: Share = 0.1,
         num_nets: Count = 3,
-        max_windows: Count = 8000,
+        max_windows: Count = 4000,
         max_steps: Count = 168,
         seed: int = 0,
     ) -> None:
@@ -96,7 +96,7 @@ class Lstm:
         ahead_NH = origin_N[:, None] + np.arange(past.horizon)
         level_N = window_levels(past, row_N, origin_N)
         target_NH = _floats(past.value[row_N[:, None], ahead_NH] / level_N[:, None])
-        open_NH = torch.from_numpy(past.clock.open[ahead_NH])
+        usual_NH = torch.from_numpy(past.clock.usual[ahead_NH])
         # no horizon of an origin learned from reaches into those that stop the training
         last = np.quantile(origin_N, 1.0 - STOPPING_SHARE)
         learned = np.flatnonzero(origin_N <= last - past.horizon)
@@ -104,7 +104,7 @@ class Lstm:
         if not len(learned) or not len(stopping):  # a short past: nothing can be held out
             learned = stopping = np.arange(len(origin_N))
         self.nets = [
-            self._train(number, given, target_NH, open_NH, learned, stopping)
+            self._train(number, given, target_NH, usual_NH, learned, stopping)
             for number in range(self.num_nets)
         ]
 
@@ -142,7 +142,7 @@ class Lstm:
         number: int,
         given: Batch,
         target_NH: Tensor,
-        open_NH: Tensor,
+        usual_NH: Tensor,
         learned: Ints,
         stopping: Ints,
     ) -> _Net:
@@ -157,7 +157,7 @@ class Lstm:
                 order = torch.randperm(len(learned), generator=generator).numpy()
                 for chunk in np.array_split(learned[order], -(-len(learned) // BATCH)):
                     found_NHQ = net(*(part[chunk] for part in given))
-                    loss = pinball(found_NHQ, target_NH[chunk], open_NH[chunk])
+                    loss = pinball(found_NHQ, target_NH[chunk], usual_NH[chunk])
                     optimiser.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -165,7 +165,7 @@ class Lstm:
                 net.eval()
                 with torch.no_grad():
                     held_NHQ = net(*(part[stopping] for part in given))
-                    now = float(pinball(held_NHQ, target_NH[stopping], open_NH[stopping]))
+                    now = float(pinball(held_NHQ, target_NH[stopping], usual_NH[stopping]))
                 waited = 0 if now < best else waited + 1
                 if now < best:
                     best, kept = now, copy.deepcopy(net.state_dict())
@@ -175,12 +175,12 @@ class Lstm:
         return net.eval()
 
 
-def pinball(found_NHQ: Tensor, target_NH: Tensor, open_NH: Tensor) -> Tensor:
-    """Mean pinball loss over quantiles and open steps (Koenker and Bassett 1978)."""
+def pinball(found_NHQ: Tensor, target_NH: Tensor, usual_NH: Tensor) -> Tensor:
+    """Mean pinball loss over quantiles and steps of usual hours (Koenker and Bassett 1978)."""
     error_NHQ = target_NH.unsqueeze(-1) - found_NHQ
     quantile_Q = torch.tensor(QUANTILES)
     loss_NH = torch.maximum(quantile_Q * error_NHQ, (quantile_Q - 1) * error_NHQ).mean(-1)
-    return (loss_NH * open_NH).sum() / open_NH.sum().clamp(min=1)
+    return (loss_NH * usual_NH).sum() / usual_NH.sum().clamp(min=1)
 
 
 def _floats(array: Floats) -> Tensor:
