@@ -18,13 +18,12 @@ from recgym.forecast.blocks import Blocks, make_blocks
 from recgym.forecast.clock import STEP_MS, WEEK, Clock
 from recgym.forecast.findings import Findings
 from recgym.forecast.series import LEVELS, MEASURES, check_measures, make_clock, whole_days
-from recgym.forecast.tables import console_tables
+from recgym.forecast.tables import console_lines
 from recgym.forecast.trial import CALIBRATIONS, Make
 from recgym.logs.base import Log
 from recgym.stages import prepare_log
 from recgym.types import DAY_MS
 
-WIDTH = 118  # of the tables, characters
 NUMBERS = {"window": WEEK, "horizon": 1, "windows": 1, "max_series": 1, "resamples": 20, "seed": 0}
 
 
@@ -67,9 +66,7 @@ def main(cfg: DictConfig) -> None:
             for level in cfg.levels:
                 found.add(measure, level)
     found.write(seconds)
-    for table in console_tables(found.table):
-        progress.console.print(table, crop=False, no_wrap=True, overflow="ignore", width=WIDTH)
-    for line in found.lines():
+    for line in [*console_lines(found.table), *found.lines()]:
         progress.say(line)
     progress.say(f"files        {folder / 'forecast.json'}, table.csv, series.csv, next.csv, *.png")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from recgym.forecast.clock import Floats
@@ -16,6 +18,7 @@ from recgym.forecast.trial import Trial
 
 # what a forecast should reach, on the test block
 GAIN, MASE, COVERAGE = 0.10, 0.9, (0.75, 0.85)
+WIDTH = 150  # of the tables in the terminal, characters
 Row = dict[str, Any]
 
 
@@ -56,7 +59,7 @@ def table_rows(
 def _gained(ours: Scores, first: Scores) -> int:
     """Series whose MAE is by `GAIN` or more below that of the first model."""
     mae_S, base_S = by_series(ours.mae), by_series(first.mae)
-    return int((mae_S <= (1.0 - GAIN) * base_S).sum())
+    return int(((mae_S <= (1.0 - GAIN) * base_S) & (base_S > 0)).sum())
 
 
 def by_series(value_SO: Floats) -> Floats:
@@ -87,24 +90,29 @@ def series_rows(panel: Panel, trials: Mapping[str, Trial]) -> Iterator[Row]:
             yield row | {m: float(value[m][s]) for m in METRICS}
 
 
-def console_tables(rows: list[Row]) -> list[Table]:
-    """A table a panel, for the terminal."""
-    found: dict[str, Table] = {}
+def console_lines(rows: list[Row]) -> list[str]:
+    """A table a panel, as text of its own width, whatever it is printed on."""
+    tables: dict[str, Table] = {}
     for row in rows:
         title = f"{row['measure']} by {row['level']}, {row['series']} series"
-        if title not in found:
-            found[title] = Table(*TITLES, title=title, title_justify="left", box=SIMPLE_HEAD)
-        found[title].add_row(
+        if title not in tables:
+            tables[title] = Table(*TITLES, title=title, title_justify="left", box=SIMPLE_HEAD)
+        tables[title].add_row(
             ("* " if row["chosen"] else "  ") + row["model"],
             _one(row["mae"], ".4g"),
             _with(row, "gain", "+.0%"),
+            f"{row['series_gained']} of {row['series']}",
             _with(row, "mase", ".2f"),
             _one(row["smape"], ".0f"),
             _one(row["pinball"], ".4g"),
             _with(row, "coverage", ".0%"),
             ", ".join(row["missed"]) or "-",
         )
-    return list(found.values())
+    wide = Console(width=WIDTH, file=io.StringIO())
+    with wide.capture() as text:
+        for table in tables.values():
+            wide.print(table)
+    return [line.rstrip() for line in text.get().splitlines()]
 
 
 def _one(value: float | None, form: str) -> str:
@@ -118,5 +126,5 @@ def _with(row: Row, name: str, form: str) -> str:
     return f"{_one(row[name], form)} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
-TITLES = ("model", "MAE", "below the first", "MASE", "sMAPE", "pinball", "coverage of 80 %",
-          "misses")  # fmt: skip
+TITLES = ("model", "MAE", "below the first", "10 % below in", "MASE", "sMAPE", "pinball",
+          "coverage of 80 %", "misses")  # fmt: skip
