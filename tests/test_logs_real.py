@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recgym.logs.csv import Csv
+from recgym.logs.online_retail import OnlineRetail
 from recgym.logs.rees46 import Rees46
 from recgym.logs.taobao import Taobao
 
@@ -53,3 +54,15 @@ def test_invoices_through_the_csv_reader(tmp_path: Path) -> None:
     rows = log.meta["rows"]["events"]
     assert rows["in"] == 541_909 == rows["kept"] + sum(rows["set_aside"].values())
     assert log.meta["missing"].keys() >= {"views", "impressions"}
+
+
+def test_online_retail(tmp_path: Path) -> None:
+    """Why: purchases alone, with returns, corrections and rows without a customer."""
+    path = str(DATA / "online_retail" / "online_retail.parquet")
+    log = OnlineRetail(path=path).clean(tmp_path / "out")
+    rows = log.meta["rows"]["events"]
+    assert rows["in"] == 541_909 == rows["kept"] + sum(rows["set_aside"].values())
+    assert rows["kept"] == 521_986 == log.meta["events"]["purchase"]
+    assert rows["set_aside"]["purchase undone by a return of the same day"] == 569
+    # the largest invoice line, 80,995 pieces, was undone after 12 minutes
+    assert log.db.execute("SELECT max(quantity) FROM events").fetchall() == [(4800,)]

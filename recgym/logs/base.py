@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import duckdb
 import torch
@@ -23,7 +23,7 @@ from recgym.logs import card as cards
 from recgym.logs.catalog import build_catalog, open_tables
 from recgym.logs.cleaning import check_tables, count
 from recgym.logs.placing import check_variety, place_in_sessions, split_by_time, write_tables
-from recgym.logs.rules import EARLIEST_MS
+from recgym.logs.rules import EARLIEST_MS, Rule
 from recgym.logs.source import content_hash, existing, find_files, plain_errors
 from recgym.logs.steps import Shown, Steps, rows_to_steps
 from recgym.logs.tensors import (
@@ -49,6 +49,7 @@ class Reader(Protocol):
     path: str | None
     events: Mapping[str, str]  # their name of an event -> ours
     time_unit: str  # auto, s, ms or iso
+    own_rules: ClassVar[tuple[Rule, ...]]  # why a row of this data set is no event, before RULES
 
     def source(self) -> str:
         """Where the log comes from, for its card."""
@@ -88,6 +89,7 @@ class ReaderBase:
     memory_limit: str = MEMORY_LIMIT
     events: Mapping[str, str] = field(default_factory=dict)
     time_unit: str = "auto"
+    own_rules: ClassVar[tuple[Rule, ...]] = ()
 
     def files(self) -> list[Path]:
         """The files of the input."""

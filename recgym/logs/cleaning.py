@@ -12,7 +12,7 @@ import duckdb
 from recgym.errors import UserError
 from recgym.logs.columns import IDS, given_time, plain_name, typed, whole
 from recgym.logs.loading import Raw, absent_columns, as_text, nulls
-from recgym.logs.rules import MALFORMED, REPEATS, REQUIRED, RULES, Rule
+from recgym.logs.rules import MALFORMED, REPEATS, REQUIRED, Rule, rules_of
 from recgym.logs.source import columns_of, identifier, literal, reject_lines
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _refusal(
     share = f"{rows} of {total} rows of the {table}"
     enough = min(1.0, rows / total + 0.005)
     accept = f" or accept the loss with log.max_set_aside={enough:.2f}" if enough < 0.5 else ""
-    rule = next((r for r in RULES[table] if r.reason == reason), None)
+    rule = next((r for r in rules_of(table, reader.own_rules) if r.reason == reason), None)
     if reason == MALFORMED:
         line = db.execute("SELECT line, text, said FROM raw_rejects ORDER BY line").fetchall()[0]
         return (

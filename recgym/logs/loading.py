@@ -20,7 +20,7 @@ from recgym.logs.columns import (
     typed,
     whole,
 )
-from recgym.logs.rules import EVENT_COLUMNS, IMPRESSION_COLUMNS, RULES
+from recgym.logs.rules import EVENT_COLUMNS, IMPRESSION_COLUMNS, rules_of
 from recgym.logs.source import PARQUET, columns_of, identifier, literal
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Raw:
             before += f", {plain_time('time', kind)} AS plain_time"
             stored.append("time_ms")
             stored += ["time_format"] if self.reader.time_unit == "auto" else []
-        cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in RULES[self.table])
+        rules = rules_of(self.table, self.reader.own_rules)
+        cases = " ".join(f"WHEN {r.condition} THEN {literal(r.reason)}" for r in rules)
         names = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in seen.items())
         return (
             f"SELECT {', '.join(stored)}, CASE {cases} END AS reason FROM (SELECT "

@@ -142,6 +142,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "shoppers": (_SHOPPER,),
 }
 
+
+def rules_of(table: str, own: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Rules of a table; those of the data set are for its events, and come first."""
+    return (*own, *RULES[table]) if table == "events" else RULES[table]
+
+
 # A later row with the same key is set aside: (reason, key, what to do).
 REPEATS: dict[str, tuple[tuple[str, str], ...]] = {
     "events": (

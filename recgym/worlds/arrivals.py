@@ -31,17 +31,32 @@ def arrivals(seed_N: Tensor, session_N: Tensor, knobs: Knobs, dtype: torch.dtype
     channel_NS = torch.nn.functional.one_hot(channel_N, knobs.num_segments).to(dtype)
     affluence_N1 = (extra_N + rng.normal(rng.mix(key_N + 2), dtype=dtype)).unsqueeze(-1)
     profile_NP = torch.cat([channel_NS, affluence_N1], -1)
-    return Arrival(seed_N, session_N, profile_NP, _start(seed_N, session_N, knobs.num_days))
+    return Arrival(seed_N, session_N, profile_NP, _start(seed_N, session_N, knobs))
 
 
-def _start(seed_N: Tensor, session_N: Tensor, num_days: int) -> Tensor:
-    """UTC milliseconds, any day alike, busy hours likelier, [N] int64."""
+def busy_hours(device: torch.device | None = None) -> Tensor:
+    """How busy each hour of the day is, 1 on average, [24]: peak at 20 h, trough at 8 h."""
+    hour_24 = torch.arange(24, device=device, dtype=torch.float64)
+    return 1.0 + 0.7 * torch.cos((hour_24 - 20) * 2 * torch.pi / 24)
+
+
+def busy_days(knobs: Knobs, device: torch.device | None = None) -> Tensor:
+    """How busy each day of the calendar is, a wave over the week that peaks on Saturdays, [D]."""
+    # the calendar begins on a Monday
+    day_D = torch.arange(knobs.num_days, device=device, dtype=torch.float64)
+    return 1.0 + knobs.week * torch.cos((day_D - 5) * 2 * torch.pi / 7)
+
+
+def _start(seed_N: Tensor, session_N: Tensor, knobs: Knobs) -> Tensor:
+    """UTC milliseconds, busy hours likelier, any day alike or by `busy_days`, [N] int64."""
     start_key_N = rng.key(seed_N, session_N, 0, Purpose.START)
     start_N2 = rng.uniform(start_key_N, 2, torch.float64)
-    day_N = (start_N2[:, 0] * num_days).floor().long()
-    # hours of a shop's day: a wave that peaks at 20 h and has its trough at 8 h
-    hour_24 = torch.arange(24, device=seed_N.device, dtype=torch.float64)
-    busy_24 = 1.0 + 0.7 * torch.cos((hour_24 - 20) * 2 * torch.pi / 24)
+    if knobs.week:
+        busy_D = busy_days(knobs, seed_N.device)
+        day_N = rng.pick(busy_D.expand(len(seed_N), -1), start_N2[:, 0])
+    else:
+        day_N = (start_N2[:, 0] * knobs.num_days).floor().long()
+    busy_24 = busy_hours(seed_N.device)
     hour_N = rng.pick(busy_24.expand(len(seed_N), 24), start_N2[:, 1])
     within_N = rng.uniform(rng.mix(start_key_N + 1), dtype=torch.float64)
     return START_MS + day_N * DAY_MS + hour_N * HOUR_MS + (within_N * HOUR_MS).long()

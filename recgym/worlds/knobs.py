@@ -14,7 +14,7 @@ from recgym.errors import UserError
 
 Triple = tuple[float, float, float]
 CHANCES = ("page_weight", "promotion_share", "channel_accuracy", "page_only", "reference_memory",
-           "boredom_memory", "content_rate")  # fmt: skip
+           "boredom_memory", "content_rate", "week")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Knobs:
     num_factors: int = 8  # dimensions of taste
     num_moods: int = 16  # taste prototypes, of which a search within a category follows one
     num_days: int = 56  # of the simulated calendar
+    week: float = 0.0  # share by which more shoppers come on a Saturday than on a mean day
 
     # what is found alone
     mood_sharpness: float = 0.7  # how surely a search follows the moods nearest to the own taste

@@ -1,0 +1,1 @@
+"""Forecasts of sales and traffic from a log: ``python -m recgym.forecast log=...``."""

@@ -1,0 +1,1 @@
+"""Models of sales and traffic, one file each, behind `recgym.forecast.models.base.Forecaster`."""
