@@ -126,6 +126,17 @@ def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_been(
 
 
 @pytest.mark.slow
+def test_a_job_of_the_queue_comes_to_the_same(home: Path) -> None:
+    # Why: submitit's local executor is Slurm's path without Slurm: the job is pickled, run by
+    # another Python that knows nothing of this one, and its result is read back.
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    queued = ["agent.gamma=0", *SMALL, *here(home, "queue"), "hydra/launcher=local_queue"]
+    call(train.main, "-m", *queued)
+    assert summary_of(home / "queue" / "0") == summary_of(home / "sweep" / "0")
+    assert list((home / "queue" / ".submitit").glob("*/*_result.pkl"))
+
+
+@pytest.mark.slow
 def test_a_bug_leaves_its_traceback_in_the_job(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +227,20 @@ def test_sweepers_choices_are_part_of_what_a_sweep_asks_for(tmp_path: Path) -> N
     sweeps.begin(tmp_path, {**asked, "sweeper": {}})
     with pytest.raises(UserError, match="other settings"):
         sweeps.begin(tmp_path, asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "executor"), [("slurm", "SlurmLauncher"), ("local_queue", "LocalLauncher")]
+)
+def test_every_launcher_of_the_cluster_composes(
+    name: str, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Why: a key that the launcher does not know is refused here, and not after a night's queue.
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    launcher = composed(f"hydra/launcher={name}").hydra.launcher
+    assert launcher._target_.endswith(executor)
+    assert jobs.threads(launcher, 64) == launcher.cpus_per_task >= 1
 
 
 def composed(*overrides: str) -> DictConfig:
