@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from agents import ranks
 from agents.ads import job
 from agents.ads.verdict import VALUES as AD_VALUES
-from agents.jobs import check_objective
+from agents.jobs import check_objective, in_sweep
 from agents.logged import learns_from_log
 from agents.seeds import check_alone
 from agents.verdict import VALUES
@@ -37,6 +38,8 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: naming the first such setting.
     """
+    if ranks.size() > 1 and in_sweep():
+        raise UserError("torchrun trains one run on several devices: leave -m or torchrun out.")
     check_numbers(cfg, NUMBERS)
     check_world(cfg)
     if not isinstance(cfg.compile, bool):
@@ -53,6 +56,7 @@ def check(cfg: DictConfig) -> None:
     check_settings("agent", settings["agent"])
     check_alone(settings["agent"], str(cfg.agent_name))
     check_user_model(settings["user_model"], cfg.num_slots)
+    ranks.check(settings, ranks.size())
     check_objective(settings["objective"], AD_VALUES if job.asked_for(cfg) else VALUES)
     if job.asked_for(cfg):
         job.check_env(cfg)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from agents import jobs
+from agents import jobs, ranks
 from agents.ads import job
 from agents.ads.table import ad_table
 from agents.ads.verdict import EARNED
@@ -57,7 +58,8 @@ SCHEMA_VERSION = 1
 def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     """All stages of the main job; returns the summary that it also writes.
 
-    With ``resume`` what ``folder`` holds of a run that was killed is gone on from.
+    With ``resume`` what ``folder`` holds of a run that was killed is gone on from. A rank that is
+    not the first (see `agents.ranks`) only trains, and returns nothing.
     """
     OmegaConf.save(cfg, folder / CONFIG, resolve=True)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -86,6 +88,8 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         agent = make_agent(settings["agent"], offered)
         spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
         steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
+        if ranks.rank():
+            return {}
 
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
         judged = judge(
@@ -129,6 +133,7 @@ def _train(
         agent.compile()
     core: Lanes
     core = _logged(spec, log, cfg) if learns_from_log(cfg.agent) else _shop(spec, cfg)
+    ranks.join(core.device)
     with progress.stage("train", cfg.steps, seconds):
         steps = train(
             agent,
@@ -137,10 +142,11 @@ def _train(
             seed=int(cfg.seed),
             logger=logger,
             folder=folder,
-            checkpoint_steps=int(cfg.checkpoint_steps),
+            checkpoint_steps=int(cfg.checkpoint_steps) if ranks.size() == 1 else None,
             resume=resume,
             behaviour=core if isinstance(core, LoggedCore) else None,
         )
+    ranks.leave()
     spec.simulator.expected_revenue, spec.simulator.doubt = True, False
     return steps
 
@@ -154,7 +160,7 @@ def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
     return ShopCore(
         spec,
         reward,
-        num_envs=cfg.num_envs * int(cfg.agent.get("num_seeds", 1)),
+        num_envs=cfg.num_envs * int(cfg.agent.get("num_seeds", 1)) // ranks.size(),
         max_pages=cfg.max_pages,
         compile=bool(cfg.compile),
     )
@@ -210,10 +216,22 @@ def main(cfg: DictConfig) -> jobs.Values:
     """Train an agent in the shop learned from a log, and value it beside the baselines."""
     if jobs.in_sweep():
         return jobs.run(cfg, _whole, partial(_values, cfg))
+    if ranks.rank():
+        _beside(cfg)
+        return None
     folder = Path(HydraConfig.get().runtime.output_dir)
     resume = not OmegaConf.is_missing(cfg, "resume")
     cfg = resumed(folder) if resume else cfg
     return _values(cfg, _whole(cfg, folder, resume=resume))
+
+
+def _beside(cfg: DictConfig) -> None:
+    """Train with the first rank, which writes the run and speaks."""
+    with TemporaryDirectory() as scratch, progress.into(Path(scratch) / jobs.OUTPUT):
+        use_threads(cfg.num_threads)
+        check(cfg)
+        ranks.use_own_gpu()
+        run(cfg, Path(scratch))
 
 
 def _values(cfg: DictConfig, summary: dict[str, Any]) -> jobs.Values:
@@ -226,6 +244,7 @@ def _whole(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, 
     begun = time.perf_counter()
     use_threads(cfg.num_threads or jobs.threads_here())
     check(cfg)
+    ranks.use_own_gpu()
     if job.asked_for(cfg):
         summary = job.run(cfg, folder, resume=resume)
         table, lines = ad_table(summary), job.closing_lines(summary, folder)
