@@ -144,7 +144,7 @@ def main(cfg: DictConfig) -> None:
     run = open_run(Path(cfg.run), device)
     name = run.summary["agent"]
     report, folder = run.summary["user_model"], Path(cfg.run) / "model"
-    world, logging = true_side(run.reader, device)
+    world, logging = true_side(run.reader, device, int(run.settings["num_slots"]))
     shops = shops_of(
         run.model, folder, report, run.settings, run.offered, world, logging, run.split
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from agents import ranks
 from agents.base import Agent, Lanes
 from agents.logger import Logger
 from agents.seeds import lane_seeds
@@ -52,8 +53,8 @@ def train(
     if not resume:
         (folder / PROGRESS).unlink(missing_ok=True)
     num_seeds = getattr(agent, "num_seeds", 1)
-    lanes = core.num_envs // num_seeds  # of one agent
-    first_seed = SEED_BASE + (seed << 32)
+    lanes = core.num_envs // num_seeds * ranks.size()  # of one agent, those of other ranks too
+    first_seed = SEED_BASE + (seed << 32) + core.num_envs * ranks.rank()
     many = lane_seeds(SEED_BASE, seed, num_seeds, core.num_envs) if num_seeds > 1 else None
     core.reset(first_seed if many is None else many)
     num_updates = max(1, steps // lanes)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from agents import ranks
 from agents.replay import Replay
 from agents.seeds import generators
 from recgym.envs.core import Transition
@@ -62,13 +63,13 @@ class FromMemory:
     def _improve(self, rows: dict[str, Tensor] | None) -> dict[str, Tensor]:
         """Store these rows of one step of all lanes, then take `updates` gradient steps."""
         if rows is not None:
-            self.replay.add(rows)
+            self.replay.add(ranks.gathered(rows))
         self.steps += 1
         metrics: dict[str, Tensor] = {}
         if self.replay.size >= self.learning_starts:
             for number in range(self.updates):
                 drawn = self.replay.sample(self.batch_size, *self.generators)
-                metrics = self._update(drawn, number)
+                metrics = self._update(ranks.share(drawn), number)
         return metrics
 
     def state_dict(self, *, learning: bool = False) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from agents import seeds
+from agents import ranks, seeds
 from agents.returns import advantages
 
 LEAST = 1e-6  # of a share or a spread, before a logarithm or a division
@@ -80,7 +80,7 @@ class OnPolicy:
 
     def _take_in(self, row: dict[str, Tensor]) -> dict[str, Tensor]:
         """Keep one step of all lanes; after a horizon of them, improve and forget them."""
-        self.rows.append(row)
+        self.rows.append(ranks.gathered(row))
         self.steps += 1
         if len(self.rows) == self.settings.horizon:
             self.metrics = self._improve(self._pages())
@@ -102,7 +102,8 @@ class OnPolicy:
             )
             for part_SR in order_SR.chunk(self.settings.minibatches, -1):
                 index = (first_S1 + part_SR).flatten()
-                found.append(self._update({name: value[index] for name, value in pages.items()}))
+                part = {name: value[index] for name, value in pages.items()}
+                found.append(self._update(ranks.share(part)))
         return {name: torch.stack([row[name] for row in found]).mean() for name in found[0]}
 
     def _pages(self) -> dict[str, Tensor]:

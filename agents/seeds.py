@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from agents import ranks
 from recgym.errors import UserError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -69,7 +70,12 @@ def alone(whole: Network, seed: int) -> Network:
 
 
 def clip_each(parameters: Iterable[nn.Parameter], largest: float, num_seeds: int) -> None:
-    """Shrink the gradient of each seed whose norm is larger, as `nn.utils.clip_grad_norm_` does."""
+    """Shrink the gradient of each seed whose norm is larger, as `nn.utils.clip_grad_norm_` does.
+
+    Of several processes it is that of all their rows: see `agents.ranks`.
+    """
+    parameters = list(parameters)
+    ranks.average(parameters)
     if num_seeds == 1:
         nn.utils.clip_grad_norm_(parameters, largest)
         return

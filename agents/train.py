@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import time
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from agents import jobs, ranks
 from agents.ads import job
 from agents.ads.table import ad_table
+from agents.ads.verdict import EARNED
 from agents.base import Lanes
+from agents.checks import check
 from agents.folders import CONFIG, SUMMARY, file_lines, keep
 from agents.judging import judge, shops_of
 from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
 from agents.loop import train
-from agents.seeds import check_alone, policies
+from agents.seeds import policies
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
     honest_policies,
@@ -28,20 +32,19 @@ from agents.valuing import (
     true_elasticity,
     true_side,
 )
+from agents.verdict import INCREMENTAL
 from recgym import progress
-from recgym.build import check_settings
-from recgym.cli import check_numbers, check_world, command, use_threads
+from recgym.cli import command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
 from recgym.logs.base import Log
 from recgym.report import fit_lines, say_log
-from recgym.reward import pessimistic, reward_named
+from recgym.reward import Reward, pessimistic, reward_named, with_orders
 from recgym.shops import choose_device
 from recgym.spaces import ObservationSpec
 from recgym.stages import (
     check_priced,
     check_shown,
-    check_user_model,
     prepare_log,
     prepare_members,
     prepare_model,
@@ -50,39 +53,13 @@ from recgym.users.ensemble import halves
 from recgym.users.store import load_model
 
 SCHEMA_VERSION = 1
-NUMBERS = {  # least values; an interval needs two sessions that may differ
-    "seed": 0,
-    "steps": 1,
-    "checkpoint_steps": 1,
-    "num_envs": 1,
-    "max_pages": 1,
-    "num_slots": 1,
-    "evaluation.seed": 0,
-    "evaluation.sessions": 2,
-}
-
-
-def check_pessimism(cfg: DictConfig) -> None:
-    """Stop before any work where there is no ensemble to be in doubt."""
-    value, members = cfg.pessimism, cfg.user_model.ensemble.members
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise UserError(f"pessimism={value}: expected a number of at least 0.")
-    if value and not members:
-        raise UserError(
-            f"pessimism={value} needs an ensemble whose members can part: set "
-            "user_model.ensemble.members=4, or pessimism=0."
-        )
-    if value and learns_from_log(cfg.agent):
-        raise UserError(
-            f"pessimism={value} is about what the learned shop pays, and agent={cfg.agent_name} "
-            "learns from the log alone: set pessimism=0."
-        )
 
 
 def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     """All stages of the main job; returns the summary that it also writes.
 
-    With ``resume`` what ``folder`` holds of a run that was killed is gone on from.
+    With ``resume`` what ``folder`` holds of a run that was killed is gone on from. A rank that is
+    not the first (see `agents.ranks`) only trains, and returns nothing.
     """
     OmegaConf.save(cfg, folder / CONFIG, resolve=True)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -94,7 +71,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
     check_shown(log, settings["user_model"]["ensemble"]["members"])
     if learns_from_log(settings["agent"]):
         check_pages(log.sessions(), str(log.meta.get("source", log.folder)), name)
-    world, logging = true_side(reader, device)
+    world, logging = true_side(reader, device, int(cfg.num_slots))
     elasticity = true_elasticity(world, logging, cfg.num_slots) if world and logging else None
     say_log(log, reader, reused, elasticity)
 
@@ -111,6 +88,8 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         agent = make_agent(settings["agent"], offered)
         spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
         steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
+        if ranks.rank():
+            return {}
 
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
         judged = judge(
@@ -154,6 +133,7 @@ def _train(
         agent.compile()
     core: Lanes
     core = _logged(spec, log, cfg) if learns_from_log(cfg.agent) else _shop(spec, cfg)
+    ranks.join(core.device)
     with progress.stage("train", cfg.steps, seconds):
         steps = train(
             agent,
@@ -162,10 +142,11 @@ def _train(
             seed=int(cfg.seed),
             logger=logger,
             folder=folder,
-            checkpoint_steps=int(cfg.checkpoint_steps),
+            checkpoint_steps=int(cfg.checkpoint_steps) if ranks.size() == 1 else None,
             resume=resume,
             behaviour=core if isinstance(core, LoggedCore) else None,
         )
+    ranks.leave()
     spec.simulator.expected_revenue = spec.simulator.doubt = False
     return steps
 
@@ -173,13 +154,13 @@ def _train(
 def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
     """The learned shop, paying the reward that was asked for."""
     spec.simulator.expected_revenue = cfg.reward == "expected_revenue"  # it costs a pass
-    reward = reward_named(str(cfg.reward))
+    reward = _reward(cfg)
     if cfg.pessimism:
         reward, spec.simulator.doubt = pessimistic(reward, float(cfg.pessimism)), True
     return ShopCore(
         spec,
         reward,
-        num_envs=cfg.num_envs * int(cfg.agent.get("num_seeds", 1)),
+        num_envs=cfg.num_envs * int(cfg.agent.get("num_seeds", 1)) // ranks.size(),
         max_pages=cfg.max_pages,
         compile=bool(cfg.compile),
     )
@@ -187,7 +168,12 @@ def _shop(spec: ObservationSpec, cfg: DictConfig) -> ShopCore:
 
 def _logged(spec: ObservationSpec, log: Log, cfg: DictConfig) -> LoggedCore:
     """The log's training sessions in its place; a log has neither page limits nor expectations."""
-    return logged_core(spec, log, reward_named(str(cfg.reward)), num_envs=cfg.num_envs)
+    return logged_core(spec, log, _reward(cfg), num_envs=cfg.num_envs)
+
+
+def _reward(cfg: DictConfig) -> Reward:
+    reward = reward_named(str(cfg.reward))
+    return with_orders(reward, float(cfg.order_bonus)) if cfg.order_bonus else reward
 
 
 def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
@@ -226,45 +212,50 @@ def resumed(folder: Path) -> DictConfig:
 
 
 @command("train")
-def main(cfg: DictConfig) -> float | None:
+def main(cfg: DictConfig) -> jobs.Values:
     """Train an agent in the shop learned from a log, and value it beside the baselines."""
-    begun = time.perf_counter()
+    if jobs.in_sweep():
+        return jobs.run(cfg, _whole, partial(_values, cfg))
+    if ranks.rank():
+        _beside(cfg)
+        return None
     folder = Path(HydraConfig.get().runtime.output_dir)
     resume = not OmegaConf.is_missing(cfg, "resume")
     cfg = resumed(folder) if resume else cfg
-    use_threads(cfg.num_threads)
-    check_numbers(cfg, NUMBERS)
-    check_world(cfg)
-    if not isinstance(cfg.compile, bool):
-        raise UserError(f"compile={cfg.compile}: expected true or false.")
-    if cfg.compile and learns_from_log(cfg.agent):
-        raise UserError(
-            f"compile=true is about the learned shop's steps, and agent={cfg.agent_name} learns "
-            "from the log alone: set compile=false."
-        )
-    job.check_kind(cfg)
-    reward_named(str(cfg.reward))  # before the log and the fit
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    check_settings("agent", settings["agent"])
-    check_alone(settings["agent"], str(cfg.agent_name))  # before the log and the fit
-    check_user_model(settings["user_model"], cfg.num_slots)
+    return _values(cfg, _whole(cfg, folder, resume=resume))
+
+
+def _beside(cfg: DictConfig) -> None:
+    """Train with the first rank, which writes the run and speaks."""
+    with TemporaryDirectory() as scratch, progress.into(Path(scratch) / jobs.OUTPUT):
+        use_threads(cfg.num_threads)
+        check(cfg)
+        ranks.use_own_gpu()
+        run(cfg, Path(scratch))
+
+
+def _values(cfg: DictConfig, summary: dict[str, Any]) -> jobs.Values:
+    """What a sweeper is told of a run."""
+    return jobs.values_of(summary, cfg.objective, EARNED if job.asked_for(cfg) else INCREMENTAL)
+
+
+def _whole(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Check, run, and say what came out; returns the summary."""
+    begun = time.perf_counter()
+    use_threads(cfg.num_threads or jobs.threads_here())
+    check(cfg)
+    ranks.use_own_gpu()
     if job.asked_for(cfg):
-        job.check_env(cfg)
-        job.check_shop(settings)
         summary = job.run(cfg, folder, resume=resume)
         table, lines = ad_table(summary), job.closing_lines(summary, folder)
-        counted = "earned_per_shopper"
     else:
-        check_pessimism(cfg)
         summary = run(cfg, folder, resume=resume)
         table, lines = policy_table(summary), closing_lines(summary, folder)
-        counted = "incremental_revenue_per_session"
     progress.say("\n" + table + "\n")
     for line in lines:
         progress.say(line)
     progress.say(f"done in {time.perf_counter() - begun:.0f} s")
-    values = summary["policies"][summary["agent"]]["learned"][counted]
-    return None if values["mean"] is None else float(values["mean"])
+    return summary
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Beside the oracles and the experiments the only place that may look at the truth
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,9 +184,16 @@ def true_elasticity(world: TrueShop, policy: Policy, num_slots: int) -> float:
     return elasticity(world, policy, num_slots=num_slots, num_sessions=2000, seed=0)
 
 
-def true_side(reader: Any, device: torch.device) -> tuple[TrueShop | None, Policy | None]:
-    """The true shop behind a log and its logging policy, where there is one."""
+def true_side(
+    reader: Any, device: torch.device, num_slots: int | None = None
+) -> tuple[TrueShop | None, Policy | None]:
+    """The true shop behind a log and its logging policy, where there is one.
+
+    The policy fills pages of ``num_slots``, whatever the size of the log's; None: of the log's.
+    """
     if not isinstance(reader, TrueShopLog):
         return None, None
     world = reader.true_shop(str(device))
+    if num_slots is not None:
+        reader = dataclasses.replace(reader, num_slots=num_slots)
     return world, reader.logging_policy(world)

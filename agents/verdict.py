@@ -24,7 +24,7 @@ REPORTED = (
 )
 ROUNDING = 1e-5  # of revenue: what sums of float32 leave of a difference that is none
 REVENUE, INCREMENTAL = "revenue_per_session", "incremental_revenue_per_session"
-
+VALUES = (*REPORTED, INCREMENTAL, "coverage")  # of a policy in a shop
 
 UNKNOWN = ("kendall_tau", "exploitation_gap", "exploitation_gap_revenue", "regret",
            "headroom", "headroom_share")  # fmt: skip

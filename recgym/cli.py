@@ -62,12 +62,12 @@ class _Sentences:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Print and exit, or let a bug through with its traceback."""
         if isinstance(error, UserError | OmegaConfBaseException | HydraException):
-            print(f"error: {_sentence(error)}", file=sys.stderr)
+            print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(1)
 
 
-def _sentence(error: Exception) -> str:
-    """What, where, expected, remedy."""
+def sentence(error: Exception) -> str:
+    """What, where, expected, remedy; of a bug what Python says of it."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         known = f"expected one of {', '.join(error.options)}" if error.options else "none exists"
@@ -82,7 +82,8 @@ def _sentence(error: Exception) -> str:
         if cause.full_key and isinstance(cause.parent_node, Mapping):
             return _unknown_key(cause.full_key, map(str, cause.parent_node))
         return _one_line(f"{error}: {cause}")
-    return _one_line(str(error))
+    meant = isinstance(error, UserError | OmegaConfBaseException | HydraException)
+    return _one_line(str(error) if meant else f"{type(error).__name__}: {error}")
 
 
 def _unknown_key(full_key: str, known: Iterable[str]) -> str:

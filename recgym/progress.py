@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -47,3 +48,15 @@ def advance(amount: float) -> None:
 def say(text: str = "") -> None:
     """A line for the user."""
     console.print(text, markup=False)
+
+
+@contextmanager
+def into(file: Path) -> Iterator[None]:
+    """Write lines to this file, after what it holds, and show no bars, until the block ends."""
+    before = console._file  # its property would set standard output for ever
+    with file.open("a") as stream:
+        console._file = stream
+        try:
+            yield
+        finally:
+            console._file = before

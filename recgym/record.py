@@ -190,8 +190,8 @@ class TrueShopLog(Folder):
     ads: dict[str, Any] | None = None
 
     def source(self) -> str:
-        """The world, since the raw files are gone once they are clean."""
-        return f"{self.world['_target_']}, seed {self.seed}"
+        """Its name, since the raw files are gone once they are clean."""
+        return self.name
 
     def content_hash(self) -> str:
         """Of the settings, which decide every row."""
@@ -227,8 +227,10 @@ class TrueShopLog(Folder):
     def clean(self, folder: str | Path) -> Log:
         """Write the raw log beside ``folder``, clean it into ``folder``, remove the raw one."""
         shop = self.true_shop()
-        Path(folder).parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=Path(folder).parent, prefix=".raw-") as raw:
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{folder.name}.raw-"
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as raw:
             write_log(
                 shop,
                 self.logging_policy(shop),
@@ -243,12 +245,7 @@ class TrueShopLog(Folder):
                 else RandomAds(shop.catalog, AdLog.of(self.ads), self.num_slots),
                 progress=progress.advance,
             )
-            log = dataclasses.replace(self, path=raw)._clean_raw(folder)
-        log.meta["source"] = self.name  # the raw files are gone
-        beside = log.folder / ".meta.json.tmp"
-        beside.write_text(json.dumps(log.meta, indent=2) + "\n")
-        beside.rename(log.folder / "meta.json")
-        return log
+            return dataclasses.replace(self, path=raw)._clean_raw(folder)
 
     def _clean_raw(self, folder: str | Path) -> Log:
         return super().clean(folder)

@@ -80,3 +80,16 @@ def pessimistic(reward: Reward, weight: float) -> Reward:
         return reward(outcome) - weight * outcome.doubt
 
     return penalised
+
+
+def with_orders(reward: Reward, bonus: float) -> Reward:
+    """The reward and ``bonus`` currency units for each page that an order was paid on.
+
+    A scalarisation of two ends, money and orders: the larger the bonus, the more a learner gives
+    up of what an order is worth for there being one.
+    """
+
+    def both(outcome: Outcome) -> Tensor:
+        return reward(outcome) + bonus * outcome.bought
+
+    return both

@@ -17,6 +17,7 @@ from recgym import progress
 from recgym.build import build, check_settings
 from recgym.confounding import is_confounded
 from recgym.errors import UserError
+from recgym.locks import made_once
 from recgym.logging_policy import LoggedPages
 from recgym.logs.base import SCHEMA_VERSION, Log, ReaderBase, open_log
 from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
@@ -66,9 +67,9 @@ def prepare_log(
         decided.pop("ads", None)  # a log that was kept before the setting is still found
     folder = cache / f"log-{key_of({**decided, 'content': reader.content_hash()})}"
     total = reader.num_sessions if isinstance(reader, TrueShopLog) else 1
-    reused = (folder / "meta.json").exists()
     with progress.stage("log", total, seconds):
-        log = open_log(folder) if reused else reader.clean(folder)
+        reused = made_once(folder, "meta.json", lambda: reader.clean(folder))
+        log = open_log(folder)
     return log, reader, reused
 
 
@@ -108,15 +109,17 @@ def prepare_model(
     if member is not None:
         decided["member"] = member
     folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
-    reused = (folder / "model.json").exists()
+
+    def make() -> None:
+        model, report = _fit(log, settings, device, write, member)
+        sessions = log.sessions()
+        if member is None:
+            report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
+        slots = sessions.page.item.shape[1]
+        save_model(model, folder, {"report": report, "logged_slots": slots})
+
     with progress.stage("fit" if member is None else f"member {member + 1}", 1.0, seconds):
-        if not reused:
-            model, report = _fit(log, settings, device, write, member)
-            sessions = log.sessions()
-            if member is None:
-                report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
-            slots = sessions.page.item.shape[1]
-            save_model(model, folder, {"report": report, "logged_slots": slots})
+        reused = made_once(folder, "model.json", make)
         if read_description(folder)["extra"]["logged_slots"] == 0:
             folder = _assume(folder, settings, device)
         model = load_model(folder, device)
@@ -148,11 +151,14 @@ def _assume(fit_folder: Path, settings: Settings, device: torch.device) -> Path:
     assumed = {name: settings["assumptions"][name] for name in ("rho", "page_share", "seed")}
     assumed["num_slots"] = int(settings["num_slots"])
     folder = fit_folder.with_name(f"{fit_folder.name}-assumed-{key_of(assumed)}")
-    if not (folder / "model.json").exists():
+
+    def make() -> None:
         model = load_model(fit_folder, device)
         said = assume_pages(model, **assumed)
         report = {**read_description(fit_folder)["extra"]["report"], "assumptions": said}
         save_model(model, folder, {"report": report}, fit_folder)
+
+    made_once(folder, "model.json", make)
     return folder
 
 

@@ -9,7 +9,7 @@ import torch
 from probe_shop import EXPECTED_REVENUE, ProbeShop
 
 from recgym.errors import UserError
-from recgym.reward import REWARDS, pessimistic, reward_named
+from recgym.reward import REWARDS, pessimistic, reward_named, with_orders
 from recgym.simulator import Simulator
 from recgym.types import Event, Outcome, Page
 
@@ -78,3 +78,9 @@ def test_an_unknown_reward_names_the_known_ones() -> None:
 def test_pessimism_takes_a_share_of_the_doubt_from_any_reward() -> None:
     reward = pessimistic(reward_named("revenue"), 0.5)
     assert reward(outcome_by_hand()).tolist() == [11.0, 30.0, 0.0]
+
+
+def test_a_bonus_for_orders_joins_any_reward_by_hand() -> None:
+    # Why: the front of revenue and conversion is drawn by it; two lanes pay an order each.
+    reward = with_orders(reward_named("chosen_revenue"), 20.0)
+    assert reward(outcome_by_hand()).tolist() == [23.0, 50.0, 0.0]

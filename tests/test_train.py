@@ -168,17 +168,6 @@ def test_the_evaluated_agent_is_the_trained_one(run: Path, home: Path) -> None:
         assert valued["policies"]["dqn"][shop] == first[shop]
 
 
-def test_a_multirun_trains_each_job(run: Path, home: Path) -> None:
-    # Why: sweeps are how policies are compared; both jobs reuse the one fit.
-    call(train.main, "-m", "agent.gamma=0,0.9", *TRAIN, *WORLD, *below(home, "sweep"))
-    jobs = [summary_of(home / "sweep" / str(number)) for number in range(2)]
-    assert (home / "sweep" / "multirun.yaml").is_file()
-    values = [job["policies"]["random"]["learned"] for job in jobs]
-    assert values[0] == values[1]
-    configs = [(home / "sweep" / str(n) / "config.yaml").read_text() for n in range(2)]
-    assert "gamma: 0\n" in configs[0] and "gamma: 0.9\n" in configs[1]
-
-
 def test_a_baseline_can_be_the_agent(run: Path, home: Path) -> None:
     # Why: `agent=popular` must not ask for what only learners have.
     plain = [x for x in TRAIN if not x.startswith("agent.")]

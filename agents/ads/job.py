@@ -94,6 +94,11 @@ def check_env(cfg: DictConfig) -> None:
             f"about recommending: with env={cfg.env_name} set pessimism=0 and "
             "user_model.ensemble.members=0."
         )
+    if cfg.order_bonus:
+        raise UserError(
+            f"order_bonus={cfg.order_bonus} is about recommending: with env={cfg.env_name} weigh "
+            "the parts of the reward by env.weights."
+        )
     if cfg.compile:
         raise UserError(
             f"compile=true: steps of env={cfg.env_name} are not compiled; leave it out."

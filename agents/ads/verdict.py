@@ -17,6 +17,7 @@ from recgym.ads.records import PARTS
 from recgym.ads.stats import AdStats
 
 AD_REVENUE, EARNED, NET = "ad_revenue_per_session", "earned_per_shopper", "net_ad_revenue"
+VALUES = (*ads.AD_METRICS, EARNED, NET, "iroas")  # of a policy in a shop, beside what campaigns got
 RETURNS = ("return_1_day", "return_7_day")
 COMPARED = (
     AD_REVENUE, "ad_revenue_per_shopper", "revenue_per_session", "conversion_rate", "ad_load",

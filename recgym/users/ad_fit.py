@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError
+from recgym.locks import LOCKS, held
 from recgym.types import DAY_MS, Sessions, Split
 from recgym.users.ad_law import AdLaw
 from recgym.users.ad_report import AdFit, Estimate, load_ads, save_ads
@@ -129,14 +130,16 @@ def prepare_ads(
     seed: int = 0,
 ) -> tuple[AdFit, bool]:
     """`fit_ads`, kept beside the model in its ``folder``, and whether it was there already."""
-    kept = load_ads(folder)
-    if kept is not None and kept.asked == _asked(carried, most_sessions, assumed, seed):
-        return kept, True
-    fit = fit_ads(
-        model, sessions,
-        carried=carried, most_sessions=most_sessions, assumed=assumed, seed=seed,
-    )  # fmt: skip
-    save_ads(fit, folder)
+    asked = _asked(carried, most_sessions, assumed, seed)
+    with held(folder.parent / LOCKS / f"{folder.name}-ads.lock", f"ads of {folder.name}"):
+        kept = load_ads(folder)
+        if kept is not None and kept.asked == asked:
+            return kept, True
+        fit = fit_ads(
+            model, sessions,
+            carried=carried, most_sessions=most_sessions, assumed=assumed, seed=seed,
+        )  # fmt: skip
+        save_ads(fit, folder)
     return fit, False
 
 
