@@ -19,8 +19,10 @@ from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
 from agents.loop import train
 from agents.seeds import check_alone, policies
+from agents.shoppers import columns_of, keep_shoppers
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
+    Played,
     honest_policies,
     make_agent,
     resources,
@@ -113,6 +115,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
 
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
+        played: dict[str, dict[str, Played]] = {}
         judged = judge(
             shops,
             {**honest_policies(offered, shops.replayed), **policies(agent, name)},
@@ -120,6 +123,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             num_sessions=int(cfg.evaluation.sessions),
             seed=int(cfg.evaluation.seed),
             seconds=seconds,
+            kept=played,
         )
         summary = {
             "schema_version": SCHEMA_VERSION,
@@ -133,6 +137,14 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         }
         logger.policies(summary)
         logger.text("verdict", policy_table(summary))
+    keep_shoppers(
+        folder,
+        {shop: {n: columns_of(p.stats) for n, p in runs.items()} for shop, runs in played.items()},
+        seed=int(cfg.evaluation.seed),
+        sessions=int(cfg.evaluation.sessions),
+        log=log.folder.name,
+        model=model_folder.name,
+    )
     keep(folder, summary, policy_table(summary), model_folder, member_folders)
     return summary
 

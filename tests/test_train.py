@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import FIT, TRAIN, WORLD, below, call
 
 from agents import evaluate, train
+from agents.shoppers import read_shoppers
 from recgym import fit, progress
 
 pytestmark = pytest.mark.slow
@@ -102,6 +103,21 @@ def test_a_run_folder_stands_on_its_own(run: Path) -> None:
     assert not [name for name in left if name.endswith(".tmp")]
     table = (run / "table.txt").read_text().splitlines()
     assert [line.split()[0] for line in table[2:]] == list(summary_of(run)["policies"])
+
+
+def test_a_run_keeps_each_shoppers_numbers(run: Path) -> None:
+    # Why: runs are compared pair by pair; what is kept must be what the summary was made of.
+    kept, summary = read_shoppers(run), summary_of(run)
+    assert kept is not None and kept.meta["log"] == Path(summary["log"]["folder"]).name
+    for name, shops in summary["policies"].items():
+        for shop, row in shops.items():
+            if row is None:
+                continue
+            columns = kept.columns[shop][name]
+            assert len(columns["converted"]) == kept.meta["sessions"] == 60
+            mean = row["revenue_per_session"]["mean"]
+            assert columns["expected_revenue"].mean() == pytest.approx(mean, rel=1e-5)
+            assert columns["converted"].mean() == pytest.approx(row["conversion_rate"]["mean"])
 
 
 def test_tensorboard_shows_curves_policies_and_a_figure(run: Path) -> None:

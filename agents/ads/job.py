@@ -16,10 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from agents.ads import valuing
 from agents.ads.base import places_ads
 from agents.ads.table import ad_table, verdict_lines
-from agents.ads.verdict import summarise
+from agents.ads.verdict import earned, summarise
 from agents.folders import CONFIG, file_lines, keep
 from agents.logger import Logger
 from agents.loop import train
+from agents.shoppers import ad_columns_of, keep_shoppers
 from agents.valuing import SEED_BASE, make_agent, resources, true_side
 from recgym import progress
 from recgym.ads.auction import pricing_named
@@ -180,6 +181,17 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         }
         logger.policies(summary, "net_ad_revenue", "net ad revenue a shopper")
         logger.text("verdict", ad_table(summary))
+    keep_shoppers(
+        folder,
+        {
+            shop: {n: ad_columns_of(x, earned(x, env["weights"])[0]) for n, x in runs.items()}
+            for shop, runs in played.items()
+        },
+        seed=int(cfg.evaluation.seed),
+        sessions=int(cfg.evaluation.sessions),
+        log=log.folder.name,
+        model=model_folder.name,
+    )
     keep(folder, summary, ad_table(summary), model_folder)
     return summary
 
