@@ -29,7 +29,6 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
 {style}</style>
@@ -80,7 +79,7 @@ def said(found: Findings) -> list[str]:
     lines = [
         f"which policy?       {answers.which}. {answers.verdict}",
         f"how sure?           {answers.sure}. {answers.sure_more}",
-        f"what will it earn?  {answers.earn_more}",
+        f"what will it earn?  {answers.earn} {answers.earn_more}",
     ]
     lines += [f"warning             {line}" for line in wording.alarms(found)]
     return [*where, *lines, *([contents.crn_line(found)] if found.trials else [])]

@@ -45,7 +45,7 @@ def _answers(every: Sequence[Findings]) -> list[Block]:
     for found in every:
         said, best = wording.answers(found), found.winner
         lift = f"{wording.ranged(best.lift)} a {wording.unit(found)}"
-        many = f"{said.earn} {wording.unit(found)}s: {lift}"
+        many = f"{said.earn}: {lift}"
         second = found.runner_up
         beats = ""
         if second:

@@ -92,7 +92,8 @@ def read_sweep(folder: Path) -> Sweep:
         )
     swept = _swept([job.overrides for job in runs])
     # of a job that failed, what sets it apart is often what it failed of
-    differing = _swept([job.overrides for job in (*runs, *failed, *unfinished)])
+    lost = [job.overrides for job in (*failed, *unfinished)]
+    differing = _swept([*(run.overrides for run in runs), *lost])
     return Sweep(
         folder,
         tuple(replace(run, overrides=_only(run.overrides, (*swept, SEED))) for run in runs),

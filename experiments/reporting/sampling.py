@@ -14,6 +14,7 @@ together are corrected as in Holm 1979, "A simple sequentially rejective multipl
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ def blocks(value_SB: Floats) -> Floats:
     return np.asarray(np.add.reduceat(value_SB.astype(np.float64), edges, axis=1))
 
 
+@functools.lru_cache(maxsize=2)
 def shoppers_drawn(num_blocks: int, seed: int) -> Floats:
     """How often each block of shoppers is in each resample, [R, J]."""
     generator = np.random.default_rng(seed)

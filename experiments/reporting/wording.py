@@ -131,7 +131,7 @@ def _earn(found: Findings, best: Standing) -> tuple[str, str]:
     per, shop = unit(found), found.arena.deciding
     many = best.lift.times(PER)
     low, mean, high = (f"{x:+,.0f}" for x in (many.low, many.mean, many.high))
-    said = f"{mean} per {PER:,} {per}s above {found.arena.nothing}, 95 % from {low} to {high}; "
+    said = f"{per}s above {found.arena.nothing}, 95 % from {low} to {high}; "
     said += f"{ranged(best.lift)} a {per}."
     if best.lift.low <= 0.0 < best.lift.high:
         said += " The interval holds 0: this may be nothing."
