@@ -110,6 +110,10 @@ class TabularQ:
         item_NK = self._best(observation)[0]
         return some_at_random(observation, item_NK, self._epsilon()) if explore else item_NK
 
+    def q_values(self, observation: Observation) -> Tensor:
+        """What is expected from now on where an item is clicked, [N, I]."""
+        return self.value_SJ[self.cells(observation), 1:]
+
     def _known(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """Q0 [N], and of every item its odds, 0 where it may not be shown, and Q - Q0, [N, I]."""
         cell_N = self.cells(observation)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.ads import job
 from agents.ads.table import ad_table
 from agents.base import Lanes
+from agents.board import show_end, show_fit
 from agents.folders import CONFIG, SUMMARY, file_lines, keep
 from agents.judging import judge, shops_of
 from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
@@ -110,6 +111,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         member_folders = prepare_members(log, reader, model_settings, cache, device, seconds)
         split = halves([load_model(place, device) for place in member_folders])
         offered = resources(model, log.sessions(), cfg.num_slots, seed)
+        show_fit(logger, log, model, offered["views_I"])
         agent = make_agent(settings["agent"], offered)
         spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
         steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
@@ -136,10 +138,11 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
         logger.policies(summary)
-        logger.text("verdict", policy_table(summary))
+        sums = {shop: {n: p.stats for n, p in runs.items()} for shop, runs in played.items()}
+        show_end(logger, settings, summary, sums, policy_table(summary))
     keep_shoppers(
         folder,
-        {shop: {n: columns_of(p.stats) for n, p in runs.items()} for shop, runs in played.items()},
+        {shop: {n: columns_of(x) for n, x in runs.items()} for shop, runs in sums.items()},
         seed=int(cfg.evaluation.seed),
         sessions=int(cfg.evaluation.sessions),
         log=log.folder.name,

@@ -115,7 +115,8 @@ def test_a_run_keeps_each_shoppers_numbers(run: tuple[Path, str]) -> None:
     assert kept is not None and kept.meta["sessions"] == 60
     for name, shops in summary["policies"].items():
         for shop, row in shops.items():
-            columns = kept.columns[shop][name]
+            columns = kept.columns(shop, name)
+            assert columns is not None
             assert columns["earned"].mean() == pytest.approx(
                 row["earned_per_shopper"]["mean"], rel=1e-5, abs=1e-6
             )
