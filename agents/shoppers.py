@@ -8,7 +8,8 @@ shoppers in the same order. ``sessions`` is left out where each row is one sessi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,19 @@ Columns = dict[str, NDArray[np.float32]]  # field, each [B]
 
 @dataclass(frozen=True)
 class Shoppers:
-    """What is in a run's ``stats.npz``."""
+    """A run's ``stats.npz``: what is asked for is read, so that a large sweep fits into memory."""
 
+    path: Path
     meta: dict[str, Any]
-    columns: dict[str, dict[str, Columns]]  # shop, then policy
+    keys: frozenset[str]
+
+    def columns(self, shop: str, policy: str) -> Columns | None:
+        """What shoppers brought under a policy; None where it was not played in this shop."""
+        start = f"{shop}/{policy}/"
+        with _opened(self.path) as file:
+            found = {key.removeprefix(start): file[key] for key in self.keys
+                     if key.rpartition("/")[0] + "/" == start}  # fmt: skip
+        return found or None
 
 
 def columns_of(stats: SessionStats) -> Columns:
@@ -108,25 +118,26 @@ def read_shoppers(folder: Path) -> Shoppers | None:
     path = folder / STATS
     if not path.is_file():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(str(file["meta"]))
-            columns: dict[str, dict[str, Columns]] = {}
-            for key in file.files:
-                if key != "meta":
-                    shop, _, rest = key.partition("/")
-                    name, _, field = rest.rpartition("/")
-                    columns.setdefault(shop, {}).setdefault(name, {})[field] = file[key]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): remove it, and the run is compared without pairs."
-        ) from error
+    with _opened(path) as file:
+        meta = json.loads(str(file["meta"]))
+        keys = frozenset(file.files) - {"meta"}
     if meta.get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"{path} is of version {meta.get('schema_version')}: expected {SCHEMA_VERSION}; remove "
             "it, and the run is compared without pairs."
         )
-    return Shoppers(meta, columns)
+    return Shoppers(path, meta, keys)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): remove it, and the run is compared without pairs."
+        ) from error
 
 
 def _plain(**values: Tensor) -> Columns:

@@ -82,7 +82,7 @@ def test_the_answers_are_on_the_first_screen(opened: Any) -> None:
         box = cards.nth(number).bounding_box()
         assert box["y"] + box["height"] <= 900
     assert cards.nth(0).locator(".short").inner_text() == "dqn"
-    assert cards.nth(2).locator(".short").inner_text() == "+100,000 per 100,000"
+    assert cards.nth(2).locator(".short").inner_text() == "+1.000 a session"
 
 
 COLOURS = """() => {

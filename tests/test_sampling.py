@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from experiments.reporting.curves import band, curve_of, iqm
-from experiments.reporting.figures import on_front
+from experiments.reporting.figures import fills_a_map, heat, on_front
 from experiments.reporting.sampling import (
     RESAMPLES,
     all_pairs,
@@ -144,3 +144,13 @@ def test_a_curve_stands_on_common_steps() -> None:
     assert (curve.low <= curve.middle).all() and (curve.middle <= curve.high).all()
     assert curve.middle[0] == pytest.approx(1.0)  # 0 and 2
     assert stats.trim_mean([0, 2], 0.25) == 1.0
+
+
+def test_a_map_puts_numbers_in_order_and_needs_enough_pairs() -> None:
+    # Why: a search tries each pair once, and a map of holes says nothing.
+    cells = {("10", "a"): 1.0, ("2", "a"): 0.5, ("2", "b"): 0.0, ("10", "b"): 0.25}
+    assert fills_a_map(cells)
+    text = heat(cells, ("slots", "agent"), "lift").svg
+    assert text.index(">2<") < text.index(">10<") and text.count("<rect") == 4
+    assert not fills_a_map({(str(n), str(n)): 0.0 for n in range(3)})
+    assert not fills_a_map({(str(n), "a"): 0.0 for n in range(13)})

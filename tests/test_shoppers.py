@@ -36,7 +36,9 @@ def test_a_run_keeps_what_each_shopper_brought(tmp_path: Path) -> None:
     assert found is not None
     assert found.meta["seed"] == 3 and found.meta["sessions"] == 3
     assert (found.meta["log"], found.meta["model"]) == ("log-1", "model-2")
-    columns = found.columns["true"]["dqn"]
+    assert found.columns("learned", "dqn") is None
+    columns = found.columns("true", "dqn")
+    assert columns is not None
     assert set(columns) == {"revenue", "expected_revenue", "converted"}  # each row is a session
     assert columns["revenue"].tolist() == [0.0, 20.0, 10.0]
     assert columns["converted"].tolist() == [0.0, 1.0, 1.0]

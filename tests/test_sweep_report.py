@@ -56,8 +56,9 @@ def test_the_answers_are_those_that_were_put_in(every: list[Findings]) -> None:
     assert nothing is not None
     assert (nothing.lift.low, nothing.lift.mean, nothing.lift.high) == (0.0, 0.0, 0.0)
     said = wording.answers(found)
-    assert said.which == "dqn" and said.earn == "+100,000 per 100,000"
+    assert said.which == "dqn" and said.earn == "+1.000 a session"
     assert "hidden from every agent" in said.earn_more
+    assert "+100,000 currency units [" in said.earn_more
     assert "beats the runner-up, ppo, with a probability of >99.9 %" in said.sure_more
 
 

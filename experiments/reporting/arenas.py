@@ -41,7 +41,7 @@ class Played:
     def columns(self, shop: str) -> Columns | None:
         """Its shoppers' numbers, where the run kept them."""
         kept = self.run.shoppers
-        return None if kept is None else kept.columns.get(shop, {}).get(self.policy)
+        return None if kept is None else kept.columns(shop, self.policy)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _arena(title: str, runs: list[Run], within: list[str], names: dict[str, str]
                 agents.setdefault((run.agent, values), []).append(Played(run, policy))
     candidates = [*baselines.values()]
     for (agent, values), seeds in agents.items():
-        label = ", ".join([agent, *(f"{key}={value}" for key, value in values)])
+        label = ", ".join([agent, *(f"{key}={_brief(value)}" for key, value in values)])
         candidates.append(Candidate(label, AGENT, tuple(seeds), values))
     shops = tuple(
         shop
@@ -149,11 +149,19 @@ def _same_shoppers(runs: list[Run]) -> bool:
     first, *others = [one for one in kept if one is not None]
     if any(one.meta != first.meta for one in others):
         return False
-    for shop, policies in first.columns.items():
-        for name in set(policies) & {"nothing", "ad_none"}:
-            mine = policies[name]["revenue"]
+    for shop in sorted({key.partition("/")[0] for key in first.keys}):
+        for name in ("nothing", "ad_none"):
+            mine = first.columns(shop, name)
             for one in others:
-                theirs = one.columns.get(shop, {}).get(name)
-                if theirs is not None and not np.array_equal(theirs["revenue"], mine):
+                theirs = one.columns(shop, name)
+                if mine and theirs and not np.array_equal(theirs["revenue"], mine["revenue"]):
                     return False
     return True
+
+
+def _brief(value: str) -> str:
+    """A swept value for a label: a number to four digits."""
+    try:
+        return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return value

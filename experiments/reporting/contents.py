@@ -44,8 +44,8 @@ def _answers(every: Sequence[Findings]) -> list[Block]:
     rows = []
     for found in every:
         said, best = wording.answers(found), found.winner
-        lift = f"{wording.ranged(best.lift)} a {wording.unit(found)}"
-        many = f"{said.earn}: {lift}"
+        many = f"{wording.ranged(best.lift)} a {wording.unit(found)}"
+        many += f"; {best.lift.mean * wording.PER:+,.0f} per {wording.PER:,}"
         second = found.runner_up
         beats = ""
         if second:
@@ -99,11 +99,14 @@ def _overview(sweep: Sweep, every: Sequence[Findings]) -> Section | None:
                 cell = given.get(first, "default"), given.get(second, "default")
                 values.setdefault(cell, []).append(one.lift.mean)
     cells = {cell: float(np.mean(each)) for cell, each in values.items()}
+    title = "Two settings at once"
+    pair = f"{names[first]} and {names[second]}"
+    if not figures.fills_a_map(cells):
+        said = f"No map of {pair}: they were swept over too many values, or few of their pairs."
+        return Section(title, [said])
     what = "earned" if every[0].arena.ads else "revenue"
-    title = f"Incremental {what} a {wording.unit(every[0])}"
-    return Section(
-        "Two settings at once", [figures.heat(cells, (names[first], names[second]), title)]
-    )
+    value = f"Incremental {what} a {wording.unit(every[0])}"
+    return Section(title, [figures.heat(cells, (names[first], names[second]), value)])
 
 
 # ---- an arena -----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -17,6 +17,7 @@ from experiments.reporting.svg import CHARACTER, Mark, Plot, around, percent, ti
 ROW = 26  # pixels of a policy
 MOST_CURVES = 8  # in colour; more cannot be told apart
 WIDEST_NAME = 260
+MOST_VALUES = 12  # of a swept setting in a map
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,7 @@ def _scatter(
 
 def heat(cells: Mapping[tuple[str, str], float], names: tuple[str, str], what: str) -> Figure:
     """A value by two swept settings; the darker the more."""
-    columns = list(dict.fromkeys(a for a, _ in cells))
-    rows = list(dict.fromkeys(b for _, b in cells))
+    columns, rows = _in_order(a for a, _ in cells), _in_order(b for _, b in cells)
     left = int(min(WIDEST_NAME, 28 + CHARACTER * max(len(row) for row in rows)))
     size = (max(280, left + 110 * len(columns)), 44 * len(rows) + 56)
     across, up = (-0.5, len(columns) - 0.5), (-0.5, len(rows) - 0.5)
@@ -206,6 +206,22 @@ def heat(cells: Mapping[tuple[str, str], float], names: tuple[str, str], what: s
     plot.x_label(names[0])
     note = f"{what}, mean over seeds and whatever else was swept; rows: {names[1]}."
     return Figure("heat", f"{what} by {names[0]} and {names[1]}", plot.svg(), note)
+
+
+def fills_a_map(cells: Mapping[tuple[str, str], float]) -> bool:
+    """Whether a map of these cells can be read and is at least half full."""
+    columns, rows = _in_order(a for a, _ in cells), _in_order(b for _, b in cells)
+    most = max(len(columns), len(rows), 1)
+    return most <= MOST_VALUES and 2 * len(cells) >= len(columns) * len(rows) > 1
+
+
+def _in_order(values: Iterable[str]) -> list[str]:
+    """Each value once; numbers by their size, words as they came."""
+    found = list(dict.fromkeys(values))
+    try:
+        return sorted(found, key=float)
+    except ValueError:
+        return found
 
 
 def html_of(figure: Figure, prefix: str = "") -> str:

@@ -131,8 +131,11 @@ def _earn(found: Findings, best: Standing) -> tuple[str, str]:
     per, shop = unit(found), found.arena.deciding
     many = best.lift.times(PER)
     low, mean, high = (f"{x:+,.0f}" for x in (many.low, many.mean, many.high))
-    said = f"{per}s above {found.arena.nothing}, 95 % from {low} to {high}; "
-    said += f"{ranged(best.lift)} a {per}."
+    what = "earnings" if found.arena.ads else "revenue"
+    said = (
+        f"above {found.arena.nothing} in incremental {what}, 95 % from {money(best.lift.low)} to "
+        f"{money(best.lift.high)}; {mean} currency units [{low}, {high}] per {PER:,} {per}s."
+    )
     if best.lift.low <= 0.0 < best.lift.high:
         said += " The interval holds 0: this may be nothing."
     if best.range and shop == "learned":
@@ -149,7 +152,7 @@ def _earn(found: Findings, best: Standing) -> tuple[str, str]:
         said += f" The learned shop claims {ranged(best.claim)}"
         ends = best.range
         said += f" ({money(ends[0])} to {money(ends[1])} over its assumptions)." if ends else "."
-    return f"{mean} per {PER:,}", said
+    return f"{money(best.lift.mean)} a {per}", said
 
 
 # ---- what was assumed ---------------------------------------------------------------------------
@@ -184,6 +187,13 @@ def assumed(found: Findings) -> list[str]:
         "shoppers. P values: Student's t with the degrees of freedom that the seeds leave. The "
         "best of many is a little flattered by having been chosen."
     )
+    if {"reward", "pessimism"} & {
+        key for one in found.standings for key, _ in one.candidate.values
+    }:
+        lines.append(
+            "Candidates were trained on different rewards: their learning curves are in different "
+            "units."
+        )
     single = [one.name for one in found.standings
               if one.candidate.kind == AGENT and len(one.candidate.seeds) == 1]  # fmt: skip
     if single:
