@@ -42,7 +42,7 @@ def estimate(value_B: Any) -> dict[str, float]:
 
 def run(
     folder: Path, agent: str, seed: int = 0, *, overrides: dict[str, Any] | None = None,
-    log: str = "log-1", lift: float | None = None, true: bool = True, kept: bool = True,
+    log: str = "log-1", lift: float | None = None, claim: float | None = None, true: bool = True, kept: bool = True,
     curve: bool = True,
 ) -> None:  # fmt: skip
     """A run that is over."""
@@ -63,6 +63,8 @@ def run(
     shops: dict[str, dict[str, Columns]] = {
         "learned": {n: columns[n] for n in names if n != "oracle"}
     }
+    if claim is not None:
+        shops["learned"][agent] = shoppers_of(claim, seed + 1)
     shops |= {"true": columns} if true else {}
     (folder / "summary.json").write_text(json.dumps(summary_of(agent, log, shops)))
     if kept:

@@ -98,7 +98,14 @@ COLOURS = """() => {
     seen.push(apart(rgb(getComputedStyle(e).fill), paper));
   for (const e of document.querySelectorAll("figure svg .curve, figure svg .span"))
     seen.push(apart(rgb(getComputedStyle(e).stroke), paper));
-  return {paper: light(paper), least: Math.min(...seen), count: seen.length};
+  const cells = [];
+  for (const e of document.querySelectorAll("figure svg .in-cell")) {
+    const box = getComputedStyle(e.previousSibling), share = Number(box.fillOpacity);
+    const under = rgb(box.fill).map((x, i) => share * x + (1 - share) * paper[i]);
+    cells.push(apart(rgb(getComputedStyle(e).fill), under));
+  }
+  const least = Math.min(...seen), cell = Math.min(...cells);
+  return {paper: light(paper), cells: cell, least: least, count: seen.length};
 }"""
 
 
@@ -109,6 +116,7 @@ def test_figures_can_be_read_in_light_and_dark(opened: Any) -> None:
     assert found["count"] > 100
     assert (found["paper"] > 0.9) if scheme == "light" else (found["paper"] < 0.05)
     assert found["least"] >= 3.0
+    assert found["cells"] >= 4.5  # the same standard's least of text (1.4.3)
 
 
 def test_nothing_overflows_the_page(opened: Any) -> None:

@@ -149,10 +149,21 @@ def test_what_cannot_be_told_apart_is_not_called_best(tmp_path: Path) -> None:
     (found,) = report(tmp_path)
     assert not found.clear
     assert "cannot be told from it" in wording.answers(found).verdict
+    assert "By the learned shop alone" not in wording.answers(found).verdict
     other = tmp_path / "none"
     sweep_probe.run(other, "dqn", lift=-1.0)
     (found,) = report(other)
     assert found.winner.name == "popular"  # which lifts by 0.3
+
+
+def test_a_choice_that_the_learned_shop_would_not_make_is_told(tmp_path: Path) -> None:
+    # Why: outside a development shop that choice is all that one has; popular lifts by 0.3.
+    sweep_probe.run(tmp_path / "run", "dqn", lift=0.9, claim=0.1)
+    (found,) = report(tmp_path / "run")
+    said = wording.answers(found)
+    assert said.which == "dqn"
+    assert said.verdict.endswith("By the learned shop alone it would have been popular.")
+    assert "The learned shop claims +0.100" in said.earn_more
 
 
 def test_a_single_run_has_a_report(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def heat(cells: Mapping[tuple[str, str], float], names: tuple[str, str], what: s
     plot = Plot(f"{what} by {names[0]} and {names[1]}", across, up, size, (left, 8, 8, 48))
     low, high = min(cells.values()), max(cells.values())
     for (a, b), value in cells.items():
-        share = 0.08 + 0.72 * ((value - low) / (high - low) if high > low else 0.5)
+        share = 0.06 + 0.44 * ((value - low) / (high - low) if high > low else 0.5)
         said = f"{names[0]}={a}, {names[1]}={b}: {value:+.4f}"
         plot.cell(columns.index(a), len(rows) - 1 - rows.index(b), share, f"{value:+.3f}", said)
     for number, column in enumerate(columns):

@@ -74,6 +74,10 @@ def answers(found: Findings) -> Answers:
     """Which policy, how sure, and what will it earn."""
     best = found.winner
     which, verdict = _which(found, best)
+    claims = {one.name: one.claim.mean for one in found.deployable if one.claim}
+    chosen = max(claims, key=lambda name: claims[name], default=best.name)
+    if chosen != best.name:
+        verdict += f" By the learned shop alone it would have been {chosen}."
     sure, sure_more = _sure(found, best)
     earn, earn_more = _earn(found, best)
     return Answers(which, verdict, sure, sure_more, earn, earn_more)
