@@ -42,8 +42,8 @@ def estimate(value_B: Any) -> dict[str, float]:
 
 def run(
     folder: Path, agent: str, seed: int = 0, *, overrides: dict[str, Any] | None = None,
-    log: str = "log-1", lift: float | None = None, claim: float | None = None, true: bool = True, kept: bool = True,
-    curve: bool = True,
+    log: str = "log-1", lift: float | None = None, claim: float | None = None, true: bool = True,
+    kept: bool = True, curve: bool = True,
 ) -> None:  # fmt: skip
     """A run that is over."""
     folder.mkdir(parents=True)
