@@ -110,6 +110,28 @@ def summary_of(agent: str, log: str, shops: dict[str, dict[str, Columns]]) -> di
     }  # fmt: skip
 
 
+def ad_run(folder: Path, agent: str, load: float, earned: float) -> None:
+    """A run with ads that shows ``load`` of its slots to them and earns so much a shopper."""
+    run(folder, "dqn", curve=False, overrides={"agent": agent})
+    summary = json.loads((folder / "summary.json").read_text())
+    columns: dict[str, Columns] = {}
+    for name, share, gain in (("ad_none", 0.0, 0.5), (agent, load, earned)):
+        plain = shoppers_of(0.0)
+        ones_B = np.ones(NUM_SHOPPERS, np.float32)
+        columns[name] = {
+            "revenue": plain["revenue"], "converted": plain["converted"],
+            "earned": np.float32(plain["expected_revenue"] * 0.1 + gain),
+            "ad_revenue": ones_B * np.float32(share), "shown": 20 * ones_B,
+            "sponsored": np.float32(20 * share) * ones_B,
+        }  # fmt: skip
+    shops = {"learned": columns, "true": columns}
+    row = {"earned_per_shopper": estimate([earned])}
+    summary |= {"agent": agent, "env": "ad_allocate",
+                "policies": {name: {shop: row for shop in shops} for name in columns}}  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary))
+    keep_shoppers(folder, shops, seed=0, sessions=NUM_SHOPPERS, log="log-1", model="model-1")
+
+
 def failed(folder: Path, sentence: str, overrides: list[str]) -> None:
     folder.mkdir(parents=True)
     content = {"schema_version": 1, "error": sentence, "kind": "UserError", "overrides": overrides}

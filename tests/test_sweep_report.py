@@ -12,7 +12,7 @@ import sweep_probe
 from tiny import call
 
 from experiments.report import main, named, report
-from experiments.reporting import wording
+from experiments.reporting import figures, wording
 from experiments.reporting.contents import all_findings, crn_line
 from experiments.reporting.findings import Findings
 from experiments.reporting.runs import read_sweep
@@ -164,6 +164,27 @@ def test_a_choice_that_the_learned_shop_would_not_make_is_told(tmp_path: Path) -
     assert said.which == "dqn"
     assert said.verdict.endswith("By the learned shop alone it would have been popular.")
     assert "The learned shop claims +0.100" in said.earn_more
+
+
+def test_a_sweep_of_ads_weighs_earnings_against_the_ad_load(tmp_path: Path) -> None:
+    # Why: by hand: ad_ppo earns 0.3 more than no ads at a load of 20 %, ad_dqn 0.2 more at 5 %, so
+    # that neither dominates; ad_linucb earns less than ad_dqn at a higher load.
+    for agent, load, earned in (
+        ("ad_dqn", 0.05, 0.7),
+        ("ad_ppo", 0.2, 0.8),
+        ("ad_linucb", 0.1, 0.6),
+    ):
+        sweep_probe.ad_run(tmp_path / agent, agent, load, earned)
+    (found,) = report(tmp_path)
+    assert found.winner.name == "ad_ppo" and found.arena.nothing == "ad_none"
+    assert found.winner.lift.mean == pytest.approx(0.3, abs=1e-5)
+    assert found.winner.values["load"].mean == pytest.approx(0.2)
+    assert found.winner.values["ad_revenue"].mean == pytest.approx(0.2)
+    drawn = {one.name: one for one in figures.pareto(found)}
+    assert set(drawn) == {"pareto", "pareto-load"}
+    assert "at once (ad_ppo, ad_dqn, ad_none)" in drawn["pareto-load"].note
+    text = (tmp_path / "report.md").read_text()
+    assert "+0.300 a shopper" in text and "| ad load |" in text
 
 
 def test_a_single_run_has_a_report(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def _overview(sweep: Sweep, every: Sequence[Findings]) -> Section | None:
     if not figures.fills_a_map(cells):
         said = f"No map of {pair}: they were swept over too many values, or few of their pairs."
         return Section(title, [said])
-    what = "earned" if every[0].arena.ads else "revenue"
+    what = "earnings" if every[0].arena.ads else "revenue"
     value = f"Incremental {what} a {wording.unit(every[0])}"
     return Section(title, [figures.heat(cells, (names[first], names[second]), value)])
 
@@ -140,7 +140,7 @@ def _arena(found: Findings, several: bool) -> list[Section]:
 def _caption(found: Findings) -> str:
     shop = wording.SHOPS[found.arena.deciding]
     money = (
-        "earned is what the platform earns: ad revenue and its share of sales, by the weights of "
+        "earned is what the platform earns, ad revenue and its share of sales, by the weights of "
         "the environment"
         if found.arena.ads
         else "revenue is the expectation given each page"

@@ -40,7 +40,7 @@ def colours(found: Findings) -> dict[str, int]:
 def ranking(found: Findings) -> Figure:
     """Lifts with their intervals, the best above; hollow what the learned shop claims."""
     unit = "shopper" if found.arena.ads else "session"
-    what = "earned" if found.arena.ads else "revenue"
+    what = "earnings" if found.arena.ads else "revenue"
     claims = any(one.claim for one in found.standings)
     svg = _spans(
         found,
@@ -144,7 +144,7 @@ def on_front(points: Sequence[tuple[float, ...]]) -> list[bool]:
 def pareto(found: Findings) -> list[Figure]:
     """Conversion against money; with ads, ad load against money too."""
     rows = found.deployable
-    money = "earned a shopper" if found.arena.ads else "revenue a session"
+    money = "earnings a shopper" if found.arena.ads else "revenue a session"
     aims = ["conversion", "money", *(["load"] if found.arena.ads else [])]
     sign = {"load": -1.0}
     best = on_front(
