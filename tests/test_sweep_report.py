@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -185,6 +186,29 @@ def test_a_sweep_of_ads_weighs_earnings_against_the_ad_load(tmp_path: Path) -> N
     assert "at once (ad_ppo, ad_dqn, ad_none)" in drawn["pareto-load"].note
     text = (tmp_path / "report.md").read_text()
     assert "+0.300 a shopper" in text and "| ad load |" in text
+
+
+def test_alarms_and_assumptions_stand_beside_the_numbers(tmp_path: Path) -> None:
+    # Why: a lift in a shop that was assumed, or that the agent exploited, reads as knowledge.
+    sweep_probe.run(tmp_path / "run", "dqn", true=False)
+    path = tmp_path / "run" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["cross_scored"] = {"alarm": True, "reliable": False, "best": "popular"}
+    summary["user_model"]["assumptions"] = {"sentence": "rho 0.3 of showing."}
+    check = summary["user_model"]["on_policy"]["revenue_per_session"]
+    check |= {"error": 0.4, "noise_floor": 0.3}
+    for row in summary["policies"].values():
+        lift = row["learned"]["incremental_revenue_per_session"]
+        lift["range"] = {"worst": lift["mean"] - 0.75, "best": lift["mean"] + 0.25}
+    path.write_text(json.dumps(summary))
+    report(tmp_path / "run")
+    text = (tmp_path / "run" / "report.md").read_text()
+    answers = text[: text.index("## Ranking")]
+    assert "Warning: Exploitation alarm: the claim of dqn (run run)" in answers
+    assert "Warning: No reliable lift in run run: the best policy, popular" in answers
+    assert "learned shop's revenue is +40% off the held-out log" in answers
+    assert "Over the assumptions of what showing does it is +0.250 to +1.250 a session" in answers
+    assert "so it is assumed: rho 0.3 of showing." in text and "| over assumptions |" in text
 
 
 def test_a_single_run_has_a_report(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ def _answers(every: Sequence[Findings]) -> list[Block]:
         said, best = wording.answers(found), found.winner
         many = f"{wording.ranged(best.lift)} a {wording.unit(found)}"
         many += f"; {best.lift.mean * wording.PER:+,.0f} per {wording.PER:,}"
+        if best.range and found.arena.deciding == "learned":
+            ends = [wording.money(end) for end in best.range]
+            many += f" ({ends[0]} to {ends[1]} a session over the assumptions)"
         second = found.runner_up
         beats = ""
         if second:
