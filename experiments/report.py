@@ -14,7 +14,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.reporting import contents, wording
+from experiments.reporting import contents, trust, wording
 from experiments.reporting.document import Section, html, markdown
 from experiments.reporting.findings import Findings
 from experiments.reporting.rows import csv_text
@@ -81,7 +81,7 @@ def said(found: Findings) -> list[str]:
         f"how sure?           {answers.sure}. {answers.sure_more}",
         f"what will it earn?  {answers.earn} {answers.earn_more}",
     ]
-    lines += [f"warning             {line}" for line in wording.alarms(found)]
+    lines += [f"warning             {line}" for line in trust.alarms(found)]
     return [*where, *lines, *([contents.crn_line(found)] if found.trials else [])]
 
 

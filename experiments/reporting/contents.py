@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.reporting import figures, wording
+from experiments.reporting import figures, trust, wording
 from experiments.reporting.arenas import AGENT, arenas_of
 from experiments.reporting.curves import curves_of
 from experiments.reporting.document import Block, Cards, Lines, Section, Table
@@ -76,7 +76,7 @@ def _cards(found: Findings) -> Cards:
 
 
 def _alarms(found: Findings) -> list[Block]:
-    lines = wording.alarms(found)
+    lines = trust.alarms(found)
     return [Lines(lines, warning=True)] if lines else []
 
 
@@ -127,16 +127,16 @@ def _arena(found: Findings, several: bool) -> list[Section]:
     ]
     if curves:
         parts.append(Section(f"Learning{where}", figures.learning(found, curves)))
-    said: list[Block] = [Lines(wording.assumed(found))]
-    checks = wording.on_policy_rows(found)
+    said: list[Block] = [Lines(trust.assumed(found))]
+    checks = trust.on_policy_rows(found)
     if checks:
         head = ["on-policy check", "learned shop", "reference", "error", "noise floor"]
         said.append(Table("", head, checks))
-    trust = wording.trust_rows(found)
-    if trust:
+    gaps = trust.trust_rows(found)
+    if gaps:
         head = ["learned against true shop", "exploitation gap", "Kendall tau", "regret",
                 "share of headroom"]  # fmt: skip
-        said.append(Table("", head, trust))
+        said.append(Table("", head, gaps))
     return [*parts, Section(f"What was assumed{where}", said)]
 
 
