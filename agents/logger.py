@@ -60,6 +60,10 @@ class Logger:
         self.writer.close()
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
 
+    def flush(self) -> None:
+        """Leave all that was written on disk: a killed run goes on behind it."""
+        self.writer.flush()
+
     # ---- curves ---------------------------------------------------------------------------------
 
     def scalar(self, tag: str, value: float | Tensor, step: int) -> None:

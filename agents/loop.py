@@ -87,6 +87,7 @@ def train(
                 "agent": agent.state_dict(learning=True),
                 "shoppers": core.state_dict(),
             }
+            logger.flush()  # first, or a run that goes on from this state has a hole in its curves
             save(state, folder / PROGRESS)
     save(agent.state_dict(), folder / AGENT)
     return num_updates * lanes
