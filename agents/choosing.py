@@ -13,7 +13,7 @@ from agents import slateq, slates
 from agents.baselines import top_k
 from agents.distributions import Head
 from agents.exploring import lane_key
-from agents.outlook import Outlook, outlook
+from agents.outlook import Outlook, in_parts, outlook
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel
 
@@ -34,6 +34,17 @@ class Chooser:
         """The best slate, [N, K]; -1 where fewer items may be shown."""
         score_NI = self._scores(observation, outlook(self.user_model, observation), explore)
         return top_k(score_NI, observation.eligible, self.num_slots)
+
+    @torch.no_grad()
+    def q_values(self, observation: Observation) -> Tensor:
+        """What is expected from now on where an item is clicked, in middle prices, [N, I]."""
+        return in_parts(observation, self._q_values, self.user_model.catalog.num_items)
+
+    def _q_values(self, observation: Observation) -> Tensor:
+        values = self._values(observation, explore=False)
+        sold = outlook(self.user_model, observation).sold
+        gain_NI = slateq.all_advantages(self.head, values, self.vector_ID, sold)
+        return self.head.mean(values.null).unsqueeze(-1) + gain_NI
 
     def _candidates(self, observation: Observation) -> dict[str, Tensor]:
         """Among which the slate of a next state is sought; see `slateq.candidates`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.cases import Case, play_range
-from agents.valuing import seeing, shop_specs, value
+from agents.valuing import Played, seeing, shop_specs, value
 from agents.verdict import summarise
 from recgym import progress
 from recgym.confounding import is_confounded
@@ -63,8 +63,12 @@ def judge(
     num_sessions: int,
     seed: int,
     seconds: dict[str, float] | None = None,
+    kept: dict[str, dict[str, Played]] | None = None,
 ) -> dict[str, Any]:
-    """Values, differences and verdict of the policies, ``agent`` being the one that was trained."""
+    """Values, differences and verdict of the policies, ``agent`` being the one that was trained.
+
+    ``kept`` takes in what every policy did, by shop.
+    """
     specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"], shops.split)
     only_true = seeing(shops.world, shops.logging, shops.offered)
     device = shops.model.items.own.device
@@ -78,6 +82,8 @@ def judge(
             device=device,
             only_true=only_true,
         )
+    if kept is not None:
+        kept.update(played)
     cases: list[Case] = []
     if shops.assumptions and shops.over:
         base = Case(shops.assumptions["rho"], shops.assumptions["seed"], played["learned"])

@@ -18,6 +18,7 @@ from recgym.types import Policy
 
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
 LOG_EVERY = 20  # steps of all lanes between two points of a curve
+HISTOGRAMS = 10  # of a run, of each kind: they show how a distribution moves
 AGENT = "agent.pt"  # what acting needs
 PROGRESS = "resume.pt"  # all of a run that is not over: agent, memory, schedules, shoppers
 
@@ -58,6 +59,7 @@ def train(
     many = lane_seeds(SEED_BASE, seed, num_seeds, core.num_envs) if num_seeds > 1 else None
     core.reset(first_seed if many is None else many)
     num_updates = max(1, steps // lanes)
+    spread = -(-num_updates // HISTOGRAMS)
     first = _resumed(agent, core, folder / PROGRESS) if resume else 0
     if first:
         logger.go_on_from(first * lanes)
@@ -76,6 +78,9 @@ def train(
             clicked = transition.outcome.clicked.float().mean()
             logger.scalar("train/clicks_per_page", clicked, taken)
             logger.scalar("train/orders_per_page", transition.outcome.bought.mean(), taken)
+            logger.speed(taken)
+        if update % spread == 0:
+            _distributions(agent, observation, transition, logger, taken)
         due = checkpoint_steps and taken % checkpoint_steps < lanes
         if due or (checkpoint_steps and update == num_updates - 1):
             state = {
@@ -83,9 +88,21 @@ def train(
                 "agent": agent.state_dict(learning=True),
                 "shoppers": core.state_dict(),
             }
+            logger.flush()  # first, or a run that goes on from this state has a hole in its curves
             save(state, folder / PROGRESS)
     save(agent.state_dict(), folder / AGENT)
     return num_updates * lanes
+
+
+def _distributions(
+    agent: Agent, observation: Any, transition: Any, logger: Logger, taken: int
+) -> None:
+    """Prices that were shown and, of an agent that values its choices, what it says of all."""
+    page = transition.outcome.page
+    logger.histogram("shown/price", page.price[page.item >= 0], taken)
+    values = getattr(agent, "q_values", None)
+    if values is not None:
+        logger.histogram("agent/q_values", values(observation), taken)
 
 
 def save(state: dict[str, Any], path: Path) -> None:

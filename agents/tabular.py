@@ -117,6 +117,10 @@ class TabularQ:
         _, odds_NI, gain_NI = self._known(observation)
         return slates.scores(odds_NI, gain_NI, observation.eligible, self.num_slots)
 
+    def q_values(self, observation: Observation) -> Tensor:
+        """What is expected from now on where an item is clicked, [N, I]."""
+        return self.value_SJ[self.cells(observation), 1:]
+
     def _known(self, observation: Observation) -> tuple[Tensor, Tensor, Tensor]:
         """Q0 [N], and of every item its odds, 0 where it may not be shown, and Q - Q0, [N, I]."""
         cell_N = self.cells(observation)

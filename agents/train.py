@@ -16,6 +16,7 @@ from agents.ads import job
 from agents.ads.table import ad_table
 from agents.ads.verdict import EARNED
 from agents.base import Lanes
+from agents.board import show_end, show_fit
 from agents.checks import check
 from agents.folders import CONFIG, SUMMARY, file_lines, keep
 from agents.judging import judge, shops_of
@@ -23,8 +24,10 @@ from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
 from agents.loop import train
 from agents.seeds import policies
+from agents.shoppers import columns_of, keep_shoppers
 from agents.table import policy_table, verdict_lines
 from agents.valuing import (
+    Played,
     honest_policies,
     make_agent,
     resources,
@@ -85,6 +88,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         member_folders = prepare_members(log, reader, model_settings, cache, device, seconds)
         split = halves([load_model(place, device) for place in member_folders])
         offered = resources(model, log.sessions(), cfg.num_slots, seed)
+        show_fit(logger, log, model, offered["views_I"])
         agent = make_agent(settings["agent"], offered)
         spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
         steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
@@ -92,6 +96,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             return {}
 
         shops = shops_of(model, model_folder, report, settings, offered, world, logging, split)
+        played: dict[str, dict[str, Played]] = {}
         judged = judge(
             shops,
             {**honest_policies(offered, shops.replayed), **policies(agent, name)},
@@ -99,6 +104,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             num_sessions=int(cfg.evaluation.sessions),
             seed=int(cfg.evaluation.seed),
             seconds=seconds,
+            kept=played,
         )
         summary = {
             "schema_version": SCHEMA_VERSION,
@@ -111,7 +117,16 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
         logger.policies(summary)
-        logger.text("verdict", policy_table(summary))
+        sums = {shop: {n: p.stats for n, p in runs.items()} for shop, runs in played.items()}
+        show_end(logger, settings, summary, sums, policy_table(summary))
+    keep_shoppers(
+        folder,
+        {shop: {n: columns_of(x) for n, x in runs.items()} for shop, runs in sums.items()},
+        seed=int(cfg.evaluation.seed),
+        sessions=int(cfg.evaluation.sessions),
+        log=log.folder.name,
+        model=model_folder.name,
+    )
     keep(folder, summary, policy_table(summary), model_folder, member_folders)
     return summary
 

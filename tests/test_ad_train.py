@@ -22,6 +22,7 @@ from agents.ads.valuing import Recording
 from agents.logger import Logger
 from agents.loop import PROGRESS
 from agents.loop import train as train_agent
+from agents.shoppers import read_shoppers
 from recgym import progress
 
 SMALL = [
@@ -105,6 +106,22 @@ def test_a_run_folder_stands_on_its_own(run: tuple[Path, str]) -> None:
     assert left >= {"summary.json", "config.yaml", "table.txt", "agent.pt", "model"}
     assert (folder / "model" / "ads.json").is_file() and not (folder / PROGRESS).exists()
     assert (folder / "table.txt").read_text().strip() in said
+
+
+@pytest.mark.slow
+def test_a_run_keeps_each_shoppers_numbers(run: tuple[Path, str]) -> None:
+    # Why: runs are compared pair by pair; what is kept must be what the summary was made of.
+    kept, summary = read_shoppers(run[0]), summary_of(run[0])
+    assert kept is not None and kept.meta["sessions"] == 60
+    for name, shops in summary["policies"].items():
+        for shop, row in shops.items():
+            columns = kept.columns(shop, name)
+            assert columns is not None
+            assert columns["earned"].mean() == pytest.approx(
+                row["earned_per_shopper"]["mean"], rel=1e-5, abs=1e-6
+            )
+            load = columns["sponsored"].sum() / columns["shown"].sum()
+            assert load == pytest.approx(row["ad_load"]["mean"])
 
 
 @pytest.mark.slow

@@ -28,7 +28,9 @@ def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("main", ["train", "fit", "forecast", "evaluate", "coupons", "replay"])
+@pytest.mark.parametrize(
+    "main", ["train", "fit", "forecast", "evaluate", "coupons", "replay", "report"]
+)
 def test_every_main_composes(main: str) -> None:
     # Why: a default that names a missing file stops everyone.
     assert compose(main)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from probe_model import MODEL, SLOTS, SPEC
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from agents import loop
 from agents.base import Agent
 from agents.bcq import BCQ
 from agents.cloning import Cloning
@@ -132,6 +134,25 @@ def test_a_run_that_is_not_resumed_begins_anew(tmp_path: Path) -> None:
     # without states of its own it leaves none of the earlier run's, which a later one could take
     run(made("ppo"), tmp_path / "a", checkpoint_steps=None)
     assert not (tmp_path / "a" / PROGRESS).exists()
+
+
+def test_no_state_is_ahead_of_the_curves_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Why: a kill loses what was not yet written, and the run would go on behind the hole.
+    seen: list[list[int]] = []
+
+    def saved(state: dict[str, Any], path: Path) -> None:
+        events = EventAccumulator(str(tmp_path))
+        events.Reload()
+        seen.append([point.step for point in events.Scalars("train/reward")])
+
+    monkeypatch.setattr(loop, "save", saved)
+    with pytest.raises(FileNotFoundError):  # nothing was saved
+        run(made("ppo"), tmp_path)
+    # a point at the first update, the 21st and the last; states after each fifth, and the agent's
+    first, later = [LANES], [LANES, 21 * LANES]
+    assert seen[:8] == [first] * 4 + [later] * 3 + [[*later, 40 * LANES]]
 
 
 def test_a_damaged_state_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import FIT, TRAIN, WORLD, below, call
 
 from agents import evaluate, train
+from agents.shoppers import read_shoppers
 from recgym import fit, progress
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,22 @@ def test_a_run_folder_stands_on_its_own(run: Path) -> None:
     assert [line.split()[0] for line in table[2:]] == list(summary_of(run)["policies"])
 
 
+def test_a_run_keeps_each_shoppers_numbers(run: Path) -> None:
+    # Why: runs are compared pair by pair; what is kept must be what the summary was made of.
+    kept, summary = read_shoppers(run), summary_of(run)
+    assert kept is not None and kept.meta["log"] == Path(summary["log"]["folder"]).name
+    for name, shops in summary["policies"].items():
+        for shop, row in shops.items():
+            if row is None:
+                continue
+            columns = kept.columns(shop, name)
+            assert columns is not None
+            assert len(columns["converted"]) == kept.meta["sessions"] == 60
+            mean = row["revenue_per_session"]["mean"]
+            assert columns["expected_revenue"].mean() == pytest.approx(mean, rel=1e-5)
+            assert columns["converted"].mean() == pytest.approx(row["conversion_rate"]["mean"])
+
+
 def test_tensorboard_shows_curves_policies_and_a_figure(run: Path) -> None:
     # Why: the README names these tags.
     events = EventAccumulator(str(run))
@@ -117,7 +134,26 @@ def test_tensorboard_shows_curves_policies_and_a_figure(run: Path) -> None:
     }
     assert scalars >= curves | values
     assert any(tag.startswith("fit/") or "nll" in tag for tag in scalars)
-    assert "policies" in events.Tags()["images"]
+    assert set(events.Tags()["images"]) == {"policies", "funnel", "calibration"}
+    assert set(events.Tags()["histograms"]) == {"shown/price", "agent/q_values"}
+    texts = {"log card/text_summary", "verdict/text_summary", "config/text_summary"}
+    assert texts <= set(events.Tags()["tensors"])
+    row = summary_of(run)["policies"]["dqn"]
+    for shop in ("learned", "true"):
+        for metric in ("conversion_rate", "revenue_per_session"):
+            told = events.Scalars(f"result_{shop}/{metric}")[-1].value
+            assert told == pytest.approx(row[shop][metric]["mean"])
+    assert "speed/steps_per_second" in scalars
+
+
+def test_the_projector_shows_items_with_category_and_price(run: Path) -> None:
+    # Why: one look says whether the fit found what belongs together.
+    rows = (run / "00000" / "items" / "metadata.tsv").read_text().splitlines()
+    vectors = (run / "00000" / "items" / "tensors.tsv").read_text().splitlines()
+    assert rows[0] == "item\tcategory\tprice" and len(rows) == 31 and len(vectors) == 30
+    item, _, price = rows[1].split("\t")
+    assert 0 <= int(item) < 30 and float(price) > 0.0
+    assert len(vectors[0].split("\t")) == 4  # the embedding that was asked for
 
 
 def without_timings(summary: dict[str, Any]) -> dict[str, Any]:

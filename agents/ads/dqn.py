@@ -129,6 +129,12 @@ class AdDQN(FromMemory):
             chosen_N = some_options_at_random(observation, chosen_N, self._epsilon())
         return chosen_N
 
+    @torch.no_grad()
+    def q_values(self, observation: AdObservation) -> Tensor:
+        """Of each option that may be shown, beside a page without ads, in units, [N, J]."""
+        options = options_of(observation)
+        return self._scores(observation, options).masked_fill(~options.allowed, -torch.inf)
+
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)
 

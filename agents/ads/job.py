@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from agents.ads import valuing
 from agents.ads.base import places_ads
 from agents.ads.table import ad_table, verdict_lines
-from agents.ads.verdict import summarise
+from agents.ads.verdict import earned, summarise
+from agents.board import show_end, show_fit
 from agents.folders import CONFIG, file_lines, keep
 from agents.logger import Logger
 from agents.loop import train
+from agents.shoppers import ad_columns_of, keep_shoppers
 from agents.valuing import SEED_BASE, make_agent, resources, true_side
 from recgym import progress
 from recgym.ads.auction import pricing_named
@@ -164,6 +166,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             "load_cap": env["load_cap"],
             "take_rate": env["weights"]["take_rate"],
         }
+        show_fit(logger, log, model, offered["views_I"])
         agent = make_agent(settings["agent"], offered)
         steps = _train(agent, core, cfg, folder, logger, seconds, resume)
         policies = {**valuing.rules(env, offered), name: agent}
@@ -184,7 +187,18 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
         logger.policies(summary, "net_ad_revenue", "net ad revenue a shopper")
-        logger.text("verdict", ad_table(summary))
+        show_end(logger, settings, summary, played, ad_table(summary))
+    keep_shoppers(
+        folder,
+        {
+            shop: {n: ad_columns_of(x, earned(x, env["weights"])[0]) for n, x in runs.items()}
+            for shop, runs in played.items()
+        },
+        seed=int(cfg.evaluation.seed),
+        sessions=int(cfg.evaluation.sessions),
+        log=log.folder.name,
+        model=model_folder.name,
+    )
     keep(folder, summary, ad_table(summary), model_folder)
     return summary
 

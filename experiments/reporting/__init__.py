@@ -1,0 +1,1 @@
+"""What a sweep says, as a page that can be put before a product team."""
