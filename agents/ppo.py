@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from agents import seeds
 from agents.on_policy import Horizon, OnPolicy
 from agents.outlook import Retrieved, Retriever, fitted, middle_price
-from agents.ranking import Ranker, body, log_prob, page_of
+from agents.ranking import Ranker, body, page_of
 from recgym.compiling import compiled
 from recgym.envs.core import Transition
+from recgym.plackett_luce import log_prob
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel

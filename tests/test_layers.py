@@ -17,6 +17,7 @@ LAYERS = [
         "recgym.refill",
         "recgym.compiling",
         "recgym.rng",
+        "recgym.plackett_luce",
         "recgym.settings",
         "recgym.build",
         "recgym.progress",
