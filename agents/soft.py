@@ -76,6 +76,22 @@ class SoftRanking:
         """Log P(this slot | the slots above), [N, K]; -inf for an item below an empty slot."""
         return self._number(item_NK >= 0) + slot_log_probs(self.logits(observation), item_NK)
 
+    def marginals(self, observation: Observation, item_NK: Tensor) -> Tensor:
+        """P(this item in this slot), whatever stands above, [N, K]; 1 for an empty slot.
+
+        By the sum over all first items, which gives two slots and no more.
+        """
+        if item_NK.shape[1] > 2:
+            raise UserError(f"marginals of {item_NK.shape[1]} slots: expected at most 2.")
+        chance_NI = self.logits(observation).softmax(-1)
+        odds_NI = chance_NI / (1.0 - chance_NI).clamp(min=1e-12)
+        second_NI = chance_NI * (odds_NI.sum(-1, keepdim=True) - odds_NI)
+        each_N2I = torch.stack([chance_NI, second_NI], 1)[:, : item_NK.shape[1]]
+        index_NK1 = item_NK.clamp(min=0).unsqueeze(-1)
+        reached_L = self.filled_L.to(chance_NI).flip(0).cumsum(0).flip(0)
+        found_NK = each_N2I.gather(-1, index_NK1).squeeze(-1) * reached_L[1:]
+        return found_NK.masked_fill(item_NK < 0, 1.0)
+
     def _number(self, filled_NK: Tensor) -> Tensor:
         """Log P(slot k is filled, or is the first empty one | those above are filled), [N, K]."""
         stop_L = self.filled_L.to(filled_NK.device)

@@ -39,7 +39,7 @@ class LoggingPolicy:
         self.share_4 = torch.tensor(share, dtype=popularity_I.dtype, device=popularity_I.device)
         self.popularity_I = popularity_I / popularity_I.sum()
 
-    def _score(self, observation: Observation) -> Tensor:
+    def scores(self, observation: Observation) -> Tensor:
         """Logits of the affinity part, [N, I]: popularity, tilted to the last views."""
         item_NL = observation.visit.history_item
         fading_L = 0.7 ** torch.arange(item_NL.shape[1], device=item_NL.device)
@@ -92,7 +92,7 @@ class LoggingPolicy:
 
     def _parts(self, observation: Observation) -> list[Tensor]:
         """P(item) of a first draw by affinity, popularity and at random, [N, I] each."""
-        affinity_NI = self._score(observation).softmax(-1)
+        affinity_NI = self.scores(observation).softmax(-1)
         popular_NI = self.popularity_I.expand_as(affinity_NI)
         return [
             affinity_NI,

@@ -66,7 +66,10 @@ def snips(weight_BT: Tensor, reward_BT: Tensor) -> Parts:
 
 
 def dm(v_BT: Tensor) -> Parts:
-    """Direct method: the mean of what the model says of the first page, v_1. As wrong as it is."""
+    """Direct method: the mean of what the model says of the first page, v_1.
+
+    As wrong as the model, which its interval knows nothing of: that is of the shoppers alone.
+    """
     return _mean(v_BT[:, 0])
 
 

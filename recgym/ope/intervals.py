@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,14 +33,19 @@ def estimate(parts: Parts, cluster_B: Tensor, seed: int = 0) -> Estimate:
     if bool((bottom_GJ.sum(0) == 0).any()):
         return UNDEFINED
     mean = float((top_GJ.sum(0) / bottom_GJ.sum(0)).sum())
-    times_RG = torch.from_numpy(
-        np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), RESAMPLES)
-    ).to(top_GJ)
+    times_RG = _times(groups, seed).to(top_GJ)
     found_R = ((times_RG @ top_GJ) / (times_RG @ bottom_GJ)).sum(-1)
     found_R = found_R[found_R.isfinite()]  # a resample may hold no weight at all
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = found_R.quantile(found_R.new_tensor([tail, 1.0 - tail])).tolist()
     return Estimate(mean, low, high)
+
+
+@functools.lru_cache(maxsize=2)
+def _times(groups: int, seed: int) -> Tensor:
+    """How often each group is drawn in each resample, [R, G]; one for all estimates of a log."""
+    generator = np.random.default_rng(seed)
+    return torch.from_numpy(generator.multinomial(groups, np.full(groups, 1 / groups), RESAMPLES))
 
 
 def _grouped(value_BJ: Tensor, row_B: Tensor, groups: int) -> Tensor:
