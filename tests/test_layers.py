@@ -62,7 +62,8 @@ TRUTH = ("recgym.worlds.truth", "recgym.worlds.exact", "recgym.worlds.tree")
 LEARNERS = ("recgym.users", "recgym.logs", "recgym.envs", "recgym.simulator", "recgym.spaces",
             "recgym.reward", "recgym.stages", "recgym.record", "recgym.fit", "agents")  # fmt: skip
 VALUING = ("agents.train", "agents.evaluate", "agents.judging", "agents.verdict", "agents.ranges",
-           "agents.cases", "agents.scoring", "agents.valuing", "agents.ads.job")  # fmt: skip
+           "agents.ope", "agents.cases", "agents.scoring", "agents.valuing",
+           "agents.ads.job")  # fmt: skip
 
 
 def modules() -> dict[str, ast.Module]:
