@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from agents.baselines import top_k
 from agents.off_policy import OffPolicy
 from agents.outlook import fitted
-from agents.ranking import NONE, perturbed, slot_log_probs
+from agents.ranking import perturbed
 from agents.replay import Replay
 from recgym.envs.core import Transition
+from recgym.plackett_luce import NONE, slot_log_probs
 from recgym.settings import Count, Positive
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel

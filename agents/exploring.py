@@ -16,10 +16,10 @@ def falling(epsilon: tuple[float, float], steps: int, epsilon_steps: int) -> flo
     return last + (first - last) * max(0.0, 1.0 - steps / epsilon_steps)
 
 
-def lane_key(observation: Observation) -> Tensor:
-    """Key of the noise of exploring, [N]: a function of (lane seed, session, page)."""
+def lane_key(observation: Observation, purpose: Purpose = Purpose.EXPLORE) -> Tensor:
+    """Key of a policy's noise, [N]: a function of (lane seed, session, page)."""
     who, page_N = observation.arrival, observation.visit.page_number
-    return rng.key(who.seed, who.session, page_N, Purpose.EXPLORE)
+    return rng.key(who.seed, who.session, page_N, purpose)
 
 
 def some_at_random(observation: Observation, item_NK: Tensor, share: float) -> Tensor:

@@ -49,6 +49,17 @@ class FixedRule:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], a function of what the site knows and of (lane seed, session, page)."""
+        score_NI = self.scores(observation)
+        who = observation.arrival
+        key_N = rng.key(who.seed, who.session, observation.visit.page_number, Purpose.POLICY)
+        noise_NI = rng.normal(key_N, score_NI.shape[1], score_NI.dtype)
+        score_NI = score_NI + self.rule.mixed * noise_NI
+        item_NK = top_k(score_NI, observation.eligible, self.num_slots)
+        place_K = torch.arange(self.num_slots, device=item_NK.device)
+        return item_NK.masked_fill(place_K >= self.rule.filled, -1)
+
+    def scores(self, observation: Observation) -> Tensor:
+        """Of each item before the noise, [N, I]."""
         rule, feature = self.rule, observation.catalog.feature
         history_NL = observation.visit.history_item
         seen_NL = (history_NL >= 0).to(feature.dtype)
@@ -59,18 +70,12 @@ class FixedRule:
         viewed_NI = torch.zeros(len(seen_NL), len(feature), device=feature.device)
         viewed_NI = viewed_NI.to(feature.dtype).scatter_add(-1, history_NL.clamp(min=0), seen_NL)
         log_price_NI = observation.price.clamp(min=1e-6).log()
-        who = observation.arrival
-        key_N = rng.key(who.seed, who.session, observation.visit.page_number, Purpose.POLICY)
-        score_NI = (
+        return (
             self.standing_I.to(feature)
             - rule.cheap * _standard(log_price_NI)
             + rule.alike * (taste_NE @ feature.T)
             + rule.again * viewed_NI.clamp(max=1.0)
-            + rule.mixed * rng.normal(key_N, len(feature), feature.dtype)
         )
-        item_NK = top_k(score_NI, observation.eligible, self.num_slots)
-        place_K = torch.arange(self.num_slots, device=item_NK.device)
-        return item_NK.masked_fill(place_K >= rule.filled, -1)
 
 
 def _standard(value: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ class LoggedCore:
         reward: function of the outcome.
         num_envs: N, lanes.
         propensity_SK: as in `Transition`, of each step's page, where the log tells any.
+        row_R: sessions that are played; None for those of the training period.
     """
 
     state: Replayed
@@ -77,6 +78,7 @@ class LoggedCore:
         *,
         num_envs: int,
         propensity_SK: Tensor | None = None,
+        row_R: Tensor | None = None,
     ) -> None:
         encoder = spec.simulator.encoder
         assert encoder is not None
@@ -87,7 +89,8 @@ class LoggedCore:
             )
         self.spec, self.encoder, self.reward, self.num_envs = spec, encoder, reward, num_envs
         self.device = spec.catalog.category.device
-        self.row_R = rows_of(sessions, Split.TRAIN).to(self.device)
+        row_R = rows_of(sessions, Split.TRAIN) if row_R is None else row_R
+        self.row_R = row_R.to(self.device)
         self.known_S, self.gap_S = (x.to(self.device) for x in gaps(sessions))
         self.sessions, self.paid_S = sessions.to(self.device), paid_S.to(self.device).float()
         if propensity_SK is not None:
@@ -183,11 +186,24 @@ class LoggedCore:
         )
 
 
-def logged_core(spec: ObservationSpec, log: Log, reward: Reward, *, num_envs: int) -> LoggedCore:
+def logged_core(
+    spec: ObservationSpec,
+    log: Log,
+    reward: Reward,
+    *,
+    num_envs: int,
+    row_R: Tensor | None = None,
+) -> LoggedCore:
     """The lanes of a log, with all that it tells of its pages."""
     paid_S, propensity_SK = torch.from_numpy(log.steps.paid), log.propensities()
     return LoggedCore(
-        spec, log.sessions(), paid_S, reward, num_envs=num_envs, propensity_SK=propensity_SK
+        spec,
+        log.sessions(),
+        paid_S,
+        reward,
+        num_envs=num_envs,
+        propensity_SK=propensity_SK,
+        row_R=row_R,
     )
 
 

@@ -32,9 +32,10 @@ from agents import seeds
 from agents.baselines import spread
 from agents.on_policy import Horizon, OnPolicy
 from agents.outlook import Retrieved, Retriever, fitted, middle_price
-from agents.ranking import Ranker, body, log_prob, page_of
+from agents.ranking import Ranker, body, page_of
 from recgym.compiling import compiled
 from recgym.envs.core import Transition
+from recgym.plackett_luce import log_prob
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel

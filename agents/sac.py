@@ -48,9 +48,10 @@ from agents.baselines import spread
 from agents.distributions import Mean
 from agents.off_policy import OffPolicy
 from agents.outlook import NUM_SALES, Retriever, fitted, middle_price
-from agents.ranking import NONE, Ranker, body, gumbel, page_of
+from agents.ranking import Ranker, body, page_of
 from agents.replay import Replay
 from recgym.envs.core import Transition
+from recgym.plackett_luce import NONE, gumbel
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel

@@ -48,7 +48,7 @@ class Shoppers:
 
 
 def columns_of(stats: SessionStats) -> Columns:
-    """Of a recommender: money paid and expected, and sessions with an order."""
+    """Of a recommender: money paid and credited, and sessions with an order."""
     converted_B, sessions_B = METRICS["conversion_rate"](stats)
     return _plain(
         revenue=stats.revenue,

@@ -35,10 +35,10 @@ from torch import Tensor, nn
 from agents.cloning import RankingNetwork, known_items
 from agents.off_policy import OffPolicy
 from agents.outlook import fitted, middle_price
-from agents.ranking import slot_log_probs
 from agents.replay import Replay
 from agents.returns import NStep
 from recgym.envs.core import Transition
+from recgym.plackett_luce import slot_log_probs
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
 from recgym.users.lstm import LSTMUserModel

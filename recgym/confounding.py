@@ -32,9 +32,10 @@ class SeeingPolicy(LoggingPolicy):
         super().__init__(world.catalog, popularity_I, **settings)
         self.world = world
 
-    def _score(self, observation: Observation) -> Tensor:
+    def scores(self, observation: Observation) -> Tensor:
+        """Logits of the affinity part, [N, I]: hidden taste beside what the site knows."""
         liking_NI = self.world.liking(observation.encoder)
-        return super()._score(observation) + self.world.logger_sees * liking_NI
+        return super().scores(observation) + self.world.logger_sees * liking_NI
 
 
 def is_confounded(policy: Policy | None) -> bool:

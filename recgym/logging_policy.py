@@ -39,7 +39,7 @@ class LoggingPolicy:
         self.share_4 = torch.tensor(share, dtype=popularity_I.dtype, device=popularity_I.device)
         self.popularity_I = popularity_I / popularity_I.sum()
 
-    def _score(self, observation: Observation) -> Tensor:
+    def scores(self, observation: Observation) -> Tensor:
         """Logits of the affinity part, [N, I]: popularity, tilted to the last views."""
         item_NL = observation.visit.history_item
         fading_L = 0.7 ** torch.arange(item_NL.shape[1], device=item_NL.device)
@@ -55,9 +55,7 @@ class LoggingPolicy:
     def act_with_propensity(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Items [N, K] and P(item here | the items above, what the site observed) [N, K]."""
         who, page_N = observation.arrival, observation.visit.page_number
-        affinity_NI = self._score(observation).softmax(-1)
-        popular_NI = self.popularity_I.expand_as(affinity_NI)
-        uniform_NI = torch.full_like(affinity_NI, 1.0 / affinity_NI.shape[1])
+        affinity_NI, popular_NI, uniform_NI = self._parts(observation)
         part_N = rng.pick(
             self.share_4.expand(len(page_N), 4),
             rng.uniform(
@@ -78,6 +76,29 @@ class LoggingPolicy:
         empty_N1 = part_N == 3
         item_NK = torch.where(empty_N1, torch.full_like(item_NK, -1), item_NK)
         return item_NK, torch.where(empty_N1, self.share_4[3], propensity_NK)
+
+    def slate_log_probs(self, observation: Observation, item_NK: Tensor) -> Tensor:
+        """Log of what `act_with_propensity` gives, of any pages, [N, K].
+
+        An empty page's probability is that of its first slot; pages are full or empty.
+        """
+        filled_NK = item_NK >= 0
+        log_NK = self._propensity(self._parts(observation), item_NK.clamp(min=0)).log()
+        empty_NK = torch.zeros_like(log_NK)
+        empty_NK[:, 0] = self.share_4[3].log()
+        log_NK = torch.where(filled_NK.any(-1, keepdim=True), log_NK, empty_NK)
+        half_N1 = filled_NK.any(-1, keepdim=True) & ~filled_NK.all(-1, keepdim=True)
+        return log_NK.masked_fill(half_N1, -torch.inf)
+
+    def _parts(self, observation: Observation) -> list[Tensor]:
+        """P(item) of a first draw by affinity, popularity and at random, [N, I] each."""
+        affinity_NI = self.scores(observation).softmax(-1)
+        popular_NI = self.popularity_I.expand_as(affinity_NI)
+        return [
+            affinity_NI,
+            popular_NI,
+            torch.full_like(affinity_NI, 1.0 / affinity_NI.shape[1]),
+        ]
 
     def _propensity(self, parts: list[Tensor], item_NK: Tensor) -> Tensor:
         """Mixture over the parts, reweighted at each position by the items above."""

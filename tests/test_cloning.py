@@ -14,9 +14,9 @@ from torch import Tensor
 
 from agents.cloning import Clone, Cloning
 from agents.logged import LoggedCore
-from agents.ranking import log_prob
 from recgym.errors import UserError
 from recgym.logging_policy import LoggingPolicy
+from recgym.plackett_luce import log_prob
 from recgym.reward import click
 from recgym.simulator import Simulator
 from recgym.types import Observation

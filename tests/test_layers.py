@@ -17,6 +17,7 @@ LAYERS = [
         "recgym.refill",
         "recgym.compiling",
         "recgym.rng",
+        "recgym.plackett_luce",
         "recgym.settings",
         "recgym.build",
         "recgym.progress",
@@ -62,7 +63,7 @@ TRUTH = ("recgym.worlds.truth", "recgym.worlds.exact", "recgym.worlds.tree")
 LEARNERS = ("recgym.users", "recgym.logs", "recgym.envs", "recgym.simulator", "recgym.spaces",
             "recgym.reward", "recgym.stages", "recgym.record", "recgym.fit", "agents")  # fmt: skip
 VALUING = ("agents.train", "agents.evaluate", "agents.judging", "agents.verdict", "agents.ranges",
-           "agents.cases", "agents.scoring", "agents.valuing", "agents.checks",
+           "agents.cases", "agents.scoring", "agents.valuing", "agents.checks", "agents.ope",
            "agents.ads.job")  # fmt: skip
 
 

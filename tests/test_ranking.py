@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from agents.ranking import log_prob, slot_log_probs
+from recgym.plackett_luce import log_prob, slot_log_probs
 
 
 def test_a_ranking_s_probability_by_hand() -> None:

@@ -11,11 +11,11 @@ import torch
 from probe_model import MODEL, SLOTS, SPEC
 from torch import Tensor
 
-from agents.ranking import log_prob
 from agents.sac import SAC, Temperature, entropy, log_softmax, soft_value
 from agents.slateq import led_by_each
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
+from recgym.plackett_luce import log_prob
 
 
 def agent_of(**changed: Any) -> SAC:

@@ -15,7 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import FIT, TRAIN, WORLD, below, call
 
-from agents import evaluate, train
+from agents import evaluate, ope, train
 from agents.shoppers import read_shoppers
 from recgym import fit, progress
 
@@ -236,6 +236,18 @@ def lifts(summary: dict[str, Any]) -> list[dict[str, Any]]:
     pairs = [p for others in summary["differences"]["learned"].values() for p in others.values()]
     found = [row["incremental_revenue_per_session"] for row in rows]
     return found + [estimate for pair in pairs for estimate in pair.values()]
+
+
+def test_the_claims_of_a_run_are_held_against_its_log(run: Path, tmp_path: Path) -> None:
+    # Why: the whole path of agents.ope; a log of some hundred sessions says too little, and that
+    # is said beside each policy.
+    call(ope.main, f"run={run}", f"hydra.run.dir={tmp_path}")
+    found = json.loads((run / "off_policy.json").read_text())
+    assert set(found["policies"]) >= {"random", "popular", "greedy", "dqn"}
+    for one in found["policies"].values():
+        assert one["pages"] > 0 and one["clicks"]["claim"] > 0.0
+    assert found["policies"]["greedy"]["overlap"]["warning"]
+    assert found["claimed"]["greedy"] is not None
 
 
 @pytest.fixture(scope="module")

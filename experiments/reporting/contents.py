@@ -146,7 +146,7 @@ def _caption(found: Findings) -> str:
         "earned is what the platform earns, ad revenue and its share of sales, by the weights of "
         "the environment"
         if found.arena.ads
-        else "revenue is the expectation given each page"
+        else "revenue counts carts as they fill"
     )
     return f"Values in {shop}; {money}. Intervals of 95 % over {wording.based_on(found)}"
 

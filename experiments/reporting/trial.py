@@ -63,7 +63,7 @@ def trial(
     Args:
         gain: difference of what is counted, a session.
         conversion: difference of the conversion rates.
-        counted: of both policies, what the simulator counts (its expectation), [S, B] each.
+        counted: of both policies, what the simulator counts (carts as they fill), [S, B] each.
         paid: likewise, what was paid.
         converted: likewise, whether there was an order.
     """
