@@ -36,7 +36,7 @@ from recgym.compiling import compiled
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class SlatePolicy(Ranker):
@@ -90,7 +90,7 @@ class PPO(OnPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         cart_paid: float,

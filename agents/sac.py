@@ -52,7 +52,7 @@ from agents.replay import Replay
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 KEPT = ("network", "target", "policy", "temperature", "optimiser")
 
@@ -118,7 +118,7 @@ class SAC(OffPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         cart_paid: float,

@@ -35,8 +35,8 @@ from recgym.users.likelihood import (
     states_before,
     walk,
 )
-from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState, Supposed
+from recgym.users.lstm import Kept, LSTMUserModel
+from recgym.users.states import SequenceState, Supposed
 from recgym.users.surprises import tallies
 from recgym.worlds.taste import TasteShop
 
@@ -149,7 +149,7 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     # Why: a policy trained on the encoder must meet the states that the model was fitted on.
     sessions, recorder, order_S = logged
     encoder = join(recorder.encoders, order_S)
-    assert isinstance(encoder, LSTMState)
+    assert isinstance(encoder, SequenceState)
     steps = gather_steps(sessions, *steps_of(sessions))
     state = states_before(MODEL, steps, expectations(MODEL, steps))
     met = encoder.lanes(steps.step)
@@ -164,13 +164,13 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     assert int((sessions.event.slot >= 0).sum()) > 50 and bool((cart_counts(sessions) > 0).any())
 
 
-def states(model: LSTMUserModel, n: int) -> LSTMState:
+def states(model: LSTMUserModel, n: int) -> SequenceState:
     """States as different as any, of n lanes."""
     g = torch.Generator().manual_seed(1)
     like = model.init_state(model.arrive(torch.arange(n), torch.zeros(n, dtype=torch.int64)))
-    return LSTMState(
+    return SequenceState(
         torch.rand(like.h.shape, generator=g, dtype=F64) * 2 - 1,
-        torch.randn(like.c.shape, generator=g, dtype=F64),
+        Kept(torch.randn(like.h.shape, generator=g, dtype=F64)),
         like.context,
         torch.randn(like.tally.shape, generator=g, dtype=F64),
         torch.randn(like.viewed.shape, generator=g, dtype=F64),
@@ -180,7 +180,7 @@ def states(model: LSTMUserModel, n: int) -> LSTMState:
     )
 
 
-def supposed_of(model: LSTMUserModel, state: LSTMState) -> Supposed:
+def supposed_of(model: LSTMUserModel, state: SequenceState) -> Supposed:
     """Shoppers in these states, one segment after another."""
     return model.suppose(model.read(state), torch.linspace(0.0, 0.99, len(state.h), dtype=F64))
 
