@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.types import Catalog
+from recgym.users.gru import GRUUserModel
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import ReturnHead
 from recgym.users.sequence import SequenceModel
@@ -24,8 +25,12 @@ from recgym.users.wrong import ItemClicks, PageBlind
 
 SCHEMA_VERSION = 7
 KINDS: dict[str, type[SequenceModel]] = {
-    kind.__name__: kind for kind in (LSTMUserModel, PageBlind, ItemClicks)
-}
+    kind.__name__: kind
+    for kind in (
+        LSTMUserModel, GRUUserModel,
+        PageBlind, ItemClicks,
+    )
+}  # fmt: skip
 RENAMED = {"lstm.": "memory."}  # parts of a state that older files hold by another name
 TENSORS, SETTINGS = "model.pt", "model.json"
 FIT = "fit"  # folder within a model's, of the same model before assumptions were made
@@ -139,10 +144,10 @@ def _build(
     )
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         model = KINDS[description["kind"]](
-            single,
-            state["items.seen"].squeeze(-1).bool(),
-            state["profile"].float(),
-            state["start_ms"],
+            catalog=single,
+            seen_I=state["items.seen"].squeeze(-1).bool(),
+            profile_BP=state["profile"].float(),
+            start_ms_B=state["start_ms"],
             **description["settings"],
         )
     if "return_head.bias" in state:
