@@ -20,6 +20,7 @@ from recgym.types import Catalog
 from recgym.users.gru import GRUUserModel
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import ReturnHead
+from recgym.users.rnn import RNNUserModel
 from recgym.users.sequence import SequenceModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
@@ -27,7 +28,7 @@ SCHEMA_VERSION = 7
 KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (
-        LSTMUserModel, GRUUserModel,
+        LSTMUserModel, GRUUserModel, RNNUserModel,
         PageBlind, ItemClicks,
     )
 }  # fmt: skip
