@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.types import Catalog
+from recgym.users.convolution import ConvolutionUserModel
 from recgym.users.gru import GRUUserModel
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import ReturnHead
@@ -29,7 +30,7 @@ KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (
         LSTMUserModel, GRUUserModel, RNNUserModel,
-        PageBlind, ItemClicks,
+        ConvolutionUserModel, PageBlind, ItemClicks,
     )
 }  # fmt: skip
 RENAMED = {"lstm.": "memory."}  # parts of a state that older files hold by another name
