@@ -56,9 +56,14 @@ class Cell(nn.LSTM):
 
     def unroll(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
+        return before(h, self.run(h, kept, inputs_nX, active), active)
+
+    def run(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
+        """What is said after each step, [n, H]."""
         start = h.unsqueeze(0), kept.c.unsqueeze(0)
         after, _ = self(packed(inputs_nX, active), start)
-        return before(h, after.data, active)
+        after_nH: Tensor = after.data
+        return after_nH
 
     def ignore(self, column: int) -> None:
         """Read no more of one of the inputs."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.types import Catalog
+from recgym.users.attention import AttentionUserModel
 from recgym.users.convolution import ConvolutionUserModel
 from recgym.users.gru import GRUUserModel
 from recgym.users.lstm import LSTMUserModel
@@ -29,7 +30,7 @@ SCHEMA_VERSION = 7
 KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (
-        LSTMUserModel, GRUUserModel, RNNUserModel,
+        LSTMUserModel, GRUUserModel, RNNUserModel, AttentionUserModel,
         ConvolutionUserModel, PageBlind, ItemClicks,
     )
 }  # fmt: skip
