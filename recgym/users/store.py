@@ -24,13 +24,14 @@ from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import ReturnHead
 from recgym.users.rnn import RNNUserModel
 from recgym.users.sequence import SequenceModel
+from recgym.users.transformer import TransformerUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
 SCHEMA_VERSION = 7
 KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (
-        LSTMUserModel, GRUUserModel, RNNUserModel, AttentionUserModel,
+        LSTMUserModel, GRUUserModel, RNNUserModel, AttentionUserModel, TransformerUserModel,
         ConvolutionUserModel, PageBlind, ItemClicks,
     )
 }  # fmt: skip
