@@ -3,7 +3,8 @@
 Reads the jobs of ``python -m agents.train -m agent=greedy user_model=lstm,gru,...`` on the log of
 one true shop, and puts side by side how well each model foresees fresh shoppers of that shop, what
 it costs, and what counts in the end: whether policies rank in its learned shop as in the true one.
-The true shop scores the same shoppers itself, which is the floor that no model can pass.
+The true shop foresees the same shoppers twice: as one that knows what each of them is, and as one
+that sees no more than a site does, which is the floor that no model can pass.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.folders import CONFIG, SUMMARY, write_json
 from agents.valuing import true_side
 from experiments.comparing.costs import costs
+from experiments.comparing.floor import foreseen
 from experiments.comparing.scores import scored
 from experiments.speed.setting import Setting, commit, device_name
 from recgym import progress
@@ -25,8 +27,9 @@ from recgym.cli import command, use_threads
 from recgym.errors import UserError
 from recgym.logs.base import open_log
 from recgym.stages import open_reader
-from recgym.types import Sessions
+from recgym.users.sequence import SequenceModel
 from recgym.users.store import load_model
+from recgym.worlds.taste import TasteShop
 
 SCHEMA_VERSION = 1
 HOW = "the folder of python -m agents.train -m agent=greedy user_model=lstm,gru,rnn"
@@ -71,7 +74,7 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
 
 
 def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """A row for each model, and one for the true shop."""
+    """A row for each model, and one for each way in which the true shop foresees."""
     first = next(iter(jobs.values()))
     settings: Any = OmegaConf.to_container(OmegaConf.load(first / CONFIG))
     world, policy = true_side(open_reader(settings["log"]), torch.device("cpu"))
@@ -81,34 +84,43 @@ def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]
             "log=default; of others `table.txt` of each job holds the figures."
         )
     num_slots, rows = int(settings["num_slots"]), {}
+    fresh: Any = {key: int(cfg[key]) for key in ("num_sessions", "seed")} | {"num_slots": num_slots}
     models = {name: load_model(folder / "model") for name, folder in jobs.items()}
-    floor: dict[str, float] = {}
+    spent = _costs(models, first, settings, cfg)
     for name, folder in jobs.items():
         summary = json.loads((folder / SUMMARY).read_text())
         with progress.stage(name, 1.0, {}):
-            fresh, floor = scored(
-                models[name], world, policy, num_slots=num_slots,
-                num_sessions=int(cfg.sessions), seed=int(cfg.seed),
+            found, knowing = scored(models[name], world, policy, **fresh)
+        rows[name] = {
+            "fresh": found,
+            "costs": spent[name],
+            "test": {key: summary["user_model"][key] for key in REPORTED},
+            "ranking": {key: summary[key] for key in RANKED},
+        }
+    rows["true shop, knowing each shopper"] = {"fresh": knowing}
+    if isinstance(world, TasteShop):
+        with progress.stage("true shop", fresh["num_sessions"], {}):
+            floor = foreseen(
+                world, policy, draws=int(cfg.draws), progress=progress.advance, **fresh
             )  # fmt: skip
-        reported = {key: summary["user_model"][key] for key in REPORTED}
-        ranked = {key: summary[key] for key in RANKED}
-        rows[name] = {"fresh": fresh, "test": reported, "ranking": ranked}
+        rows["true shop, seeing what a site sees"] = {"fresh": floor}
+    return rows
+
+
+def _costs(
+    models: dict[str, SequenceModel], folder: Path, settings: Any, cfg: DictConfig
+) -> dict[str, dict[str, float]]:
+    summary = json.loads((folder / SUMMARY).read_text())
     setting = Setting(
         repeats=int(cfg.repeats), lanes=int(cfg.lanes), least_seconds=float(cfg.least_seconds)
     )
-    spent = costs(
-        models, _sessions(first), setting, num_slots=num_slots,
+    return costs(
+        models,
+        open_log(Path(summary["log"]["folder"])).sessions(),
+        setting,
         batch_steps=int(settings["user_model"]["fit"]["batch_steps"]),
-    )  # fmt: skip
-    return {
-        **{n: {**row, "costs": spent[n]} for n, row in rows.items()},
-        "true shop": {"fresh": floor},
-    }
-
-
-def _sessions(folder: Path) -> Sessions:
-    summary = json.loads((folder / SUMMARY).read_text())
-    return open_log(Path(summary["log"]["folder"])).sessions()
+        num_slots=int(settings["num_slots"]),
+    )
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -134,7 +146,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"sweep is missing: set sweep=DIR, {HOW}.")
     folder = Path(cfg.sweep)
     rows = compare(jobs_of(folder), cfg)
-    beside = {"sessions": int(cfg.sessions), "seed": int(cfg.seed), "lanes": int(cfg.lanes)}
+    beside = {key: int(cfg[key]) for key in ("num_sessions", "seed", "draws", "lanes")}
     measured = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
     content = {"schema_version": SCHEMA_VERSION, "measured": measured, "models": rows}
     write_json(folder / "user_models.json", content)

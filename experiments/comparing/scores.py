@@ -23,8 +23,32 @@ TOP = 20
 Figures = dict[str, float]
 
 
-class Scores:
-    """What some shoppers say of each step of a roll-out, summed up.
+class Tally:
+    """What was said of the steps of a roll-out before they were taken."""
+
+    def __init__(self) -> None:
+        self.nll: list[Tensor] = []  # of each step
+        self.next_nll: list[Tensor] = []  # of each view but a session's first
+        self.rank: list[Tensor] = []  # of the item viewed
+
+    def ranked(self, share_mI: Tensor, item_m: Tensor) -> None:
+        """Take in the chances of all items and those that were viewed."""
+        own_m = share_mI.gather(-1, item_m.unsqueeze(-1)).squeeze(-1)
+        self.next_nll.append(-own_m.clamp(min=torch.finfo(own_m.dtype).tiny).log())
+        self.rank.append(mid_rank(share_mI, item_m))
+
+    def figures(self) -> Figures:
+        """Nats a step, nats a next view, and how often that is among the first `TOP`."""
+        listed = torch.cat(self.rank) <= TOP
+        return {
+            "nll": float(torch.cat(self.nll).double().mean()),
+            "nll_next_view": float(torch.cat(self.next_nll).double().mean()),
+            f"recall_at_{TOP}": float(listed.double().mean()),
+        }
+
+
+class Scores(Tally):
+    """What some shoppers say of each step of a roll-out.
 
     Args:
         shoppers: who foresee.
@@ -32,10 +56,8 @@ class Scores:
     """
 
     def __init__(self, shoppers: Shoppers, state_of: Callable[[SimState], Any]) -> None:
+        super().__init__()
         self.shoppers, self.state_of = shoppers, state_of
-        self.nll: list[Tensor] = []  # of each step
-        self.next_nll: list[Tensor] = []  # of each view but a session's first
-        self.rank: list[Tensor] = []  # of the item viewed
 
     @torch.no_grad()
     def __call__(
@@ -62,19 +84,7 @@ class Scores:
             share_mI = item_given_view(
                 self.shoppers, known.lanes(again_N), page.lanes(again_N), now.lanes(again_N)
             )
-            item_m = event.item[again_N]
-            own_m = share_mI.gather(-1, item_m.unsqueeze(-1)).squeeze(-1)
-            self.next_nll.append(-own_m.clamp(min=torch.finfo(own_m.dtype).tiny).log())
-            self.rank.append(mid_rank(share_mI, item_m))
-
-    def figures(self) -> Figures:
-        """Nats a step, nats a next view, and how often that is among the first `TOP`."""
-        listed = torch.cat(self.rank) <= TOP
-        return {
-            "nll": float(torch.cat(self.nll).double().mean()),
-            "nll_next_view": float(torch.cat(self.next_nll).double().mean()),
-            f"recall_at_{TOP}": float(listed.double().mean()),
-        }
+            self.ranked(share_mI, event.item[again_N])
 
 
 def scored(
@@ -89,8 +99,8 @@ def scored(
 ) -> tuple[Figures, Figures]:
     """The model's figures, and the true shop's own, on fresh shoppers of the true shop.
 
-    The shop knows what each of its shoppers is, and no model does: it is the floor of the first,
-    and no model need come near. Every model meets the same shoppers, who are shown the same pages.
+    The shop knows what each of its shoppers is, which no site sees: what can be foreseen from what
+    one sees is said by `floor.foreseen`. Every model meets the same shoppers and the same pages.
     """
     simulator = Simulator(
         world, encoder=model, num_slots=num_slots, expected_revenue=False, dtype=dtype
