@@ -44,9 +44,11 @@ TITLES = {
     "steps_a_second": "steps/s",
     "kendall_tau": "Kendall tau",
     "regret": "regret",
+    "exploitation_gap": "exploitation gap",
 }
 FORMS = {"recall_at_20": "{:.3f}", "memory_parameters": "{:,.0f}", "epoch_seconds": "{:.1f}",
-         "steps_a_second": "{:,.0f}", "kendall_tau": "{:.2f}", "regret": "{:.2f}"}  # fmt: skip
+         "steps_a_second": "{:,.0f}", "kendall_tau": "{:.2f}", "regret": "{:.2f}",
+         "exploitation_gap": "{:+.0%}"}  # fmt: skip
 
 
 def jobs_of(sweep: Path) -> dict[str, Path]:

@@ -57,7 +57,7 @@ def test_the_likelihood_is_the_product_of_the_steps(shop: Shop) -> None:
     total_S[steps.step] = log_prob(model, steps).total()
     longest = int((sessions.offset[1:] - sessions.offset[:-1]).argmax())
     assert len(steps.active) > 2 * family.WINDOW + 1  # the window has moved on, and more than once
-    for b in {longest, 0, 1}:
+    for b in {longest, 0}:
         first, last = int(sessions.offset[b]), int(sessions.offset[b + 1])
         expected = stepwise(model, sessions, b)
         torch.testing.assert_close(total_S[first:last], expected, rtol=0, atol=1e-9)
@@ -90,7 +90,7 @@ def test_a_session_is_as_likely_alone_as_among_others(shop: Shop) -> None:
 
 def test_shoppers_do_alike_in_any_number_of_lanes(shop: Shop) -> None:
     # Why: results must not hang on num_envs.
-    for many, few in zip(played(shop[0], 40), played(shop[0], 5), strict=True):
+    for many, few in zip(played(shop[0], 40, 4), played(shop[0], 5, 4), strict=True):
         if many.dtype == torch.int64:
             assert torch.equal(many[:5], few)
         else:
@@ -164,10 +164,10 @@ def test_an_ensemble_of_any_kind_answers_as_the_member_that_is_met(name: str) ->
     seed_N = torch.arange(12)
     met_N = both.member_of(seed_N, torch.zeros_like(seed_N))
     assert met_N.unique().tolist() == [0, 1]
-    together = played(both, 12, 4)
+    together = played(both, 12, 3)
     for number, member in enumerate(members):
         mine_N = met_N == number
-        for ours, alone in zip(together, played(member, 12, 4), strict=True):
+        for ours, alone in zip(together, played(member, 12, 3), strict=True):
             torch.testing.assert_close(ours[mine_N], alone[mine_N], rtol=0, atol=1e-9)
 
 

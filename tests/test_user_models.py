@@ -133,7 +133,7 @@ def test_who_can_only_be_one_shopper_is_foreseen_as_by_who_knows() -> None:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two jobs on one log, as a training leaves them, their models untrained."""
     folder = tmp_path_factory.mktemp("sweep")
-    small = ["log.num_sessions=80", "world.num_items=30", "num_slots=3"]
+    small = ["log.num_sessions=30", "world.num_items=30", "num_slots=3"]
     for number, name in enumerate(("lstm", "gru")):
         settings = compose("train", f"user_model={name}", *small)
         log, _, _ = prepare_log(settings["log"], folder / "cache", {})
@@ -160,7 +160,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = [
-        "num_sessions=6",
+        "num_sessions=3",
         "lanes=8",
         "draws=4",
         "repeats=1",
@@ -179,8 +179,8 @@ def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     assert models["lstm"]["costs"]["memory_parameters"] == 960
     assert models["gru"]["costs"]["memory_parameters"] == 720
     lines = table(models).splitlines()
-    assert lines[-1].startswith("| true shop, ") and lines[-1].endswith("| - | - |")
-    assert "| 960 | " in table(models) and "| 0.60 | - |" in table(models)
+    assert lines[-1].startswith("| true shop, ") and lines[-1].endswith("| - | - | - |")
+    assert "| 960 | " in table(models) and "| 0.60 | - | +10% |" in table(models)
     assert "| lstm | " in capsys.readouterr().out
 
 
