@@ -33,7 +33,7 @@ from recgym.reward import click
 from recgym.spaces import ObservationSpec
 from recgym.types import After, Kind, Observation, Outcome, Page, Policy
 from recgym.users.base import after_log_probs, by_segment
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 LANES = 512
 MEASURES = ("clicks", "sales")
@@ -73,7 +73,7 @@ def played(core: LoggedCore) -> Iterator[Shown]:
 
 
 @torch.no_grad()
-def claims(model: LSTMUserModel, seen: Observation, item_NK: Tensor, cart_paid: float) -> Tensor:
+def claims(model: SequenceModel, seen: Observation, item_NK: Tensor, cart_paid: float) -> Tensor:
     """What the user model says that each slot brings, [N, K, 2]: clicks, and money sold.
 
     Sold counts what is bought at once and, at the log's share of carted items that are paid, what
@@ -124,7 +124,7 @@ class Audit:
 
     def add(
         self,
-        model: LSTMUserModel,
+        model: SequenceModel,
         shown: Shown,
         brought_NK2: Tensor,
         claimed_NK2: Tensor,
@@ -170,7 +170,7 @@ class Audit:
 
 
 def audit(
-    model: LSTMUserModel,
+    model: SequenceModel,
     spec: ObservationSpec,
     log: Log,
     row_B: Tensor,

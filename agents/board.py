@@ -15,7 +15,7 @@ from recgym.fidelity.calibration import forecasts
 from recgym.fidelity.trace import of_log
 from recgym.logs.base import Log
 from recgym.types import Split
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 
 MOST_ITEMS = 2_000  # of the projector: those viewed most
@@ -29,7 +29,7 @@ OVERRIDES = Path(".hydra") / "overrides.yaml"
 PLACES = ("cache_dir", "device", "num_threads", "resume")  # overrides that change no number
 
 
-def show_fit(logger: Logger, log: Log, model: LSTMUserModel, views_I: Tensor) -> None:
+def show_fit(logger: Logger, log: Log, model: SequenceModel, views_I: Tensor) -> None:
     """The log's card, the items as the user model sees them, and how well it forecasts."""
     logger.text("log card", log.card())
     catalog = model.catalog

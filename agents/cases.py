@@ -13,7 +13,7 @@ from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy
 from recgym.users.assumed import AssumedRange, assumed_shop
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.store import FIT, load_model
 
 CACHED = 400_000  # numbers, one an item and lane; measured with 6,493 items: 8 s instead of 14
@@ -29,7 +29,7 @@ class Case:
 
 
 def play_range(
-    model: LSTMUserModel,
+    model: SequenceModel,
     model_folder: Path,
     policies: dict[str, Policy],
     base: Case,

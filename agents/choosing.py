@@ -15,13 +15,13 @@ from agents.distributions import Head
 from agents.exploring import lane_key
 from agents.outlook import Outlook, in_parts, outlook
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class Chooser:
     """The best slates by a network's values; see `agents.slateq` and `agents.slates`."""
 
-    user_model: LSTMUserModel
+    user_model: SequenceModel
     network: slateq.SlateQNetwork
     head: Head
     vector_ID: Tensor  # of all items

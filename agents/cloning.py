@@ -31,7 +31,7 @@ from recgym.envs.core import Transition
 from recgym.plackett_luce import NONE, slot_log_probs
 from recgym.settings import Count, Positive
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class RankingNetwork(nn.Module):
@@ -72,7 +72,7 @@ class RankingNetwork(nn.Module):
         return top_k(score_NI, observation.eligible, num_slots)
 
 
-def known_items(user_model: LSTMUserModel) -> Tensor:
+def known_items(user_model: SequenceModel) -> Tensor:
     """Vectors and features of the items, each standardised, [I, X]."""
     known_IX = torch.cat([user_model.tables.vector_ID, user_model.catalog.feature], -1)
     return (known_IX - known_IX.mean(0)) / known_IX.std(0).clamp(min=1e-6)
@@ -93,7 +93,7 @@ class Clone:
 
     def __init__(
         self,
-        user_model: LSTMUserModel,
+        user_model: SequenceModel,
         num_features: int,
         views_I: Tensor,
         *,
@@ -167,7 +167,7 @@ class Cloning(OffPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         views_I: Tensor,

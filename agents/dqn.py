@@ -55,7 +55,7 @@ from recgym.compiling import compiled
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 KEPT = ("network", "target", "optimiser")
 
@@ -96,7 +96,7 @@ class DQN(Chooser, OffPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         cart_paid: float,

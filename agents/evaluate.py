@@ -35,7 +35,7 @@ from recgym.shops import choose_device
 from recgym.stages import open_reader
 from recgym.types import Observation, Policy
 from recgym.users.ensemble import Halves, halves
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.store import load_model
 
 
@@ -94,7 +94,7 @@ class Run:
 
     settings: dict[str, Any]
     summary: dict[str, Any]
-    model: LSTMUserModel
+    model: SequenceModel
     log: Log
     reader: Any
     agent: Any

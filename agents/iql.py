@@ -38,7 +38,7 @@ from agents.replay import Replay
 from recgym.envs.core import Transition
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 def expectile_loss(error_N: Tensor, expectile: float) -> Tensor:
@@ -95,7 +95,7 @@ class IQL(OffPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         views_I: Tensor,

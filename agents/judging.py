@@ -15,7 +15,7 @@ from recgym.confounding import is_confounded
 from recgym.types import Policy
 from recgym.users.assumed import AssumedRange, assumed_range
 from recgym.users.ensemble import Halves
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.worlds.base import TrueShop
 
 
@@ -23,7 +23,7 @@ from recgym.worlds.base import TrueShop
 class Shops:
     """What policies are valued in: the learned shop, and the true one where it is known."""
 
-    model: LSTMUserModel
+    model: SequenceModel
     folder: Path  # of the model
     offered: dict[str, Any]  # see `agents.valuing.resources`
     world: TrueShop | None
@@ -39,7 +39,7 @@ class Shops:
 
 
 def shops_of(
-    model: LSTMUserModel,
+    model: SequenceModel,
     folder: Path,
     report: Mapping[str, Any],
     settings: Mapping[str, Any],

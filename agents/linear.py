@@ -30,7 +30,7 @@ from recgym.envs.core import Transition
 from recgym.errors import UserError
 from recgym.settings import Count, Positive
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class Ridge:
@@ -96,7 +96,7 @@ class LinearBandit(Ridge):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_slots: int,
         cart_paid: float,
         kind: str = "ucb",

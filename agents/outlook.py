@@ -15,8 +15,8 @@ from recgym.compiling import compiled
 from recgym.errors import UserError
 from recgym.types import Kind, Observation, Page, Record
 from recgym.users.base import AfterLogits
-from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState, Supposed
+from recgym.users.sequence import SequenceModel
+from recgym.users.states import SequenceState, Supposed
 
 NUM_SALES = 4  # F, item features of `sales`
 NUM_SIGNS = NUM_SALES + 2  # S, features of a retrieved item beside its vector
@@ -36,7 +36,7 @@ class Outlook(Record):
     sold: Tensor  # [N, J, F] see `sales`
 
 
-def outlook(model: LSTMUserModel, observation: Observation) -> Outlook:
+def outlook(model: SequenceModel, observation: Observation) -> Outlook:
     """Of the shopper whom the model takes for typical in each lane's state."""
     visit, price_NI, supposed = observation.visit, observation.price, typical(model, observation)
     law = empty_page_law(model, supposed, visit)
@@ -49,7 +49,7 @@ def outlook(model: LSTMUserModel, observation: Observation) -> Outlook:
     )
 
 
-def outlook_of(model: LSTMUserModel, observation: Observation, item_NJ: Tensor) -> Outlook:
+def outlook_of(model: SequenceModel, observation: Observation, item_NJ: Tensor) -> Outlook:
     """The same of these items alone; -1 stands for none, which adds and takes nothing."""
     visit, supposed = observation.visit, typical(model, observation)
     price_NJ = observation.catalog.price_of(item_NJ.clamp(min=0), visit.time_ms)
@@ -83,7 +83,7 @@ def in_parts(
     return {name: torch.cat([part[name] for part in parts]) for name in first}
 
 
-def sold_if_clicked(model: LSTMUserModel, observation: Observation, item_NJ: Tensor) -> Tensor:
+def sold_if_clicked(model: SequenceModel, observation: Observation, item_NJ: Tensor) -> Tensor:
     """`sales` of these items alone, [N, J, F]."""
     price_NJ = observation.catalog.price_of(item_NJ, observation.visit.time_ms)
     after = model.after(typical(model, observation), item_NJ, price_NJ, True)
@@ -120,7 +120,7 @@ class Retriever:
         num_candidates: M.
     """
 
-    def __init__(self, model: LSTMUserModel, cart_paid: float, num_candidates: int) -> None:
+    def __init__(self, model: SequenceModel, cart_paid: float, num_candidates: int) -> None:
         self.model, self.cart_paid = model, cart_paid
         self.num_candidates = min(num_candidates, model.catalog.num_items)
         self._last: tuple[Observation, Retrieved] | None = None
@@ -157,7 +157,7 @@ class Retriever:
         }
 
 
-def fitted(model: LSTMUserModel | None, needing: str) -> LSTMUserModel:
+def fitted(model: SequenceModel | None, needing: str) -> SequenceModel:
     """The model, where the shop has one; ``needing`` says who does what with it."""
     if model is None:
         raise UserError(
@@ -167,13 +167,13 @@ def fitted(model: LSTMUserModel | None, needing: str) -> LSTMUserModel:
     return model
 
 
-def typical(model: LSTMUserModel, observation: Observation) -> Supposed:
+def typical(model: SequenceModel, observation: Observation) -> Supposed:
     """The mean over what is still open about each shopper, as one shopper."""
-    assert isinstance(observation.encoder, LSTMState)
+    assert isinstance(observation.encoder, SequenceState)
     return model.typical(model.read(observation.encoder))
 
 
-def sales(model: LSTMUserModel, after: AfterLogits, price_NJ: Tensor) -> Tensor:
+def sales(model: SequenceModel, after: AfterLogits, price_NJ: Tensor) -> Tensor:
     """Sales features of items, [N, J, F].
 
     The money that a view brings at once and the money that it puts into the cart (both in units of
@@ -186,6 +186,6 @@ def sales(model: LSTMUserModel, after: AfterLogits, price_NJ: Tensor) -> Tensor:
     return torch.stack([buy_NJ * money_NJ, cart_NJ * money_NJ, dear_NJ, buy_NJ + cart_NJ], -1)
 
 
-def middle_price(model: LSTMUserModel) -> Tensor:
+def middle_price(model: SequenceModel) -> Tensor:
     """The catalogue's, in currency units: rewards count in it, so that one rate fits all shops."""
     return model.tables.mean_log_price.exp()

@@ -38,7 +38,7 @@ from recgym.envs.core import Transition
 from recgym.plackett_luce import log_prob
 from recgym.settings import Count, Positive, Share, Within
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class SlatePolicy(Ranker):
@@ -92,7 +92,7 @@ class PPO(OnPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         cart_paid: float,

@@ -29,7 +29,7 @@ from agents.dqn import DQN
 from agents.outlook import Outlook, Retriever
 from recgym.settings import Count
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class Reranking(DQN):
@@ -46,7 +46,7 @@ class Reranking(DQN):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_slots: int,
         cart_paid: float,
         num_retrieved: Count = 64,

@@ -54,7 +54,7 @@ from recgym.envs.core import Transition
 from recgym.plackett_luce import NONE, gumbel
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 KEPT = ("network", "target", "policy", "temperature", "optimiser")
 
@@ -120,7 +120,7 @@ class SAC(OffPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         cart_paid: float,

@@ -21,7 +21,7 @@ from agents.distributions import Atoms, Head
 from agents.noisy import NoisyLinear
 from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
 from recgym.types import Event, Observation, Record
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 CHUNK = 1 << 20  # numbers at once, where an item has more than one
 
@@ -161,7 +161,7 @@ def viewed(mass_X: Tensor, go_on_X: Tensor, page_weight: Tensor) -> Tensor:
     return view_X
 
 
-def chosen(model: LSTMUserModel, observation: Observation, event: Event) -> dict[str, Tensor]:
+def chosen(model: SequenceModel, observation: Observation, event: Event) -> dict[str, Tensor]:
     """The item clicked on the page: ``chosen`` [N], -1 without one; ``sold`` [N, F], 0 then."""
     clicked_N = event.slot >= 0
     sold_N1F = sold_if_clicked(model, observation, event.item.clamp(min=0).unsqueeze(-1))

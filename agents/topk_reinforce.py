@@ -41,7 +41,7 @@ from recgym.envs.core import Transition
 from recgym.plackett_luce import slot_log_probs
 from recgym.settings import Count, Positive, Share
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class TwoHeads(RankingNetwork):
@@ -103,7 +103,7 @@ class TopKReinforce(OffPolicy):
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         num_features: int,
         num_slots: int,
         views_I: Tensor,

@@ -25,7 +25,7 @@ from recgym.stages import cart_paid
 from recgym.types import Kind, Observation, Outcome, Policy, Sessions, SessionStats, Split
 from recgym.users.base import Shoppers
 from recgym.users.ensemble import Ensemble, Halves
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.worlds.base import TrueShop
 from recgym.worlds.truth import elasticity, oracle_spec
@@ -74,7 +74,7 @@ def play(
 
 
 def shop_specs(
-    model: LSTMUserModel, world: TrueShop | None, num_slots: int, split: Halves | None = None
+    model: SequenceModel, world: TrueShop | None, num_slots: int, split: Halves | None = None
 ) -> dict[str, ObservationSpec]:
     """The shops that policies meet, all read by the same encoder, the fit to all shoppers.
 
@@ -93,7 +93,7 @@ def shop_specs(
 
 
 def resources(
-    model: LSTMUserModel, sessions: Sessions, num_slots: int, seed: int
+    model: SequenceModel, sessions: Sessions, num_slots: int, seed: int
 ) -> dict[str, Any]:
     """All that an agent's constructor may ask for by name."""
     spec = shop_specs(model, None, num_slots)["learned"]

@@ -28,7 +28,7 @@ from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import prepare_log, prepare_model
 from recgym.types import Arrival, Policy
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.worlds.exact import ExactShop, Planned
 from recgym.worlds.tiny import TinyShop
 from recgym.worlds.tree import Tree, alike
@@ -97,7 +97,7 @@ def laid_out(**changed: Any) -> ExactShop:
     return ExactShop(simulator, *world.everyone(), max_pages=world.num_pages)
 
 
-def policies(model: LSTMUserModel) -> dict[str, Policy]:
+def policies(model: SequenceModel) -> dict[str, Policy]:
     """Pages whose effect is looked at: what is found most, least, and what seems to sell."""
     fame_I = TinyShop().fame
     return {
@@ -108,7 +108,7 @@ def policies(model: LSTMUserModel) -> dict[str, Policy]:
 
 
 def effects(
-    model: LSTMUserModel, *, max_pages: int = 4, gap_nodes: int = 1, least: float = LEAST
+    model: SequenceModel, *, max_pages: int = 4, gap_nodes: int = 1, least: float = LEAST
 ) -> dict[str, Effect]:
     """Effect of recommending in a learned shop, over all that can happen on its first pages."""
     model = copy.deepcopy(model).double().eval()

@@ -20,7 +20,7 @@ from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy, SessionStats
 from recgym.users.base import Shoppers
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.worlds.base import TrueShop
 
 CHECKED = {
@@ -85,7 +85,7 @@ def reference_of_held_out(log: Log, seed: int) -> Reference:
 
 
 def on_policy_report(
-    model: LSTMUserModel,
+    model: SequenceModel,
     policy: Policy | None,
     num_slots: int,
     reference: Reference,

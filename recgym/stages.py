@@ -27,9 +27,9 @@ from recgym.types import After, Kind, Policy, Sessions, Split
 from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
 from recgym.users.likelihood import cart_counts
-from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import predictive_report
 from recgym.users.returning import fit_return_head
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model, read_description, save_model
@@ -97,7 +97,7 @@ def prepare_model(
     seconds: dict[str, float],
     write: Callable[[str, float, int], Any] | None = None,
     member: int | None = None,
-) -> tuple[LSTMUserModel, dict[str, Any], Path, bool]:
+) -> tuple[SequenceModel, dict[str, Any], Path, bool]:
     """The user model, its report, its folder, and whether the fit was there already.
 
     Where the log does not say what was shown, the model is the fit under the assumptions of
@@ -168,13 +168,13 @@ def _fit(
     device: torch.device,
     write: Callable[[str, float, int], Any] | None,
     member: int | None,
-) -> tuple[LSTMUserModel, dict[str, Any]]:
+) -> tuple[SequenceModel, dict[str, Any]]:
     sessions, seed = log.sessions(), int(settings["seed"])
     if member is not None:
         seed = MEMBER_SEEDS * (seed + 1) + member
     train_B = rows_of(sessions, Split.TRAIN)
     torch.manual_seed(seed)
-    model: LSTMUserModel = build(
+    model: SequenceModel = build(
         settings["model"],
         catalog=log.catalog(),
         seen_I=log.seen_item(),
@@ -241,7 +241,7 @@ def logging_policy(log: Log, reader: ReaderBase, shop: TrueShop | None) -> Polic
 
 
 def _check_on_policy(
-    model: LSTMUserModel, log: Log, reader: ReaderBase, sessions: Sessions, settings: Settings
+    model: SequenceModel, log: Log, reader: ReaderBase, sessions: Sessions, settings: Settings
 ) -> dict[str, Any]:
     device = str(model.items.own.device)
     shop = reader.true_shop(device) if isinstance(reader, TrueShopLog) else None

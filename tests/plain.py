@@ -417,7 +417,7 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Tenso
         mean, precision = believed(
             model, known, expected.lanes(rows), steps.page.lanes(rows), event
         )  # fmt: skip
-        h, c = torch.lstm_cell(input_nX[rows], (known.h, c), *model.lstm.all_weights[0])
+        h, c = torch.lstm_cell(input_nX[rows], (known.h, c), *model.memory.all_weights[0])
         viewed, tally = faded(model, known.viewed, event), known.tally + tally_n7[rows]
         sated = tired(model, known.sated, event)
         known = Known(h, known.context, tally, mean, viewed, sated, precision)
@@ -549,7 +549,7 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     # surprises, one step of the LSTM and one of the belief
     expected = Expectation(leave_N, slot_NK, follow_N4, left_NI @ as_read(model))
     inputs_NX = inputs(model, expected, event, now)
-    h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.lstm.all_weights[0])
+    h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.memory.all_weights[0])
     mean, precision = believed(model, known, expected, page, event)
     tally, viewed = known.tally + surprises(expected, event), faded(model, known.viewed, event)
     sated = tired(model, known.sated, event)

@@ -14,13 +14,14 @@ from agents.valuing import make_agent
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Arrival, Catalog, Observation
-from recgym.users.states import LSTMState
+from recgym.users.memory import Nothing
+from recgym.users.states import SequenceState
 from recgym.users.tastes import Belief
 
 ITEMS, SIZE, SLOTS = 20, 6, 3
 
 
-class ModelState(LSTMState):
+class ModelState(SequenceState):
     """The probe shop's memory in the shape of a user model's state."""
 
     @property
@@ -31,7 +32,7 @@ class ModelState(LSTMState):
     def of(cls, views_N: Tensor) -> ModelState:
         none_N0 = views_N.unsqueeze(-1)[:, :0]
         belief = Belief(none_N0, none_N0.unsqueeze(-1))
-        first = views_N.unsqueeze(-1), none_N0, none_N0, none_N0, none_N0
+        first = views_N.unsqueeze(-1), Nothing(), none_N0, none_N0, none_N0
         return cls(*first, belief, none_N0, none_N0)
 
 

@@ -19,7 +19,7 @@ from recgym.spaces import ObservationSpec
 from recgym.types import Event, Observation, Outcome, Page, SessionStats
 from recgym.users.assumptions import PAGES, SESSIONS, assume_pages
 from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState
+from recgym.users.states import SequenceState
 from recgym.users.surprises import squashed
 
 SLOTS = 5
@@ -49,13 +49,13 @@ def assumed(rho: float, page_share: float = 0.2, seed: int = 0) -> LSTMUserModel
     return model
 
 
-def some_states(model: LSTMUserModel) -> LSTMState:
+def some_states(model: LSTMUserModel) -> SequenceState:
     """States of all pages of other shoppers, who are shown nothing."""
     simulator = Simulator(model, encoder=model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
     nothing = Constant(torch.full((SLOTS,), -1))
     _, recorder, order_S = simulate(simulator, nothing, 2000, first_seed=5_000)
     states = join(recorder.encoders, order_S)
-    assert isinstance(states, LSTMState)
+    assert isinstance(states, SequenceState)
     return states
 
 
@@ -72,7 +72,7 @@ def scores(model: LSTMUserModel) -> tuple[Tensor, Tensor]:
     return found_NI, shown_NI - shown_NI.mean(-1, keepdim=True)
 
 
-def linear_part(model: LSTMUserModel, state: LSTMState, found_NI: Tensor) -> Tensor:
+def linear_part(model: LSTMUserModel, state: SequenceState, found_NI: Tensor) -> Tensor:
     """What all share, and of what is personal the least squares on item vectors and states."""
     shared_I = found_NI.mean(0)
     personal_NI = found_NI - shared_I

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -69,9 +70,12 @@ def test_each_shopper_meets_one_member_and_that_one_answers() -> None:
             assert torch.equal(a.event.after[mine], b.event.after[mine])
             torch.testing.assert_close(a.expected_revenue[mine], b.expected_revenue[mine])
             torch.testing.assert_close(a.event.gap[mine], b.event.gap[mine])
-        for name in ("h", "c", "tally", "evidence"):
-            own = getattr(state.user.each, name)[mine, number]  # type: ignore[attr-defined]
-            torch.testing.assert_close(own, getattr(alone.user, name)[mine], rtol=0, atol=1e-10)
+        own, theirs = state.user.each, alone.user  # type: ignore[attr-defined]
+        for name in ("h", "memory.c", "tally", "evidence"):
+            mine_now, expected_now = (attrgetter(name)(user) for user in (own, theirs))
+            torch.testing.assert_close(
+                mine_now[mine, number], expected_now[mine], rtol=0, atol=1e-10
+            )
 
 
 def test_lanes_agree_exactly_for_any_number_of_lanes() -> None:
@@ -172,5 +176,5 @@ def test_a_state_moves_lane_by_lane() -> None:
     seed_N = torch.arange(8)
     state = SHOP.init_state(SHOP.arrive(seed_N, torch.zeros_like(seed_N)))
     picked = state.lanes(torch.tensor([5, 2]))
-    assert picked.each.h.shape == (2, 3, MEMBERS[0].lstm.hidden_size)
+    assert picked.each.h.shape == (2, 3, MEMBERS[0].memory.hidden_size)
     assert torch.equal(picked.each.h[0], state.each.h[5])

@@ -24,7 +24,7 @@ from recgym.types import After, Event, Kind, Observation, Outcome, Page, Session
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import ReturnHead
-from recgym.users.states import LSTMState
+from recgym.users.states import SequenceState
 from recgym.worlds.taste import TasteShop
 
 SLOTS = 3
@@ -144,7 +144,7 @@ def test_the_time_before_leaving_does_not_tell_who_leaves() -> None:
         observation = core.step(core.act(observation)).observation
     observation = core.step(core.act(observation)).observation
     user = core.state.sim.user
-    assert isinstance(user, LSTMState)
+    assert isinstance(user, SequenceState)
     expected = MODEL.gap(user)[0].exp().item()
     assert observation.visit.gap.item() == pytest.approx(expected) and expected > 0.1
 

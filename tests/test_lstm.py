@@ -8,6 +8,7 @@ from typing import Any
 import plain
 import pytest
 import torch
+from family import stepwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe_shop import learned_shop, some_belief
@@ -22,11 +23,11 @@ from simulated_log import (
 )
 from torch import Tensor
 
-from recgym import choice, organic, visit
+from recgym import organic, visit
 from recgym.simulator import Simulator
 from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
 from recgym.users import tastes
-from recgym.users.base import after_log_probs, by_segment
+from recgym.users.base import after_log_probs
 from recgym.users.likelihood import (
     cart_counts,
     expectations,
@@ -35,8 +36,8 @@ from recgym.users.likelihood import (
     states_before,
     walk,
 )
-from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState, Supposed
+from recgym.users.lstm import Kept, LSTMUserModel
+from recgym.users.states import SequenceState, Supposed
 from recgym.users.surprises import tallies
 from recgym.worlds.taste import TasteShop
 
@@ -103,43 +104,9 @@ def test_the_likelihood_is_the_sum_of_the_verbs(logged: tuple[Sessions, Recorder
     total_S = torch.zeros(len(steps.step), dtype=F64)
     total_S[steps.step] = value.total()
     for b in range(40):
-        expected = by_hand(sessions, b)
+        expected = stepwise(MODEL, sessions, b)
         first, last = int(sessions.offset[b]), int(sessions.offset[b + 1])
         torch.testing.assert_close(total_S[first:last], expected, rtol=0, atol=1e-9)
-
-
-def by_hand(sessions: Sessions, b: int) -> Tensor:
-    """Log-likelihood of each step of session b, from a plain loop over the protocol's verbs."""
-    first, last = int(sessions.offset[b]), int(sessions.offset[b + 1])
-    arrival = Arrival(
-        torch.tensor([b]), torch.tensor([0]), sessions.profile[b : b + 1],
-        sessions.time_ms[first : first + 1],
-    )  # fmt: skip
-    state, now = MODEL.init_state(arrival), visit.begin(arrival.start_ms, SLOTS, F64)
-    values = []
-    for s in range(first, last):
-        event, page = sessions.event.lanes(slice(s, s + 1)), sessions.page.lanes(slice(s, s + 1))
-        reading = MODEL.read(state)
-        chance = torch.zeros(1, dtype=F64)
-        for share, supposed in by_segment(MODEL, reading):
-            law = choice.law(MODEL.respond(supposed, page, now), now)
-            of_segment = choice.log_prob(law, event)
-            item, clicked = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
-            logits = MODEL.after(supposed, item, event.price.unsqueeze(-1), clicked)
-            if event.kind == Kind.VIEW:
-                of_segment = of_segment + after_log_probs(logits)[0, 0, event.after]
-            chance = chance + share[:, 0] * of_segment.exp()
-        value = chance.log()
-        if s > first and event.kind != Kind.LEAVE:
-            mean, std = MODEL.gap(state)
-            z = (event.gap.log() - mean) / std
-            value = value - 0.5 * z.square() - std.log() - 0.9189385332046727  # log sqrt(2 pi)
-        values.append(value)
-        state = MODEL.observe(reading, page, event, now)
-        # the gap belongs to the step it ends with: the visit learns it one step later
-        gap = sessions.event.gap[s + 1 : s + 2] if s + 1 < last else torch.zeros(1, dtype=F64)
-        now = visit.advance(now, page, event, gap)
-    return torch.cat(values)
 
 
 @torch.no_grad()
@@ -149,7 +116,7 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     # Why: a policy trained on the encoder must meet the states that the model was fitted on.
     sessions, recorder, order_S = logged
     encoder = join(recorder.encoders, order_S)
-    assert isinstance(encoder, LSTMState)
+    assert isinstance(encoder, SequenceState)
     steps = gather_steps(sessions, *steps_of(sessions))
     state = states_before(MODEL, steps, expectations(MODEL, steps))
     met = encoder.lanes(steps.step)
@@ -164,13 +131,13 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     assert int((sessions.event.slot >= 0).sum()) > 50 and bool((cart_counts(sessions) > 0).any())
 
 
-def states(model: LSTMUserModel, n: int) -> LSTMState:
+def states(model: LSTMUserModel, n: int) -> SequenceState:
     """States as different as any, of n lanes."""
     g = torch.Generator().manual_seed(1)
     like = model.init_state(model.arrive(torch.arange(n), torch.zeros(n, dtype=torch.int64)))
-    return LSTMState(
+    return SequenceState(
         torch.rand(like.h.shape, generator=g, dtype=F64) * 2 - 1,
-        torch.randn(like.c.shape, generator=g, dtype=F64),
+        Kept(torch.randn(like.h.shape, generator=g, dtype=F64)),
         like.context,
         torch.randn(like.tally.shape, generator=g, dtype=F64),
         torch.randn(like.viewed.shape, generator=g, dtype=F64),
@@ -180,7 +147,7 @@ def states(model: LSTMUserModel, n: int) -> LSTMState:
     )
 
 
-def supposed_of(model: LSTMUserModel, state: LSTMState) -> Supposed:
+def supposed_of(model: LSTMUserModel, state: SequenceState) -> Supposed:
     """Shoppers in these states, one segment after another."""
     return model.suppose(model.read(state), torch.linspace(0.0, 0.99, len(state.h), dtype=F64))
 

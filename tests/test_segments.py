@@ -30,7 +30,7 @@ from recgym.users.likelihood import (
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import item_given_view
 from recgym.users.segments import Prospect, expect
-from recgym.users.states import LSTMState, Reading
+from recgym.users.states import Reading, SequenceState
 from recgym.users.training import FitSettings, fit, mean_nll
 
 F64 = torch.float64
@@ -284,10 +284,12 @@ def some_reading(model: LSTMUserModel, count: int) -> Reading:
     generator = torch.Generator().manual_seed(2)
     drawn = {
         name: torch.randn(getattr(like, name).shape, generator=generator, dtype=F64)
-        for name in ("h", "c", "tally", "viewed", "evidence", "sated")
+        for name in ("h", "tally", "viewed", "evidence", "sated")
     }
     belief = some_belief(count, generator)
-    return model.read(LSTMState(context=like.context, belief=belief, **drawn))
+    return model.read(
+        SequenceState(memory=like.memory, context=like.context, belief=belief, **drawn)
+    )
 
 
 def test_by_segment_gives_the_lanes_of_segments() -> None:
@@ -393,7 +395,7 @@ def test_one_segment_is_enough() -> None:
     item_NK = Greedy(model, num_slots=4, cart_paid=0.3).act(observation)
     page = simulator.page(state, item_NK)
     state, _ = simulator.step(state, page)
-    assert isinstance(state.user, LSTMState)
+    assert isinstance(state.user, SequenceState)
     assert bool((model.read(state.user).share == 0).all())
     share_NI = item_given_view(model, state.user, page, state.visit)
     torch.testing.assert_close(share_NI.sum(-1), torch.ones(6))

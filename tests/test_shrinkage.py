@@ -15,7 +15,7 @@ from recgym.types import Sessions
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.shrinkage import SHRUNK, shrink
-from recgym.users.states import LSTMState
+from recgym.users.states import SequenceState
 
 SLOTS = 4
 TRUE = learned_shop(torch.float64)
@@ -37,7 +37,7 @@ def sessions() -> Sessions:
 
 
 @torch.no_grad()
-def states(model: LSTMUserModel, sessions: Sessions) -> LSTMState:
+def states(model: LSTMUserModel, sessions: Sessions) -> SequenceState:
     """Before each step of these sessions."""
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(len(sessions.split)))
     return states_before(model, steps, expectations(model, steps))
@@ -83,7 +83,7 @@ def test_shoppers_are_drawn_together_and_not_moved(sessions: Sessions) -> None:
     torch.testing.assert_close(after.std(0), slope * before.std(0))
 
 
-def worth(model: LSTMUserModel, state: LSTMState) -> Tensor:
+def worth(model: LSTMUserModel, state: SequenceState) -> Tensor:
     """Queries of what is bought, before the part of the segment, [n, D]."""
     size = model.items.own.shape[1]
     return model.read(state).shared[:, size : 2 * size]

@@ -20,7 +20,7 @@ from recgym.rng import Purpose
 from recgym.simulator import SESSION_GAP_S, SimState, Simulator
 from recgym.types import After, Kind, Outcome, Record, where
 from recgym.users.base import Shoppers
-from recgym.users.states import LSTMState
+from recgym.users.states import SequenceState
 from recgym.worlds.taste import TasteShop
 
 GOLDEN = Path(__file__).with_name("golden_trace.json")
@@ -268,7 +268,7 @@ def side_by_side(dtype: torch.dtype, lanes: int, pages: int) -> tuple[Tensor, Te
             plain_state, event = plain.step(model, plain_state, page)
             for words_of, said in ((ours, outcome.event), (theirs, event)):
                 words_of.append(torch.stack([said.kind, said.item, said.slot, said.after], -1))
-            assert isinstance(state.user, LSTMState)
+            assert isinstance(state.user, SequenceState)
             user, known = state.user, plain_state.known
             ours_NW = torch.cat([user.h, user.tally, user.viewed, user.belief.mean], -1)
             theirs_NW = torch.cat([known.h, known.tally, known.viewed, known.mean], -1)

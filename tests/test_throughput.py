@@ -76,7 +76,7 @@ def test_work_grows_with_lanes_and_counts_the_gates() -> None:
     assert (one.sigmoids, one.tanhs) == (24.0, 16.0)
     assert ten.flops == pytest.approx(10 * one.flops)
     assert ten.moved == pytest.approx(10 * one.moved)
-    gates = 2 * (shop.lstm.input_size + 8) * 32
+    gates = 2 * (shop.memory.input_size + 8) * 32
     assert one.flops > gates
     # 10 vectors of a page and the viewed one, 30 numbers of the slots, 7 steps of bisection
     assert one.moved == 500 + 4 * (11 * 4 + 30 + 7)

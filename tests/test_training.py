@@ -18,7 +18,7 @@ from recgym.users.likelihood import Steps, cart_counts, expectations, gather_ste
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.report import predictive_report
 from recgym.users.sessions import rows_of
-from recgym.users.states import LSTMState
+from recgym.users.states import SequenceState
 from recgym.users.surprises import Expectation, tallies
 from recgym.users.training import FitSettings, fit, mean_nll, start_from_counts
 from recgym.worlds.taste import TasteShop
@@ -68,7 +68,7 @@ def fitted() -> Fitted:
 class Foreseen(NamedTuple):
     steps: Steps
     expected: Expectation
-    state: LSTMState
+    state: SequenceState
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ from recgym.shops import choose_device
 from recgym.stages import check_priced, open_reader, prepare_log, prepare_model
 from recgym.users.ad_fit import prepare_ads
 from recgym.users.ad_law import AdLaw
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sponsored import AdShoppers, measured
 
 SCHEMA_VERSION = 1
@@ -209,7 +209,7 @@ def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _learned(
-    model: LSTMUserModel,
+    model: SequenceModel,
     log: Log,
     folder: Path,
     env: Mapping[str, Any],

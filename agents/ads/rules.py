@@ -18,7 +18,7 @@ from recgym.ads.rollout import NoAds
 from recgym.errors import UserError
 from recgym.settings import Share, Within
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 __all__ = ["FixedSlots", "GreedyAds", "NoAds", "OneRanking", "Threshold"]
 
@@ -93,7 +93,7 @@ class OneRanking:
     def __init__(
         self,
         *,
-        user_model: LSTMUserModel | None,
+        user_model: SequenceModel | None,
         cart_paid: float,
         take_rate: Share = 0.1,
         position: Annotated[float, Within(0.0)] = 0.5,

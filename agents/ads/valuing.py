@@ -19,7 +19,7 @@ from recgym.ads.rollout import LANES, AdPolicy, rollout
 from recgym.ads.stats import AdStats
 from recgym.envs.ads import AdCore, open_ad_core
 from recgym.users.base import Shoppers
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sponsored import AdShoppers
 
 NOTHING, FIXED = "ad_none", "ad_fixed"  # that others are compared with
@@ -27,7 +27,7 @@ NOTHING, FIXED = "ad_none", "ad_fixed"  # that others are compared with
 
 def core_of(
     shop: Shoppers,
-    model: LSTMUserModel,
+    model: SequenceModel,
     settings: Mapping[str, Any],
     *,
     num_envs: int = 1,

@@ -49,7 +49,7 @@ from recgym.spaces import ObservationSpec
 from recgym.stages import key_of, prepare_log, prepare_members, prepare_model
 from recgym.types import Policy
 from recgym.users.ensemble import Halves, halves
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model
 from recgym.worlds.base import TrueShop
@@ -87,7 +87,7 @@ class CellSettings:
 class Fits:
     """The user models of a cell, and what their reports say."""
 
-    models: dict[str, LSTMUserModel]  # by kind
+    models: dict[str, SequenceModel]  # by kind
     split: Halves | None
     on_policy: dict[str, Any]
     folder: Path  # of the one that is meant to be right
@@ -252,7 +252,7 @@ def _through(spec: ObservationSpec, policies: Mapping[str, Policy]) -> dict[str,
 
 
 def _effects(
-    cell: CellSettings, world: TrueShop, models: dict[str, LSTMUserModel]
+    cell: CellSettings, world: TrueShop, models: dict[str, SequenceModel]
 ) -> dict[str, Any]:
     true = effects(world, cell.num_slots, cell.effect_sessions, SEED_OF_EFFECTS)
     found: dict[str, Any] = {TRUE: vars(true)}

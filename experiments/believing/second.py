@@ -11,7 +11,7 @@ import numpy as np
 from recgym.fidelity.calibration import Forecasts, forecasts
 from recgym.fidelity.trace import of_shop
 from recgym.logging_policy import LoggingPolicy
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.worlds.base import TrueShop
 
 SHARE = (0.3, 0.1, 0.58, 0.02)  # affinity, popularity, uniform, empty: the log has 0.68, 0.25, 0.05
@@ -29,7 +29,7 @@ def second_policy(world: TrueShop, num_slots: int) -> LoggingPolicy:
 
 
 def foreseen(
-    models: dict[str, LSTMUserModel], world: TrueShop, num_slots: int, num_sessions: int
+    models: dict[str, SequenceModel], world: TrueShop, num_slots: int, num_sessions: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """By kind of user model and event: how much too often it was foreseen, with its interval."""
     trace = of_shop(world, second_policy(world, num_slots), num_slots, num_sessions, FIRST_SEED)

@@ -24,7 +24,7 @@ from recgym.errors import UserError
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
 from recgym.stages import key_of, prepare_log, prepare_model
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.worlds.base import TrueShop
 
@@ -74,7 +74,7 @@ class Shop:
     """A true shop, and the fit to its log through which a site sees its shoppers."""
 
     world: TrueShop
-    model: LSTMUserModel
+    model: SequenceModel
     log: Log
 
 

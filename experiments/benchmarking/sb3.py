@@ -19,7 +19,7 @@ from experiments.training import REWARD
 from recgym.build import build
 from recgym.envs.vector import RecVectorEnv
 from recgym.settings import Count, Positive, Share
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.worlds.base import TrueShop
 
 ONE_ITEM = (f"{__name__}.dqn",)  # targets that fill one slot and no more
@@ -113,7 +113,7 @@ def ppo(
 def learn(
     settings: Mapping[str, Any],
     world: TrueShop,
-    encoder: LSTMUserModel,
+    encoder: SequenceModel,
     *,
     num_slots: int,
     num_envs: int,

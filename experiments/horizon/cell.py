@@ -27,7 +27,7 @@ from recgym.spaces import ObservationSpec
 from recgym.stages import key_of, prepare_log, prepare_model
 from recgym.types import Observation
 from recgym.users.base import Shoppers
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.worlds.base import TrueShop
 
@@ -101,7 +101,7 @@ class Shop:
     """A true shop, and the fit to its log through which a site sees its shoppers."""
 
     world: TrueShop
-    model: LSTMUserModel
+    model: SequenceModel
     log: Log
 
 

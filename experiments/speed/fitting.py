@@ -17,7 +17,7 @@ from experiments.speed.figure import Figure
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.timing import interleaved, medians
 from recgym.types import Sessions, Split
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches, rows_of
 from recgym.users.training import FitSettings
 from recgym.users.training import fit as fit_model
@@ -91,7 +91,7 @@ def fit(setting: Setting) -> Figure:
     )
 
 
-def _epochs(model: LSTMUserModel, log: Sessions, setting: Setting) -> tuple[list[float], int]:
+def _epochs(model: SequenceModel, log: Sessions, setting: Setting) -> tuple[list[float], int]:
     """Seconds of each epoch of a real fit after the first, and the batches of one.
 
     From the end of one epoch to that of the next: expectations, batches, the few validation steps.

@@ -24,6 +24,7 @@ from recgym.simulator import SimState, Simulator
 from recgym.types import Outcome
 from recgym.users.base import Shoppers
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 LANES = 4096
 WORLD_LANES = 10_000  # as many as RecSim NG was measured with
@@ -68,7 +69,7 @@ class Stepping:
 
 def simulator_of(shop: Shoppers, slots: int = SLOTS) -> Simulator:
     """The simulator that the environments run on: no expectation over all items is asked for."""
-    encoder = shop if isinstance(shop, LSTMUserModel) else None
+    encoder = shop if isinstance(shop, SequenceModel) else None
     return Simulator(shop, encoder=encoder, num_slots=slots)
 
 

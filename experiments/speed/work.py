@@ -47,7 +47,7 @@ def learned_work(model: LSTMUserModel, lanes: int, slots: int, records: int) -> 
     that the step does not need. Nor is a product of each segment's own query, since a query is the
     shopper's and the segment's. ``records`` are the bytes of `records_moved`.
     """
-    inputs, hidden = model.lstm.input_size, model.lstm.hidden_size  # X, H
+    inputs, hidden = model.memory.input_size, model.memory.hidden_size  # X, H
     items, embedding = model.tables.vector_ID.shape  # I, D
     categories = model.catalog.num_categories  # C
     classes = model.items.class_taste.shape[0]  # Z

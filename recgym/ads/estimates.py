@@ -10,8 +10,8 @@ from torch import Tensor
 from recgym import rng
 from recgym.rng import Purpose
 from recgym.types import Observation
-from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState
+from recgym.users.sequence import SequenceModel
+from recgym.users.states import SequenceState
 
 
 class CtrModel(Protocol):
@@ -30,13 +30,13 @@ class FittedCtr:
     neither the ranking nor a price per click depends on it.
     """
 
-    def __init__(self, model: LSTMUserModel) -> None:
+    def __init__(self, model: SequenceModel) -> None:
         self.model = model
 
     @torch.no_grad()
     def pctr(self, observation: Observation, item_A: Tensor) -> Tensor:
         """See `CtrModel`."""
-        assert isinstance(observation.encoder, LSTMState)
+        assert isinstance(observation.encoder, SequenceState)
         typical = self.model.typical(self.model.read(observation.encoder))
         log_mass_NI = self.model.appeal(typical, observation.visit, observation.price)
         return torch.sigmoid(log_mass_NI.index_select(-1, item_A))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recgym.types import Observation
 from recgym.users.base import Shoppers
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 class FixedRanking:
@@ -37,7 +37,7 @@ class ValueRanking:
         num_slots: K.
     """
 
-    def __init__(self, model: LSTMUserModel, *, num_slots: int) -> None:
+    def __init__(self, model: SequenceModel, *, num_slots: int) -> None:
         self.model, self.num_slots = model, num_slots
 
     @torch.no_grad()
@@ -54,7 +54,7 @@ def ranking_of(
     shop: Shoppers, encoder: Shoppers | None, num_slots: int
 ) -> FixedRanking | ValueRanking:
     """By value where a fitted model reads the visit, else by fame, else by the items' order."""
-    if isinstance(encoder, LSTMUserModel):
+    if isinstance(encoder, SequenceModel):
         return ValueRanking(encoder, num_slots=num_slots)
     order_I = -torch.arange(shop.catalog.num_items, device=shop.catalog.category.device)
     fame_I = getattr(shop, "fame", order_I)

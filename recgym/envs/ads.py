@@ -27,7 +27,7 @@ from recgym.spaces import ObservationSpec
 from recgym.types import Policy
 from recgym.users.ad_law import AdLaw
 from recgym.users.base import Shoppers
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sponsored import AdShoppers
 
 
@@ -186,7 +186,7 @@ def open_ad_core(
         place,
         task_named(task, place),
         organic=organic or ranking_of(opened, reads, num_slots),
-        estimator=FittedCtr(reads) if isinstance(reads, LSTMUserModel) else FlatCtr(click_rate),
+        estimator=FittedCtr(reads) if isinstance(reads, SequenceModel) else FlatCtr(click_rate),
         reward=AdReward(made("weights", weights, RewardWeights), load_cap=load_cap, sales=sales),
     )
     return AdCore(platform, num_envs=num_envs, max_pages=max_pages)

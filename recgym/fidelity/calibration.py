@@ -21,7 +21,7 @@ from recgym.fidelity.verdicts import TOO_FEW, UNDEFINED, Row, judged
 from recgym.types import After, Kind
 from recgym.users import tastes
 from recgym.users.likelihood import cart_counts, gather_steps, walk
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.training import WALKED_STEPS
 
@@ -79,7 +79,7 @@ def bin_error(one_HJ: Floats, other_HJ: Floats) -> Floats:
 
 
 @torch.no_grad()
-def predict(model: LSTMUserModel, trace: Trace) -> dict[str, Floats]:
+def predict(model: SequenceModel, trace: Trace) -> dict[str, Floats]:
     """Probabilities before each step and, of cart and purchase, after its view; each [S]."""
     sessions, device = trace.sessions, model.items.own.device
     found = {name: np.zeros(len(trace.owner)) for name in TITLES}
@@ -104,7 +104,7 @@ def predict(model: LSTMUserModel, trace: Trace) -> dict[str, Floats]:
     return found
 
 
-def forecasts(model: LSTMUserModel, trace: Trace) -> dict[str, Forecasts]:
+def forecasts(model: SequenceModel, trace: Trace) -> dict[str, Forecasts]:
     """The forecasts of each event of `TITLES`."""
     chance = predict(model, trace)
     filled = cart_counts(trace.sessions).numpy() > 0

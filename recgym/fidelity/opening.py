@@ -21,7 +21,7 @@ from recgym.logs.base import Log, ReaderBase, open_log
 from recgym.record import TrueShopLog
 from recgym.stages import logging_policy, open_reader
 from recgym.types import Split
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.store import load_model
 
@@ -36,7 +36,7 @@ class Run:
     folder: Path
     settings: dict[str, Any]
     summary: dict[str, Any]
-    model: LSTMUserModel
+    model: SequenceModel
     log: Log
     reader: ReaderBase
 

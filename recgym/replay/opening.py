@@ -21,7 +21,7 @@ from agents.valuing import SEED_BASE, honest_policies, seeing, shop_specs, true_
 from recgym.errors import UserError
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Opened:
 
     folder: Path
     agent: str
-    model: LSTMUserModel
+    model: SequenceModel
     specs: dict[str, ObservationSpec]  # by shop
     policies: dict[str, Policy]  # that any of the shops can play
     only_true: dict[str, tuple[ObservationSpec, Policy]]  # that see the true shop's hidden state

@@ -40,8 +40,8 @@ from recgym.users.ad_law import AdLaw
 from recgym.users.ad_report import AdFit, Estimate, load_ads, save_ads
 from recgym.users.ad_steps import AdSteps, Carried, collect
 from recgym.users.base import Return
-from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import followed, log_likelihood
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.sponsored import measured
 
@@ -59,7 +59,7 @@ Scored = Callable[[Tensor], Tensor]  # parameters [J] -> log-likelihood of each 
 
 
 def fit_ads(
-    model: LSTMUserModel,
+    model: SequenceModel,
     sessions: Sessions,
     *,
     carried: bool = False,
@@ -120,7 +120,7 @@ def fit_ads(
 
 
 def prepare_ads(
-    model: LSTMUserModel,
+    model: SequenceModel,
     sessions: Sessions,
     folder: Path,
     *,
@@ -233,7 +233,7 @@ def _taken(
 
 
 def _fit_return(
-    model: LSTMUserModel,
+    model: SequenceModel,
     sessions: Sessions,
     row_B: Tensor,
     steps: AdSteps,

@@ -17,8 +17,8 @@ from recgym.types import Event, ItemTable, Organic, Record, Response, Sessions, 
 from recgym.users import tastes
 from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
-from recgym.users.lstm import LSTMUserModel
 from recgym.users.segments import lanes_of
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.visit import brief
 
@@ -124,7 +124,7 @@ class AdSteps:
 
 
 @torch.no_grad()
-def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor, law: AdLaw) -> AdSteps:
+def collect(model: SequenceModel, sessions: Sessions, row_B: Tensor, law: AdLaw) -> AdSteps:
     """Run the model along these sessions; place and ordinary mass are those of ``law``."""
     cart_S, length_B = cart_counts(sessions), sessions.offset.diff()[row_B]
     found, table = [], _double(model.tables.law)
@@ -149,7 +149,7 @@ def ad_shares(sessions: Sessions, num_items: int) -> Tensor:
 
 
 def _batch(
-    model: LSTMUserModel,
+    model: SequenceModel,
     steps: Steps,
     own_b: Tensor,
     law: AdLaw,

@@ -13,7 +13,7 @@ from typing import Any
 
 from recgym.errors import UserError
 from recgym.users.assumptions import assume_pages, check
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 
 NAME = "user_model.assumptions"
 
@@ -61,8 +61,8 @@ def assumed_range(settings: Mapping[str, Any], num_slots: int) -> AssumedRange:
 
 
 def assumed_shop(
-    fit: LSTMUserModel, *, rho: float, page_share: float, seed: int, num_slots: int
-) -> LSTMUserModel:
+    fit: SequenceModel, *, rho: float, page_share: float, seed: int, num_slots: int
+) -> SequenceModel:
     """A copy of the fit whose response to showing is assumed; the fit stays as it is."""
     model = copy.deepcopy(fit)
     assume_pages(model, rho=rho, page_share=page_share, seed=seed, num_slots=num_slots)

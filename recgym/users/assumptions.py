@@ -18,8 +18,8 @@ from recgym.organic import probabilities
 from recgym.simulator import Simulator
 from recgym.types import Kind
 from recgym.users.answers import MAX_SLOTS
-from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState
+from recgym.users.sequence import SequenceModel
+from recgym.users.states import SequenceState
 from recgym.users.training import MAX_LOGITS
 
 POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
@@ -36,7 +36,7 @@ Inner = Callable[[Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def assume_pages(
-    model: LSTMUserModel, *, rho: float, page_share: float, seed: int, num_slots: int
+    model: SequenceModel, *, rho: float, page_share: float, seed: int, num_slots: int
 ) -> dict[str, Any]:
     """Set, in place and after the fit, how the model's shoppers answer what they are shown.
 
@@ -113,20 +113,19 @@ def check(rho: float, page_share: float, num_slots: int) -> None:
         raise UserError(f"num_slots={num_slots!r}: expected 1 to {MAX_SLOTS}; set num_slots=10")
 
 
-def _forget_pages(model: LSTMUserModel) -> None:
+def _forget_pages(model: SequenceModel) -> None:
     """Cut the inputs that were 0 in all of the log, whose weights still are as they were drawn.
 
     Else a shopper who is shown something would leave or buy differently by mere chance.
     """
-    weight_GX = model.lstm.get_parameter("weight_ih_l0")
-    weight_GX[:, 2 * model.tables.input_IX.shape[1] + CLICK_TALLY] = 0.0
+    model.memory.ignore(2 * model.tables.input_IX.shape[1] + CLICK_TALLY)
     for head in (model.heads.linear, model.gap_mean):
         head.weight[:, model.heads.tallies + CLICK_TALLY] = 0.0
     model.tastes.click.zero_()
     model.senses.knows_clicks.zero_()
 
 
-def _set_constants(model: LSTMUserModel) -> None:
+def _set_constants(model: SequenceModel) -> None:
     place_K = torch.arange(1, MAX_SLOTS + 1, device=model.answers.position.device)
     model.answers.position.copy_(-POSITION_DECAY * place_K.to(model.answers.position).log2())
     for name, value in (("slope", NO_SLOPE), ("usual_slope", 0.0), ("level", FAINT)):
@@ -157,7 +156,7 @@ class _Taste(NamedTuple):
     found_I: Tensor  # sum over states of the probability of being found
 
 
-def _project(model: LSTMUserModel, played: Iterator[tuple[LSTMState, choice.Law]]) -> _Taste:
+def _project(model: SequenceModel, played: Iterator[tuple[SequenceState, choice.Law]]) -> _Taste:
     """The sums over states that the least squares need, and their solution."""
     count, sum_I, sum_W, sum_IW, sum_WW, found_I = 0, *(torch.zeros(()),) * 5
     for state, law in played:
@@ -177,7 +176,7 @@ def _project(model: LSTMUserModel, played: Iterator[tuple[LSTMState, choice.Law]
     return _Taste(*(x.to(like) for x in (shared_I, weight_DW, centre_W, wide_WW, found_I)))
 
 
-def _mix(model: LSTMUserModel, taste: _Taste, rho: float, generator: torch.Generator) -> None:
+def _mix(model: SequenceModel, taste: _Taste, rho: float, generator: torch.Generator) -> None:
     """Set the query, own effects and level of clicking from those of being found.
 
     Over items i and states s the organic score, less its mean over items, is what all shoppers
@@ -253,8 +252,8 @@ class _Sample(NamedTuple):
 
 
 def _roll(
-    model: LSTMUserModel, item_K: Tensor, seed: int
-) -> Iterator[tuple[LSTMState, choice.Law]]:
+    model: SequenceModel, item_K: Tensor, seed: int
+) -> Iterator[tuple[SequenceState, choice.Law]]:
     """Play sessions under one constant page; each page's states with the laws of its choice."""
     shop: Any = model
     simulator = Simulator(shop, num_slots=len(item_K), dtype=model.items.own.dtype)
@@ -264,7 +263,7 @@ def _roll(
         state = simulator.reset(seed_N, torch.zeros_like(seed_N))
         for _ in range(PAGES):
             page = simulator.page(state, item_K.expand(len(state.noise), -1))
-            assert isinstance(state.user, LSTMState)
+            assert isinstance(state.user, SequenceState)
             # pages have no effect yet but by their level, so that the mean shopper's law will do
             response = model.respond(model.typical(model.read(state.user)), page, state.visit)
             yield state.user, choice.law(response, state.visit)
@@ -274,7 +273,7 @@ def _roll(
                 break
 
 
-def _sample(model: LSTMUserModel, item_K: Tensor, seed: int) -> _Sample:
+def _sample(model: SequenceModel, item_K: Tensor, seed: int) -> _Sample:
     parts = []
     for _, law in _roll(model, item_K, seed):
         # the page weight is 0, so that viewing does not depend on the level

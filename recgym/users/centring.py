@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recgym.types import After, Event, Kind
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.surprises import Expectation
 
 CENTRINGS = 2  # steps of a fit
@@ -20,7 +20,7 @@ LEAST_INFORMATION = 10.0  # of some ten events: fewer say nothing of a level
 
 
 @torch.no_grad()
-def centre(model: LSTMUserModel, event: Event, expected: Expectation) -> None:
+def centre(model: SequenceModel, event: Event, expected: Expectation) -> None:
     """Move the levels of clicks and of what follows views, in place; rows are steps, [n]."""
     viewed_n, clicked_n = event.kind == int(Kind.VIEW), event.slot >= 0
     chance_n, happened_n = expected.slot.sum(-1)[viewed_n], clicked_n[viewed_n]

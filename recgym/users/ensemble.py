@@ -36,9 +36,8 @@ from recgym.types import (
     Visit,
 )
 from recgym.users.base import AfterLogits
-from recgym.users.cell import Fused
-from recgym.users.lstm import LSTMUserModel
-from recgym.users.states import LSTMState, Reading, Supposed
+from recgym.users.sequence import SequenceModel
+from recgym.users.states import Reading, SequenceState, Supposed
 
 FALLBACK = "There is a performance drop because we have not yet implemented the batching rule"
 
@@ -48,7 +47,7 @@ class EnsembleState(Record):
     """What every member remembers of a session."""
 
     member: Tensor  # [N] int64, who answers
-    each: LSTMState  # [N, M, ...]
+    each: SequenceState  # [N, M, ...]
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,17 @@ class EnsembleSupposed(Record):
 class _Called(nn.Module):
     """A member as a function of its tensors, which `torch.func` stands in for."""
 
-    def __init__(self, model: LSTMUserModel) -> None:
+    def __init__(self, model: SequenceModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, function: Callable[..., Any], tables: Sequence[Tensor], args: Any) -> Any:
         """``function(member, *args)``; ``args(table)`` gives what hangs on the member's table."""
         member = copy.copy(self.model)  # of parameters that stand in, and with tables of its own
-        share, weight, bias, weight_HW, *of_items = tables
-        member.weight_HW, member.cell = weight_HW, Fused(weight, bias)
-        law = dataclasses.replace(self.model.tables.law, share=share)
-        member.tables = _filled(self.model.tables, iter(of_items), law)
+        share, member.weight_HW, *others = tables
+        law, left = dataclasses.replace(self.model.tables.law, share=share), iter(others)
+        member.cell = _filled(self.model.cell, left, law)
+        member.tables = _filled(self.model.tables, left, law)
         return function(member, *args(law))
 
 
@@ -99,7 +98,7 @@ class Ensemble:
         members: of one kind and size, fitted on one log.
     """
 
-    def __init__(self, members: Sequence[LSTMUserModel]) -> None:
+    def __init__(self, members: Sequence[SequenceModel]) -> None:
         first = members[0]
         if any(type(m) is not type(first) or m.settings != first.settings for m in members):
             raise UserError("the members of an ensemble differ: expected one kind and one size.")
@@ -166,25 +165,25 @@ class Ensemble:
     def init_state(self, arrival: Arrival) -> EnsembleState:
         """All members before the first page; (seed, session) decides whom the shopper meets."""
         member_N = self.member_of(arrival.seed, arrival.session)
-        return EnsembleState(member_N, self._each(LSTMUserModel.init_state, (), arrival))
+        return EnsembleState(member_N, self._each(SequenceModel.init_state, (), arrival))
 
     def read(self, state: EnsembleState) -> EnsembleReading:
         """All heads of all members."""
-        return EnsembleReading(state.member, self._each(LSTMUserModel.read, (state.each,)))
+        return EnsembleReading(state.member, self._each(SequenceModel.read, (state.each,)))
 
     def suppose(self, reading: EnsembleReading, u_N: Tensor) -> EnsembleSupposed:
         """A segment of each member, by the same uniform."""
-        each = self._each(LSTMUserModel.suppose, (reading.each,), u_N)
+        each = self._each(SequenceModel.suppose, (reading.each,), u_N)
         return EnsembleSupposed(reading.member, each)
 
     def typical(self, reading: EnsembleReading) -> EnsembleSupposed:
         """The mean over each member's segments."""
-        each = self._each(LSTMUserModel.typical, (reading.each,))
+        each = self._each(SequenceModel.typical, (reading.each,))
         return EnsembleSupposed(reading.member, each)
 
     def segments(self, reading: EnsembleReading) -> tuple[Tensor, EnsembleSupposed]:
         """The segments of the member that a shopper meets."""
-        share_NMG, each = self._each(LSTMUserModel.segments, (reading.each,))
+        share_NMG, each = self._each(SequenceModel.segments, (reading.each,))
         member_M = reading.member.repeat_interleave(share_NMG.shape[-1])
         return self._own(share_NMG, reading.member), EnsembleSupposed(member_M, each)
 
@@ -204,7 +203,7 @@ class Ensemble:
 
     def appeal(self, supposed: EnsembleSupposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """As the member says that a shopper meets."""
-        each = self._each(LSTMUserModel.appeal, (supposed.each,), visit, price_NI)
+        each = self._each(SequenceModel.appeal, (supposed.each,), visit, price_NI)
         value: Tensor = self._own(each, supposed.member)
         return value
 
@@ -216,7 +215,7 @@ class Ensemble:
         clicked_NJ: Tensor | bool,
     ) -> AfterLogits:
         """As the member says that a shopper meets."""
-        each = self._each(LSTMUserModel.after, (supposed.each,), item_NJ, price_NJ, clicked_NJ)
+        each = self._each(SequenceModel.after, (supposed.each,), item_NJ, price_NJ, clicked_NJ)
         logits: AfterLogits = self._own(each, supposed.member)
         return logits
 
@@ -224,7 +223,7 @@ class Ensemble:
         self, reading: EnsembleReading, page: Page, event: Event, visit: Visit
     ) -> EnsembleState:
         """All members move on: each reads what happened, whoever answered."""
-        each = self._each(LSTMUserModel.observe, (reading.each,), page, event, visit)
+        each = self._each(SequenceModel.observe, (reading.each,), page, event, visit)
         return EnsembleState(reading.member, each)
 
     def gap(self, state: EnsembleState) -> tuple[Tensor, Tensor]:
@@ -249,13 +248,13 @@ class Ensemble:
         return doubt_N.masked_fill(event.slot < 0, 0.0)
 
 
-def halves(members: Sequence[LSTMUserModel]) -> Halves | None:
+def halves(members: Sequence[SequenceModel]) -> Halves | None:
     """Two ensembles of an even number of members; None where there are none."""
     middle = len(members) // 2
     return Halves(Ensemble(members[:middle]), Ensemble(members[middle:])) if members else None
 
 
-def _respond(model: LSTMUserModel, supposed: Supposed, page: Page, visit: Visit) -> Response:
+def _respond(model: SequenceModel, supposed: Supposed, page: Page, visit: Visit) -> Response:
     """`respond`, with a number a lane where a model has one for all."""
     found, count = model.respond(supposed, page, visit), len(page.item)
     return dataclasses.replace(
@@ -265,13 +264,13 @@ def _respond(model: LSTMUserModel, supposed: Supposed, page: Page, visit: Visit)
     )
 
 
-def _gap(model: LSTMUserModel, state: LSTMState) -> tuple[Tensor, Tensor]:
+def _gap(model: SequenceModel, state: SequenceState) -> tuple[Tensor, Tensor]:
     mean_N, std = model.gap(state)
     return mean_N, std.expand_as(mean_N)
 
 
 def _sales(
-    model: LSTMUserModel, reading: Reading, page: Page, visit: Visit
+    model: SequenceModel, reading: Reading, page: Page, visit: Visit
 ) -> tuple[Tensor, Tensor]:
     """P(slot clicked) and E[money sold | clicked] of a typical shopper, each [N, K]."""
     supposed = model.typical(reading)
@@ -283,10 +282,10 @@ def _sales(
     return view_N1 * choice.slot_given_view(law), sold_NK * page.price * model.quantity
 
 
-def _tables_of(model: LSTMUserModel) -> list[Tensor]:
+def _tables_of(model: SequenceModel) -> list[Tensor]:
     """What `prepare` made and a verb reads, in the order of `_Called`."""
-    tables, cell = model.tables, model.cell
-    return [tables.law.share, cell.weight, cell.bias, model.weight_HW, *_tensors_of(tables)]
+    tables, of_memory = model.tables, _tensors_of(model.cell)
+    return [tables.law.share, model.weight_HW, *of_memory, *_tensors_of(tables)]
 
 
 def _side_by_side(tables: Sequence[ItemTable]) -> ItemTable:

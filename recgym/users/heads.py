@@ -1,4 +1,4 @@
-"""All heads of the LSTM user model: one linear layer, and what each segment adds to it."""
+"""All heads of a user model: one linear layer, and what each segment adds to it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Said(NamedTuple):
 
 
 class Heads(nn.Module):
-    """Reads [N, W]: the LSTM's output, context, squashed tallies, satiety, belief, what was viewed.
+    """Reads [N, W]: the memory's output, context, squashed tallies, satiety, belief, views.
 
     Args:
-        hidden, num_context: columns of the LSTM's output and of the context.
+        hidden, num_context: columns of the memory's output and of the context.
         embedding, classes, segments: D, Z and G.
     """
 
@@ -68,8 +68,8 @@ class Heads(nn.Module):
 
         The mark of what was viewed, and the belief about taste as a feature, colour the search
         alone. Tastes for what is shown and for what is bought follow the belief, by its loads, and
-        not the LSTM, to which a shopper of whom little is known and one who is known to be average
-        are the same. How much prices deter is a matter of the profile.
+        not the memory, to which a shopper of whom little is known and one who is known to be
+        average are the same. How much prices deter is a matter of the profile.
         """
         searching, known = self.rows("latent").stop, self.known
         self.reads[searching:, known:] = 0.0

@@ -1,4 +1,4 @@
-"""What the LSTM user model holds of each item, and the tables that its verbs share."""
+"""What a user model holds of each item, and the tables that its verbs share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tables(Shared):
 
     vector_ID: Tensor  # [I, D]
     detail_I5: Tensor  # [I, 5] own effects on click, buy, cart, favourite; usual log price
-    input_IX: Tensor  # [I, D + 1] vector and usual log price, as the LSTM reads an item
+    input_IX: Tensor  # [I, D + 1] vector and usual log price, as the memory reads an item
     mean_log_price: Tensor  # []
     loads: Loads
     law: ItemTable  # of what is found alone

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
 from recgym.users import tastes
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.memory import Nothing
 from recgym.users.segments import Prospect, along_sessions
-from recgym.users.states import LSTMState, Reading
+from recgym.users.sequence import SequenceModel
+from recgym.users.states import Reading, SequenceState
 from recgym.users.surprises import Expectation, tallies
 from recgym.users.tastes import Belief, Lesson
 from recgym.visit import CART_PLACES, HISTORY, RECENT_PAGES
@@ -102,12 +103,12 @@ class Moment:
     """One step of the sessions that reach it, with all that the model says before its event."""
 
     steps: Steps
-    state: LSTMState
+    state: SequenceState
     reading: Reading
     found: Prospect
 
 
-def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
+def walk(model: SequenceModel, steps: Steps) -> Iterator[Moment]:
     """Run the model along the sessions, step by step."""
     state, first = model.init_state(steps.arrival), 0
     for active in steps.active:
@@ -130,7 +131,7 @@ def walk(model: LSTMUserModel, steps: Steps) -> Iterator[Moment]:
 
 
 @torch.no_grad()
-def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
+def expectations(model: SequenceModel, steps: Steps) -> Expectation:
     """What the model expected of each step's page, [n], found step by step."""
     parts = [
         model.senses.expect(model.tables, moment.reading, moment.found, moment.steps.page)
@@ -147,29 +148,29 @@ def expectations(model: LSTMUserModel, steps: Steps) -> Expectation:
 class Run(NamedTuple):
     """All n steps of B sessions at once."""
 
-    state: LSTMState  # [n] before each step
+    state: SequenceState  # [n] before each step
     share: Tensor  # [n, G] log-probability of each segment
     found: Prospect  # [n]
     session: Tensor  # [n] int64, in [0, B)
 
 
-def run(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Run:
-    """The model along the sessions, in one run of the LSTM: the same as `walk`."""
+def run(model: SequenceModel, steps: Steps, expected: Expectation) -> Run:
+    """The model along the sessions, in one run of the memory: the same as `walk`."""
     step_nF = tallies(expected, steps.event)
     found_nX = model.senses.found_surprise(model.tables, expected, steps.event)
     inputs_nX = torch.cat(
         model.senses.inputs(model.tables, expected, step_nF, found_nX, steps.event, steps.visit), -1
     )
     begin = model.init_state(steps.arrival)
-    h_nH = model.lstm.unroll(begin.h, begin.c, inputs_nX, steps.active)
+    h_nH = model.memory.unroll(begin.h, begin.memory, inputs_nX, steps.active)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
     tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
     read = model.senses.as_read(steps.event)
     lesson = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, read)
     viewed_nD, sated_nJ = _seen(model, begin, steps)
-    state = LSTMState(
+    state = SequenceState(
         h_nH,
-        h_nH,
+        Nothing(),  # no step goes on from here
         begin.context[row_n],
         tally_nF,
         viewed_nD,
@@ -206,7 +207,7 @@ def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belie
     )
 
 
-def _seen(model: LSTMUserModel, begin: LSTMState, steps: Steps) -> tuple[Tensor, Tensor]:
+def _seen(model: SequenceModel, begin: SequenceState, steps: Steps) -> tuple[Tensor, Tensor]:
     """The fading means [n, R D] and counts [n, J] of what was viewed before each step."""
     viewed, sated, before, first = begin.viewed, begin.sated, [], 0
     for active in steps.active:
@@ -220,12 +221,12 @@ def _seen(model: LSTMUserModel, begin: LSTMState, steps: Steps) -> tuple[Tensor,
     return torch.cat(means), torch.cat(counts)
 
 
-def states_before(model: LSTMUserModel, steps: Steps, expected: Expectation) -> LSTMState:
+def states_before(model: SequenceModel, steps: Steps, expected: Expectation) -> SequenceState:
     """The model's state before each step, [n]."""
     return run(model, steps, expected).state
 
 
-def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation | None = None) -> LogProb:
+def log_prob(model: SequenceModel, steps: Steps, expected: Expectation | None = None) -> LogProb:
     """Log-likelihood of each step given all before it, [n].
 
     A fit passes the expectations that it found at the start of the epoch; without them they are

@@ -1,308 +1,85 @@
-"""The LSTM user model: shoppers learned from a log, behind the same protocol as a true shop.
-
-Its parts have files of their own: what it holds of `items`, the `heads` that read its state, what
-shoppers so read `answer`, what its `senses` take in of an event, and the `cell` that moves the
-state on. Here they make up the verbs of `recgym.users.base`.
-"""
+"""The LSTM user model: a memory that steps as fast as a CPU can."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from recgym import rng
-from recgym.errors import at_least_1
-from recgym.rng import Purpose
-from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Sessions, Visit
-from recgym.users import tastes
-from recgym.users.answers import Answers
-from recgym.users.base import AfterLogits
-from recgym.users.cell import Cell, Fused
-from recgym.users.heads import Heads
-from recgym.users.items import Items, Tables
+from recgym.types import Record, Shared
+from recgym.users.memory import before, packed
 from recgym.users.products import tanh
-from recgym.users.returning import ComesBack, ReturnHead
-from recgym.users.segments import Prospect, lanes_of
-from recgym.users.senses import Senses, num_inputs
-from recgym.users.states import MOST_GROUPS, NUM_FADING, LSTMState, Reading, Supposed
-from recgym.users.surprises import NUM_TALLIES, squashed, tallies
-from recgym.users.tastes import NODES, NUM_TASTES, Tastes
-from recgym.visit import hour_of_day
+from recgym.users.sequence import SequenceModel
 
 
-class LSTMUserModel(ComesBack, nn.Module):
-    """p(choice, after, gap | history) of a log's shoppers.
+@dataclass(frozen=True)
+class Kept(Record):
+    """Of an LSTM beside what it says."""
 
-    What happens moves a state only as a *surprise*, what happened minus what the model expected
-    (see `recgym.users.senses`), with two exceptions: the items viewed, whatever led there, colour
-    what is looked for next, and views of one category again and again satiate, by one number for
-    all shoppers. Taste that was there before and the mark that a view leaves are thus told apart
-    (Heckman 1981, "Heterogeneity and state dependence"), which a log confounds, and which a policy
-    that shows each shopper more of the same would drive apart.
+    c: Tensor  # [N, H]
 
-    Args:
-        catalog: of the log.
-        seen_I: items met in training, [I] bool.
-        profile_BP, start_ms_B: of the training sessions: simulated sessions begin like one of them.
-        quantity: pieces bought at once, on average.
-        hidden, embedding: H and D, the length of an item vector.
-        classes: Z, latent classes of organic taste within a category.
-        segments: G, of shoppers, each with its own part of all heads but the organic ones; told
-            apart by Bayes' rule and by the LSTM, see `recgym.users.segments`.
-        dropout: on the LSTM's output.
-        prior_sd: standard deviation of an item's own effects, in logits.
+
+@dataclass(frozen=True)
+class Fused(Shared):
+    """The weights of a cell for single steps: one product, one pass of sigmoid over all gates."""
+
+    weight: Tensor  # [X + H, 4 H]
+    bias: Tensor  # [4 H]
+
+    def begin(self, begun: Tensor) -> tuple[Tensor, Kept]:
+        """Both halves as they are."""
+        h_NH, c_NH = begun.chunk(2, -1)
+        return h_NH, Kept(c_NH)
+
+    def step(self, inputs: Sequence[Tensor], h: Tensor, kept: Kept) -> tuple[Tensor, Kept]:
+        """What is said and kept after a step; ``inputs`` are parts of [N, X]."""
+        gates_NG = torch.addmm(self.bias, torch.cat([*inputs, h], -1), self.weight)
+        new_NH, kept_NH, half_NH, out_NH = gates_NG.sigmoid_().chunk(4, -1)
+        c_NH = kept_NH * kept.c + new_NH * (2.0 * half_NH - 1.0)
+        return out_NH * tanh(c_NH), Kept(c_NH)
+
+
+class Cell(nn.LSTM):
+    """One layer, X inputs and H outputs."""
+
+    def fused(self) -> Fused:
+        """Its weights as they are now, as a step uses them."""
+        input_GX, hidden_GH, input_G, hidden_G = self.all_weights[0]
+        weight_GX, bias_G = torch.cat([input_GX, hidden_GH], 1), input_G + hidden_G
+        # the candidate's tanh by way of the sigmoid: see `tanh`
+        scale_G1 = torch.ones_like(bias_G).unsqueeze(-1)
+        scale_G1[2 * self.hidden_size : 3 * self.hidden_size] = 2.0
+        # a product with aligned rows is a third faster where X + H is odd
+        return Fused((weight_GX * scale_G1).T.contiguous(), bias_G * scale_G1.squeeze(-1))
+
+    def unroll(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
+        """What is said before each step, [n, H]; see `memory.Memory`."""
+        return before(h, self.run(h, kept, inputs_nX, active), active)
+
+    def run(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
+        """What is said after each step, [n, H]."""
+        start = h.unsqueeze(0), kept.c.unsqueeze(0)
+        after, _ = self(packed(inputs_nX, active), start)
+        after_nH: Tensor = after.data
+        return after_nH
+
+    def ignore(self, column: int) -> None:
+        """Read no more of one of the inputs."""
+        self.get_parameter("weight_ih_l0")[:, column] = 0.0
+
+
+class LSTMUserModel(SequenceModel):
+    """The reference of the family (Hochreiter and Schmidhuber 1997, "Long short-term memory").
+
+    Forget gates are those of Gers, Schmidhuber and Cummins 2000, "Learning to forget", as torch's.
+    Its arguments are those of `SequenceModel`.
     """
 
-    answering: type[Answers] = Answers  # of which a wrong model has its own
+    num_begun = 2
+    memory: Cell
 
-    profile: Tensor  # [B, P] of the training sessions
-    start_ms: Tensor  # [B] int64, UTC milliseconds
-    profile_centre: Tensor  # [P]
-    profile_spread: Tensor  # [P]
-    tables: Tables  # this and all below: see `prepare`
-    weight_HW: Tensor  # of the heads
-    cell: Fused  # the LSTM as `observe` uses it
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        seen_I: Tensor,
-        profile_BP: Tensor,
-        start_ms_B: Tensor,
-        *,
-        quantity: float = 1.0,
-        hidden: int = 64,
-        embedding: int = 16,
-        classes: int = 16,
-        segments: int = 4,
-        dropout: float = 0.1,
-        prior_sd: float = 0.5,
-    ) -> None:
-        super().__init__()
-        sizes = {"hidden": hidden, "embedding": embedding, "classes": classes, "segments": segments}
-        for name, size in sizes.items():
-            at_least_1(f"user_model.model.{name}", size)
-        self.catalog, self.quantity = catalog, quantity
-        self.num_groups = min(catalog.num_categories, MOST_GROUPS)
-        self.num_encoded = hidden + NUM_TALLIES + NUM_FADING * embedding + NUM_TASTES + segments
-        self.num_encoded += self.num_groups
-        self.prior_sd = prior_sd
-        self.num_segments = segments
-        self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
-        self.settings |= {"dropout": dropout, "prior_sd": prior_sd}
-        self.register_buffer("profile", profile_BP)
-        self.register_buffer("start_ms", start_ms_B)
-        centre_P = profile_BP.mean(0)
-        spread_P = (profile_BP - centre_P).square().mean(0).sqrt()
-        self.register_buffer("profile_centre", centre_P)
-        self.register_buffer("profile_spread", spread_P.clamp(min=1e-6))
-
-        # the order of what follows is that of the random numbers that a fit begins with
-        num_context = profile_BP.shape[1] + 2
-        self.items = Items(catalog, seen_I, embedding=embedding, classes=classes)
-        self.begin = nn.Linear(num_context, 2 * hidden)
-        self.lstm = Cell(num_inputs(embedding), hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.tastes = Tastes(embedding)
-        self.senses = Senses()
-        heads = Heads(
-            hidden, num_context, embedding=embedding, classes=classes, segments=segments
-        )  # fmt: skip
-        self.gap_mean = nn.Linear(heads.linear.in_features, 1)
-        self.gap_log_std = nn.Parameter(torch.zeros(()))
-        self.answers = self.answering(heads, priced=catalog.priced)
-        self.return_head: ReturnHead | None = None  # see `recgym.users.returning`
-        heads.begin()
-        self.prepare()
-
-    @staticmethod
-    def sees(sessions: Sessions) -> Sessions:
-        """What of a log the model reads: all."""
-        return sessions
-
-    @property
-    def heads(self) -> Heads:
-        """Those of the `answers`, which hang on them."""
-        return self.answers.heads
-
-    def prepare(self) -> None:
-        """Tables that the verbs share, from the parameters as they are now.
-
-        Called before each batch of a fit, and by `eval`; what only a simulator needs, by `eval`.
-        """
-        self.tables = self.items.tables(
-            self.catalog, self.tastes, self.answers.worth_scale, drawn=not self.training
-        )
-        self.weight_HW = self.heads.weight()
-        self.cell = self.lstm.fused()
-
-    def train(self, mode: bool = True) -> LSTMUserModel:
-        """Also prepares the tables when a fit is over."""
-        super().train(mode)
-        if not mode:
-            with torch.no_grad():
-                self.prepare()
-        return self
-
-    def _apply(self, fn: Any, recurse: bool = True) -> LSTMUserModel:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        dtype, moved = self.items.own.dtype, self.catalog.to(self.items.own.device)
-        self.catalog = dataclasses.replace(
-            moved, price=moved.price.to(dtype), feature=moved.feature.to(dtype)
-        )
-        return self.train(self.training)
-
-    def project(self) -> None:
-        """Keep parameters in their ranges; called after each optimiser step."""
-        self.answers.project()
-
-    def penalty(self) -> Tensor:
-        """Negative log-density of the prior on the items' own parts, a scalar in nats."""
-        return self.items.penalty(self.prior_sd)
-
-    # ---- the state, and what it says ------------------------------------------------------------
-
-    def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
-        """One of the training sessions' beginnings, picked by (seed, session)."""
-        u_N = rng.uniform(rng.key(seed_N, session_N, 0, Purpose.START), dtype=torch.float64)
-        row_N = (u_N * len(self.start_ms)).long()
-        return Arrival(seed_N, session_N, self.profile[row_N], self.start_ms[row_N])
-
-    def init_state(self, arrival: Arrival) -> LSTMState:
-        """From the profile and the hour."""
-        profile_NP = (arrival.profile.to(self.profile) - self.profile_centre) / self.profile_spread
-        hour_N1 = hour_of_day(arrival.start_ms, profile_NP.dtype).unsqueeze(-1)
-        context_NP = torch.cat([profile_NP, hour_N1.sin(), hour_N1.cos()], -1)
-        h_NH, c_NH = tanh(self.begin(context_NP)).chunk(2, -1)
-        tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
-        evidence = h_NH.new_full((len(h_NH), self.num_segments), -math.log(self.num_segments))
-        viewed = h_NH.new_zeros(len(h_NH), NUM_FADING * self.tables.vector_ID.shape[1])
-        belief = tastes.begin(h_NH)
-        sated = h_NH.new_zeros(len(h_NH), self.num_groups)
-        return LSTMState(h_NH, c_NH, context_NP, tally, viewed, belief, evidence, sated)
-
-    def wide(self, state: LSTMState) -> Tensor:
-        """What the heads read, [N, W]."""
-        known = [state.context, squashed(state.tally), state.sated.amax(-1, keepdim=True)]
-        read = [self.dropout(state.h), *known, state.belief.mean, state.viewed]
-        return torch.cat(read, -1)
-
-    def read(self, state: LSTMState) -> Reading:
-        """All heads at once."""
-        said = self.heads(self.wide(state), self.weight_HW)
-        found = self.items.found(said.category, said.latent, self.tables.law)
-        clicked_ND, worth_ND, levels_NL = self.heads.parts(said.shared)
-        clicked_ND = clicked_ND + state.belief.mean @ self.tastes.click
-        worth_ND = worth_ND + state.belief.mean @ self.tastes.sale
-        covariance_NVV, _ = torch.linalg.inv_ex(state.belief.precision)  # as in `tastes.learn`
-        return Reading(
-            state=state,
-            found=found,
-            share=(state.evidence + said.gate).log_softmax(-1),
-            covariance=covariance_NVV,
-            shared=torch.cat([clicked_ND, worth_ND, levels_NL], -1),
-        )
-
-    def suppose(self, reading: Reading, u_N: Tensor) -> Supposed:
-        """A segment drawn from what is known of the shopper, and a node of taste."""
-        lane_N = rng.pick(tastes.at_nodes(reading.share).exp(), u_N)
-        segment_N = lane_N.div(len(NODES), rounding_mode="floor")
-        node_N = tastes.nodes(reading.shared)[lane_N % len(NODES)]
-        heads_NS = reading.shared + self.heads.segment_offset[segment_N]
-        return self._supposed(reading, heads_NS, node_N)
-
-    def typical(self, reading: Reading) -> Supposed:
-        """The mean over segments, as one shopper: a policy's cheap guess, not the model's law."""
-        mean_NS = reading.share.exp() @ self.heads.segment_offset
-        return self._supposed(reading, reading.shared + mean_NS, mean_NS.new_zeros(len(mean_NS)))
-
-    def segments(self, reading: Reading) -> tuple[Tensor, Supposed]:
-        """All segments at all nodes; see `recgym.users.base.Shoppers`."""
-        share_NM = tastes.at_nodes(reading.share)
-        lane_M = lanes_of(share_NM, share_NM.shape[1])
-        heads_NGS = reading.shared.unsqueeze(1) + self.heads.segment_offset
-        heads_MS = heads_NGS.repeat_interleave(len(NODES), 1).flatten(0, 1)
-        node_M = tastes.nodes(share_NM).repeat(self.num_segments).expand_as(share_NM).flatten()
-        return share_NM.exp(), self._supposed(reading.lanes(lane_M), heads_MS, node_M)
-
-    def _supposed(self, reading: Reading, heads_NS: Tensor, node_N: Tensor) -> Supposed:
-        clicked, worth, levels = self.heads.parts(heads_NS)
-        return Supposed(
-            found=reading.found,
-            covariance=reading.covariance,
-            node=node_N,
-            clicked=clicked,
-            anyone=self.heads.parts(reading.shared)[0],
-            worth=worth,
-            sated=reading.state.sated,
-            levels=self.heads.levels(levels),
-        )
-
-    # ---- what shoppers do -----------------------------------------------------------------------
-
-    def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
-        """Nested logit of `recgym.choice`."""
-        return self.answers.respond(self.tables, supposed, page, visit)
-
-    def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
-        """Log-mass of each item alone in the first slot."""
-        return self.answers.appeal(self.tables, supposed, visit, price_NI)
-
-    def after(
-        self,
-        supposed: Supposed,
-        item_NJ: Tensor | None,
-        price_NJ: Tensor,
-        clicked_NJ: Tensor | bool,
-    ) -> AfterLogits:
-        """What would follow viewing these items (None: all), dearer selling less."""
-        return self.answers.after(self.tables, supposed, item_NJ, price_NJ, clicked_NJ)
-
-    def prospect(self, reading: Reading, page: Page, event: Event, visit: Visit) -> Prospect:
-        """What each segment at each node makes of a page and of the event that followed."""
-        return self.answers.prospect(self.tables, reading, page, event, visit)
-
-    def gap(self, state: LSTMState) -> tuple[Tensor, Tensor]:
-        """A log-normal whose mean depends on the state."""
-        return self.gap_mean(self.wide(state)).squeeze(-1), self.gap_log_std.exp()
-
-    # ---- what moves the state ------------------------------------------------------------------
-
-    def observe(self, reading: Reading, page: Page, event: Event, visit: Visit) -> LSTMState:
-        """One step of the LSTM; `Cell.unroll` is the same over many steps."""
-        found = self.prospect(reading, page, event, visit)
-        return self.advance(reading, found, page, event, visit)
-
-    def advance(
-        self, reading: Reading, found: Prospect, page: Page, event: Event, visit: Visit
-    ) -> LSTMState:
-        """`observe`, given the prospect."""
-        state, senses, tables = reading.state, self.senses, self.tables
-        expected = senses.expect(tables, reading, found, page)
-        tally_NF = tallies(expected, event)
-        found_NX = senses.found_surprise(tables, expected, event)
-        inputs = senses.inputs(tables, expected, tally_NF, found_NX, event, visit)
-        lesson = tastes.lesson(tables.loads, expected, found_NX, page, senses.as_read(event))
-        h_NH, c_NH = self.cell.step(inputs, state.h, state.c)
-        # less its own logsumexp, which no share depends on: a long session's would lose digits
-        evidence_NG = (state.evidence + tastes.over_nodes(found.evidence())).log_softmax(-1)
-        return LSTMState(
-            h_NH,
-            c_NH,
-            state.context,
-            state.tally + tally_NF,
-            senses.fade(tables, state.viewed, event),
-            tastes.learn(state.belief, lesson),
-            evidence_NG,
-            senses.tire(tables, state.sated, event),
-        )
-
-    def encode(self, state: Record) -> Tensor:
-        """All of the state that moves but precisions, [N, num_encoded]: what a policy reads."""
-        assert isinstance(state, LSTMState)
-        moving = [state.h, squashed(state.tally), state.viewed, state.belief.mean, state.sated]
-        return torch.cat([*moving, state.evidence.softmax(-1)], -1)
+    def remembering(self, num_inputs: int, hidden: int) -> Cell:
+        """One layer."""
+        return Cell(num_inputs, hidden)

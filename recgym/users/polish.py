@@ -2,7 +2,7 @@
 
 Stochastic gradients leave these parameters short of their maximum: what a page adds to going on
 moves the likelihood by a few hundredths of a nat a session, and the value of a policy by a tenth.
-They are few once the LSTM and the items' vectors are as they are, and L-BFGS over all sessions at
+They are few once the memory and the items' vectors are as they are, and L-BFGS over all sessions at
 once finds the maximum (Liu and Nocedal 1989, "On the limited memory BFGS method for large scale
 optimization", algorithm 2.1).
 """
@@ -19,8 +19,8 @@ from recgym.types import Kind, Sessions
 from recgym.users import tastes
 from recgym.users.base import after_log_probs
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, run
-from recgym.users.lstm import LSTMUserModel
 from recgym.users.segments import mean_logits
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.tastes import NODES
 
@@ -46,7 +46,7 @@ class Collected(NamedTuple):
 
 
 @torch.no_grad()
-def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collected:
+def collect(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> Collected:
     """Run the model over these sessions."""
     cart_S = cart_counts(sessions)
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
@@ -75,7 +75,7 @@ def collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Collecte
 
 
 def polish(
-    model: LSTMUserModel, sessions: Sessions, row_B: Tensor, generator: torch.Generator
+    model: SequenceModel, sessions: Sessions, row_B: Tensor, generator: torch.Generator
 ) -> None:
     """Bring leaving, paying and what tells segments apart to their maximum, in place."""
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]

@@ -23,7 +23,7 @@ from recgym.users.likelihood import (
     log_prob,
     states_before,
 )
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.training import MAX_LOGITS
 
@@ -51,7 +51,7 @@ class Predictions(NamedTuple):
 
 
 def predictive_report(
-    model: LSTMUserModel, sessions: Sessions, train_B: Tensor, test_B: Tensor
+    model: SequenceModel, sessions: Sessions, train_B: Tensor, test_B: Tensor
 ) -> Figures:
     """Likelihood, ranking and calibration on the sessions ``test_B``; None where undefined.
 
@@ -84,7 +84,7 @@ def _mean(value: Tensor) -> float | None:
 
 
 @torch.no_grad()
-def predict(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Predictions:
+def predict(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> Predictions:
     """The model's predictions on these sessions, in batches that bound the memory."""
     cart_S, before_S = cart_counts(sessions), view_before(sessions)
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
@@ -101,7 +101,7 @@ def predict(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> Predicti
     return Predictions(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def _predict_batch(model: LSTMUserModel, steps: Steps, later_n: Tensor) -> Predictions:
+def _predict_batch(model: SequenceModel, steps: Steps, later_n: Tensor) -> Predictions:
     expected = expectations(model, steps)
     likelihood = log_prob(model, steps, expected)
     state, event = states_before(model, steps, expected), steps.event

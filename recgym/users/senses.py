@@ -1,10 +1,11 @@
-"""What a state of the LSTM user model takes in of a page and of the event that followed.
+"""What a state of a user model takes in of a page and of the event that followed.
 
 What a site can bring about enters as a *surprise*: a sale of what sells anyway says little about
 the shopper, and a better page must not make every shopper look keener. Expectations are the
 model's own, so surprises are zero on average under any policy (score-driven models: Creal, Koopman
 and Lucas 2013, "Generalized autoregressive score models", equation 2, with the score of the
-multinomial logit). Exceptions are the items viewed and their categories, see `recgym.users.lstm`.
+multinomial logit). Exceptions are the items viewed and their categories, see
+`recgym.users.sequence`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from recgym.users.surprises import NUM_TALLIES, Expectation
 
 
 def num_inputs(embedding: int) -> int:
-    """X of the LSTM, the length of `Senses.inputs`."""
+    """X of the memory, the length of `Senses.inputs`."""
     return 2 * (embedding + 1) + NUM_TALLIES + 3
 
 
 class Senses(nn.Module):
     """How much of what happened counts."""
 
-    scale_3: Tensor  # of the LSTM's inputs quantity, gap and cart, so that all are about 1
+    scale_3: Tensor  # of the memory's inputs quantity, gap and cart, so that all are about 1
     knows_clicks: Tensor  # [] 0 where the log said nothing of pages: a click tells what a find does
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class Senses(nn.Module):
         event: Event,
         visit: Visit,
     ) -> list[Tensor]:
-        """What the LSTM reads of one step, parts of [N, X], given its `tallies` and surprise.
+        """What the memory reads of one step, parts of [N, X], given its `tallies` and surprise.
 
         An item found alone is compared with what would be found, and sold or not with its chance;
         of clicks the tallies tell here and the rest moves the belief about taste. Having stayed

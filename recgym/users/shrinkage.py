@@ -18,7 +18,7 @@ from torch import Tensor
 from recgym.types import Sessions
 from recgym.users import tastes
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
-from recgym.users.lstm import LSTMUserModel
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.states import Reading
 
@@ -35,7 +35,7 @@ class _Part(NamedTuple):
     reading: Reading
 
 
-def shrink(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> dict[str, float]:
+def shrink(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[str, float]:
     """Draw the heads to their means by the slopes of these held-out sessions, in place.
 
     Returns the slope of each head of `SHRUNK`: 1 for one that was right.
@@ -76,7 +76,7 @@ def _slopes(slope_H: Tensor, which_S: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> list[_Part]:
+def _collect(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> list[_Part]:
     cart_S = cart_counts(sessions)
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     enough_B = length_B.cumsum(0) <= MOST_STEPS
@@ -91,7 +91,7 @@ def _collect(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> list[_P
 
 
 def _descend(
-    model: LSTMUserModel, parts: list[_Part], mean_S: Tensor, which_S: Tensor, slope_H: Tensor
+    model: SequenceModel, parts: list[_Part], mean_S: Tensor, which_S: Tensor, slope_H: Tensor
 ) -> None:
     """Move the slopes to the maximum of the held-out likelihood."""
     count = sum(len(part.steps.step) for part in parts)

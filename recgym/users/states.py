@@ -1,4 +1,4 @@
-"""What the LSTM user model remembers of a session, and what it says in such a state."""
+"""What a learned user model remembers of a session, and what it says in such a state."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MOST_GROUPS = 64  # J, of categories whose views are counted; beyond, some share
 
 
 @dataclass(frozen=True)
-class LSTMState(Record):
+class SequenceState(Record):
     """What the model remembers of a session; a function of observable events alone."""
 
-    h: Tensor  # [N, H]
-    c: Tensor  # [N, H]
+    h: Tensor  # [N, H] what the memory says
+    memory: Record  # what it keeps beside, of a kind that only it reads
     context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
     tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
     viewed: Tensor  # [N, R D] fading means of the items viewed
@@ -31,7 +31,7 @@ class LSTMState(Record):
 class Reading(Record):
     """All heads of the model in one state, from a single product."""
 
-    state: LSTMState
+    state: SequenceState
     found: Organic  # what is found alone: the same in all segments
     share: Tensor  # [N, G] log-probability of each segment
     covariance: Tensor  # [N, V, V] of the shopper's own taste

@@ -17,12 +17,25 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.types import Catalog
+from recgym.users.attention import AttentionUserModel
+from recgym.users.convolution import ConvolutionUserModel
+from recgym.users.gru import GRUUserModel
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.returning import ReturnHead
+from recgym.users.rnn import RNNUserModel
+from recgym.users.sequence import SequenceModel
+from recgym.users.transformer import TransformerUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
 SCHEMA_VERSION = 7
-KINDS = {kind.__name__: kind for kind in (LSTMUserModel, PageBlind, ItemClicks)}
+KINDS: dict[str, type[SequenceModel]] = {
+    kind.__name__: kind
+    for kind in (
+        LSTMUserModel, GRUUserModel, RNNUserModel, AttentionUserModel, TransformerUserModel,
+        ConvolutionUserModel, PageBlind, ItemClicks,
+    )
+}  # fmt: skip
+RENAMED = {"lstm.": "memory."}  # parts of a state that older files hold by another name
 TENSORS, SETTINGS = "model.pt", "model.json"
 FIT = "fit"  # folder within a model's, of the same model before assumptions were made
 REMEDY = "make one with python -m recgym.fit log=folder log.path=LOG"
@@ -31,7 +44,7 @@ REFIT = "remove the folder and fit anew with python -m recgym.fit log=folder log
 
 
 def save_model(
-    model: LSTMUserModel, folder: Path, extra: dict[str, Any], fit: Path | None = None
+    model: SequenceModel, folder: Path, extra: dict[str, Any], fit: Path | None = None
 ) -> None:
     """Write all that the model is into ``folder``, whole or not at all.
 
@@ -80,7 +93,7 @@ def save_model(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> LSTMUserModel:
+def load_model(folder: Path, device: torch.device | str = "cpu") -> SequenceModel:
     """The model that `save_model` wrote, ready to respond: bit for bit the same.
 
     Raises:
@@ -126,7 +139,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def _build(
     state: dict[str, Tensor], tensors: dict[str, Any], description: dict[str, Any]
-) -> LSTMUserModel:
+) -> SequenceModel:
+    state = {_renamed(name): value for name, value in state.items()}
     catalog = Catalog(**tensors, **description["catalog"])
     # a model is made in float32 and then cast; its own tensors replace what is made here
     single = dataclasses.replace(
@@ -134,10 +148,10 @@ def _build(
     )
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         model = KINDS[description["kind"]](
-            single,
-            state["items.seen"].squeeze(-1).bool(),
-            state["profile"].float(),
-            state["start_ms"],
+            catalog=single,
+            seen_I=state["items.seen"].squeeze(-1).bool(),
+            profile_BP=state["profile"].float(),
+            start_ms_B=state["start_ms"],
             **description["settings"],
         )
     if "return_head.bias" in state:
@@ -146,6 +160,14 @@ def _build(
     model.load_state_dict(state)
     model.catalog = catalog
     return model
+
+
+def _renamed(name: str) -> str:
+    """The name by which this version holds a tensor of an older file."""
+    for old, new in RENAMED.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def _check_target(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What happened less what a user model expected: how the LSTM reads an event."""
+"""What happened less what a user model expected: how a memory reads an event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Expectation(Record):
     leave: Tensor  # [N] probability of leaving
     slot: Tensor  # [N, K] probability of each slot, given a view
     after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
-    found: Tensor  # [N, X] mean over what would be found alone of the items' inputs to the LSTM
+    found: Tensor  # [N, X] mean over what would be found alone of the items' inputs to the memory
 
     def sold(self) -> Tensor:
         """Probability that what was viewed is carted or bought, [N]."""

@@ -14,8 +14,8 @@ from recgym.errors import UserError, at_least_1
 from recgym.types import After, Event, Kind, Sessions, Split
 from recgym.users.centring import CENTRINGS, centre
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
-from recgym.users.lstm import LSTMUserModel
 from recgym.users.polish import polish
+from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches, resampled, rows_of
 from recgym.users.shrinkage import shrink
 from recgym.users.surprises import Expectation
@@ -56,7 +56,7 @@ class FitSettings:
 
 
 def mean_nll(
-    model: LSTMUserModel, sessions: Sessions, row_B: Tensor, batch_steps: int
+    model: SequenceModel, sessions: Sessions, row_B: Tensor, batch_steps: int
 ) -> dict[str, float]:
     """Negative log-likelihood a step in nats, in all and by factor."""
     was_training = model.training
@@ -77,7 +77,7 @@ def mean_nll(
     return {"nll": sum(result.values()), **{f"nll_{k}": v for k, v in result.items()}}
 
 
-def start_from_counts(model: LSTMUserModel, sessions: Sessions, row_B: Tensor) -> None:
+def start_from_counts(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> None:
     """Set the intercepts to the log's rates, so that a fit begins at the marginals."""
     in_train_B = torch.zeros(len(sessions.split), dtype=torch.bool)
     in_train_B[row_B] = True
@@ -133,7 +133,7 @@ def _schedule(update: int, total: int) -> float:
 
 
 def _expectations_of_all(
-    model: LSTMUserModel, sessions: Sessions, cart_S: Tensor, row_B: Tensor
+    model: SequenceModel, sessions: Sessions, cart_S: Tensor, row_B: Tensor
 ) -> Expectation:
     """The model's expectations of every step of these sessions, by row of the log's steps."""
     model.eval()
@@ -151,7 +151,7 @@ def _expectations_of_all(
     return Expectation(leave_S, slot_SK, after_S4, found_SX)
 
 
-def _measure_finds(model: LSTMUserModel, event: Event, expected: Expectation) -> None:
+def _measure_finds(model: SequenceModel, event: Event, expected: Expectation) -> None:
     """How far what is found alone lies from what would have been, over these steps."""
     surprise_nX = model.senses.found_surprise(model.tables, expected, event)
     model.tastes.measure(surprise_nX[(event.kind == Kind.VIEW) & (event.slot < 0)])
@@ -165,7 +165,7 @@ def _steps_of(sessions: Sessions, row_B: Tensor) -> Tensor:
 
 
 def fit(
-    model: LSTMUserModel,
+    model: SequenceModel,
     sessions: Sessions,
     settings: FitSettings,
     *,
@@ -193,7 +193,7 @@ def fit(
 
 
 def _fit(
-    model: LSTMUserModel,
+    model: SequenceModel,
     sessions: Sessions,
     settings: FitSettings,
     seed: int,

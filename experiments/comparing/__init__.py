@@ -1,0 +1,1 @@
+"""What user models are compared by: see `experiments.user_models`."""

@@ -1,0 +1,199 @@
+"""experiments.user_models: models side by side, and the true shop as the floor below them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from family import F64, SLOTS, log_of, made
+from omegaconf import OmegaConf
+from probe_shop import FOUND, PRICE, ProbeShop
+from tiny import call, compose
+from torch.nn import functional as F  # noqa: N812
+
+from agents.baselines import Random
+from experiments.comparing.floor import Foresight, of_profile
+from experiments.comparing.scores import Scores, Tally, scored
+from experiments.user_models import jobs_of, main, table
+from recgym.build import build
+from recgym.errors import UserError
+from recgym.rollout import rollout
+from recgym.simulator import Simulator
+from recgym.spaces import ObservationSpec
+from recgym.stages import prepare_log
+from recgym.types import After, where
+from recgym.users.report import predictive_report
+from recgym.users.store import save_model
+from recgym.worlds.arrivals import segment_of
+from recgym.worlds.taste import TasteShop
+
+NUM_SESSIONS = 24
+
+
+def test_the_true_shop_is_scored_by_its_own_chances() -> None:
+    # Why: by hand. Nobody leaves or pays before the first view, and no gap comes before it: the
+    # chance of a first step is that of finding the item, times that of what follows: of buying
+    # b = 10 / (10 + price), of carting (1 - b) b, of either rest (1 - b)² / 2.
+    shop = ProbeShop(dtype=F64)
+    simulator = Simulator(shop, num_slots=1, expected_revenue=False, dtype=F64)
+    seed_N = torch.arange(40)
+    state = simulator.reset(seed_N, torch.zeros_like(seed_N))
+    _, outcome = simulator.step(state, simulator.page(state, torch.full((40, 1), -1)))
+    scores = Scores(shop, lambda now: now.user)
+    scores(seed_N, state, None, outcome)  # type: ignore[arg-type]
+    event = outcome.event
+    assert set(event.after.tolist()) == set(map(int, After))  # each of them was met
+    for lane in range(40):
+        buy = 10.0 / (10.0 + float(event.price[lane]))
+        rest = (1.0 - buy) ** 2 / 2
+        follows = [rest, rest, (1.0 - buy) * buy, buy][int(event.after[lane])]
+        chance = FOUND[int(event.item[lane])] * follows
+        assert float(scores.nll[0][lane].exp()) == pytest.approx(1 / chance)
+    day_0 = event.price < 1.05 * torch.tensor(PRICE, dtype=F64)[event.item]
+    assert bool(day_0.any()) and not bool(day_0.all())  # the price is that of the day
+    assert not scores.next_nll  # a first view follows no other
+
+
+def test_fresh_shoppers_are_scored_as_a_report_scores_a_log() -> None:
+    # Why: two ways of counting one figure would show a gap to the floor that is none.
+    world: Any = made("attention")
+    sessions = log_of(NUM_SESSIONS)
+    every_B = torch.arange(NUM_SESSIONS)
+    for name in ("attention", "gru"):
+        model = made(name)
+        expected = predictive_report(model, sessions, every_B, every_B)
+        policy = Random(num_slots=SLOTS)
+        found, floor = scored(
+            model, world, policy, num_slots=SLOTS, num_sessions=NUM_SESSIONS, seed=0, dtype=F64
+        )
+        for key, value in found.items():
+            assert value == pytest.approx(expected[key], abs=1e-9), (name, key)
+        if name == "attention":
+            # the world itself: but it knows no more of its shoppers than a model of them does
+            assert floor == pytest.approx(found, abs=1e-9)
+        else:
+            assert floor["nll"] < found["nll"]
+
+
+def test_a_profile_tells_what_a_shopper_may_be() -> None:
+    # Why: by hand. A channel is right with chance 0.6 + 0.4 / 6 and wrong with 0.4 / 6, and thrift
+    # lies one standard deviation from what the profile shows: 1/2 off, and log sqrt(2 pi).
+    world = TasteShop(num_items=10, dtype=F64)
+    seed_L = torch.arange(2)
+    segment_L, thrift_L = segment_of(seed_L, world.knobs, F64)
+    channel_LS = F.one_hot(torch.stack([segment_L[0], (segment_L[1] + 1) % 6]), 6).to(F64)
+    profile_LP = torch.cat([channel_LS, thrift_L.unsqueeze(-1) + 1.0], -1)
+    expected = [math.log(chance) - 0.5 - 0.9189385 for chance in (2 / 3, 1 / 15)]
+    assert of_profile(world, seed_L, profile_LP).tolist() == pytest.approx(expected)
+
+
+@torch.no_grad()
+def test_who_can_only_be_one_shopper_is_foreseen_as_by_who_knows() -> None:
+    # Why: the floor must be the shop's own law, page after page, with what the pages left behind;
+    # and of two who may be, the first step's chance is the mean of both.
+    world = TasteShop(num_items=30, dtype=F64)
+    simulator = Simulator(world, num_slots=SLOTS, expected_revenue=False, dtype=F64)
+    seed_B = torch.arange(6)
+    arrival = world.arrive(seed_B, torch.zeros_like(seed_B))
+    knows, sees, both = Scores(world, lambda now: now.user), Tally(), Tally()
+    one = Foresight(world, arrival, 1, sees)
+    one.state = world.init_state(arrival)
+    two = Foresight(world, arrival, 2, both)
+    twice_L = torch.arange(12) // 2
+    own, other = world.init_state(arrival), world.init_state(arrival.lanes((seed_B + 1) % 6))
+    two.state = where(torch.arange(12) % 2 == 0, own.lanes(twice_L), other.lanes(twice_L))
+    two.weight_BM.zero_()
+    spec, heard = ObservationSpec(simulator, "history"), (knows, one, two)
+
+    def on_step(*step: Any) -> None:
+        for hears in heard:
+            hears(*step)
+
+    policy = Random(num_slots=SLOTS)
+    rollout(spec, policy, seed_B, torch.zeros_like(seed_B), lanes=6, on_step=on_step)
+    for ours, theirs in zip(sees.nll, knows.nll, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    assert sees.figures() == pytest.approx(knows.figures())
+    first = Foresight(world, arrival, 1, Tally())
+    first.state = other
+    state = simulator.reset(seed_B, torch.zeros_like(seed_B))
+    page = simulator.page(state, policy.act(spec.observe(state)))
+    _, outcome = simulator.step(state, page)
+    first(seed_B, state, spec.observe(state), outcome)
+    mean_B = ((-knows.nll[0]).exp() + (-first.heard.nll[0]).exp()) / 2
+    torch.testing.assert_close(both.nll[0], -mean_B.log(), rtol=0, atol=1e-9)
+    assert both.figures()["nll"] > knows.figures()["nll"]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two jobs on one log, as a training leaves them, their models untrained."""
+    folder = tmp_path_factory.mktemp("sweep")
+    small = ["log.num_sessions=30", "world.num_items=30", "num_slots=3"]
+    for number, name in enumerate(("lstm", "gru")):
+        settings = compose("train", f"user_model={name}", *small)
+        log, _, _ = prepare_log(settings["log"], folder / "cache", {})
+        sessions = log.sessions()
+        torch.manual_seed(0)
+        chosen = {**settings["user_model"]["model"], "hidden": 8, "embedding": 4}
+        model = build(
+            chosen, catalog=log.catalog(), seen_I=log.seen_item(), profile_BP=sessions.profile,
+            start_ms_B=sessions.time_ms[sessions.offset[:-1]],
+        )  # fmt: skip
+        job = folder / str(number)
+        save_model(model.eval(), job / "model", {})
+        OmegaConf.save(OmegaConf.create(settings), job / "config.yaml")
+        report = dict.fromkeys(
+            ("nll", "nll_next_view", "recall_at_20", "mrr_at_20", "cart_auc", "purchase_auc"), 0.5
+        )
+        summary = {
+            "user_model": {"name": name, **report}, "log": {"folder": str(log.folder)},
+            "kendall_tau": 0.6, "regret": None, "exploitation_gap": 0.1,
+        }  # fmt: skip
+        (job / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = [
+        "num_sessions=3",
+        "lanes=8",
+        "draws=4",
+        "repeats=1",
+        "least_seconds=0.01",
+        "num_threads=1",
+    ]
+    call(main, f"sweep={sweep}", *few, f"hydra.run.dir={sweep / 'h'}")
+    content = json.loads((sweep / "user_models.json").read_text())
+    models = content["models"]
+    knowing, seeing = (
+        f"true shop, {how}" for how in ("knowing each shopper", "seeing what a site sees")
+    )
+    assert set(models) == {"lstm", "gru", knowing, seeing}
+    assert models[knowing]["fresh"]["nll"] < models["gru"]["fresh"]["nll"]
+    # X = 2 (4 + 1) + 7 + 3 = 20 inputs, H = 8: 4 · 8 (20 + 8 + 2) and 3 · 8 (20 + 8 + 2)
+    assert models["lstm"]["costs"]["memory_parameters"] == 960
+    assert models["gru"]["costs"]["memory_parameters"] == 720
+    lines = table(models).splitlines()
+    assert lines[-1].startswith("| true shop, ") and lines[-1].endswith("| - | - | - |")
+    assert "| 960 | " in table(models) and "| 0.60 | - | +10% |" in table(models)
+    assert "| lstm | " in capsys.readouterr().out
+
+
+def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished job: expected the folder"):
+        jobs_of(tmp_path)
+    for number, (name, log) in enumerate((("lstm", "one"), ("gru", "two"), ("gru", "two"))):
+        (tmp_path / str(number)).mkdir()
+        summary = {"user_model": {"name": name}, "log": {"folder": log}}
+        (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="two jobs with user_model=gru"):
+        jobs_of(tmp_path)
+    (tmp_path / "2" / "summary.json").unlink()
+    with pytest.raises(UserError, match="jobs of 2 logs"):
+        jobs_of(tmp_path)
+    assert set(jobs_of(sweep)) == {"lstm", "gru"}
