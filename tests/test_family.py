@@ -213,10 +213,10 @@ def test_a_memory_of_modules_is_fitted_as_one_of_weights() -> None:
     model = made("transformer", dtype=torch.float32)
     sessions, rows = log_of(80, torch.float32), torch.arange(64)
     start_from_counts(model, sessions, rows)
-    before = mean_nll(model, sessions, rows, 2048)["nll"]
+    before = mean_nll(model, sessions, rows)["nll"]
     chosen = FitSettings(epochs=1, least_updates=8, learning_rate=1e-2)
     fit(model, sessions, chosen, seed=0)
-    assert mean_nll(model, sessions, rows, 2048)["nll"] < before - 0.1
+    assert mean_nll(model, sessions, rows)["nll"] < before - 0.1
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_the_report_holds_its_figures(sessions: Sessions) -> None:
     names |= {f"{what}_{figure}" for what in ("cart", "purchase")
               for figure in ("auc", "ece", "rate")}  # fmt: skip
     assert set(figures) == {"nll", "nll_choice", "nll_after", "nll_gap"} | names
-    for name, value in mean_nll(MODEL, sessions, row_B[80:], 500).items():
+    for name, value in mean_nll(MODEL, sessions, row_B[80:]).items():
         assert figures[name] == pytest.approx(value, abs=1e-5)
     json.dumps(figures, allow_nan=False)
 

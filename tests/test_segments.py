@@ -387,7 +387,7 @@ def test_one_segment_is_enough() -> None:
     figures = fit(model, sessions, FitSettings(epochs=1, least_updates=5), seed=0)
     assert math.isfinite(figures["nll"])
     rows = (sessions.split == Split.VALID).nonzero().squeeze(-1)
-    assert mean_nll(model, sessions, rows, 500)["nll"] == pytest.approx(figures["nll"], abs=1e-5)
+    assert mean_nll(model, sessions, rows)["nll"] == pytest.approx(figures["nll"], abs=1e-5)
     simulator = Simulator(model, encoder=model, num_slots=4)
     seed_N = torch.arange(6)
     state = simulator.reset(seed_N, torch.zeros_like(seed_N))

@@ -87,7 +87,7 @@ def test_a_fit_predicts_better_than_its_start_and_the_baselines(fitted: Fitted) 
     train_B, valid_B = rows_of(sessions, Split.TRAIN), rows_of(sessions, Split.VALID)
     start = untrained(sessions)
     start_from_counts(start, sessions, train_B)
-    assert best["nll"] < mean_nll(start, sessions, valid_B, 1024)["nll"] - 0.3
+    assert best["nll"] < mean_nll(start, sessions, valid_B)["nll"] - 0.3
     report = predictive_report(model, sessions, train_B, rows_of(sessions, Split.TEST))
     ours = report["nll_next_view"]
     markov, popularity = report["markov_nll_next_view"], report["popularity_nll_next_view"]
@@ -161,7 +161,7 @@ def test_early_stopping_keeps_the_best_epoch(monkeypatch: pytest.MonkeyPatch) ->
     assert best["nll"] == min(curve) < curve[-1]
     assert len(curve) == best["epoch"] + 2 < 20
     valid_B = rows_of(sessions, Split.VALID)
-    assert mean_nll(model, sessions, valid_B, 128)["nll"] == pytest.approx(best["nll"], abs=1e-6)
+    assert mean_nll(model, sessions, valid_B)["nll"] == pytest.approx(best["nll"], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_steps", "least_updates"])

@@ -55,9 +55,7 @@ class FitSettings:
             at_least_1(f"user_model.fit.{name}", getattr(self, name))
 
 
-def mean_nll(
-    model: SequenceModel, sessions: Sessions, row_B: Tensor, batch_steps: int
-) -> dict[str, float]:
+def mean_nll(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[str, float]:
     """Negative log-likelihood a step in nats, in all and by factor."""
     was_training = model.training
     model.eval()
@@ -66,7 +64,7 @@ def mean_nll(
     sums = {"choice": 0.0, "after": 0.0, "gap": 0.0}
     device = model.items.own.device
     with torch.no_grad():
-        for part in batches(length_B, batch_steps, None):
+        for part in batches(length_B, WALKED_STEPS, None):
             steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
             value = log_prob(model, steps)
             for name in sums:
@@ -255,7 +253,7 @@ def _fit(
             update += 1
             if progress is not None:
                 progress(update / total)
-        figures = mean_nll(model, sessions, valid_B, batch_steps)
+        figures = mean_nll(model, sessions, valid_B)
         if not torch.isfinite(torch.tensor(figures["nll"])):
             raise UserError(
                 f"the fit's likelihood is {figures['nll']} after epoch {epoch + 1}: expected a "
@@ -287,7 +285,7 @@ def _fit(
         expected_S = _expectations_of_all(model, sessions, cart_S, all_B.unique())
         centre(model, event_n, expected_S.lanes(step_n))
     model.eval()
-    figures = mean_nll(model, sessions, valid_B, batch_steps)
+    figures = mean_nll(model, sessions, valid_B)
     if log is not None:
         for name, slope in slopes.items():
             log(f"fit/slope_{name}", slope, epoch)

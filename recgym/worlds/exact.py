@@ -177,8 +177,12 @@ def slates(num_items: int, num_slots: int) -> Tensor:
 
 def _rows(state: Record) -> Tensor:
     """All tensors of a record side by side, [M, .] float64."""
-    parts = [
-        _rows(value) if isinstance(value, Record) else value.double().unsqueeze(-1).flatten(1)
-        for value in vars(state).values()
-    ]
-    return torch.cat(parts, -1)
+    return torch.cat(_parts(state), -1)
+
+
+def _parts(state: Record) -> list[Tensor]:
+    found = []
+    for value in vars(state).values():
+        inner = isinstance(value, Record)
+        found += _parts(value) if inner else [value.double().unsqueeze(-1).flatten(1)]
+    return found
