@@ -43,7 +43,7 @@ def stats(orders: list[float]) -> SessionStats:
     sums = {"pages": ones_B, "views": ones_B, "impressions": ones_B, "clicks": 3 * order_B,
             "carts": 2 * order_B, "orders": order_B}  # fmt: skip
     shopper_B = torch.arange(len(orders))
-    return SessionStats(shopper=shopper_B, revenue=order_B, expected_revenue=order_B, **sums)
+    return SessionStats(shopper=shopper_B, revenue=order_B, credited_revenue=order_B, **sums)
 
 
 def read(folder: Path) -> EventAccumulator:

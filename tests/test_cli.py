@@ -80,7 +80,11 @@ BAD: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
 CALLS: list[tuple[str, list[str], tuple[str, ...]]] = [
     ("unknown agent", ["agent=foo"], ("agent=foo", "dqn, greedy, greedy_clicks, iql, item_knn")),
     ("nothing to compile", ["agent=cql", "compile=true"], ("compile=true", "agent=cql")),
-    ("unknown log", ["log=foo"], ("log=foo", "csv, default, folder, rees46, taobao")),
+    (
+        "unknown log",
+        ["log=foo"],
+        ("log=foo", "csv, default, folder, online_retail, rees46, taobao"),
+    ),
     ("misspelt key", ["agent.gama=0.9"], ("agent.gama", "did you mean agent.gamma?")),
     ("misspelt main key", ["stpes=9"], ("stpes", "did you mean steps?")),
     ("half an override", ["steps=["], ("steps=[",)),

@@ -101,7 +101,7 @@ def likelihoods(
     """Nats a slot of clone and policy; how often their first items agree; that of the best one."""
     observation, sums, first = core.reset(0), torch.zeros(4), []
     for number in range(4):
-        page, score = core.act(observation), policy._score(observation)
+        page, score = core.act(observation), policy.scores(observation)
         clone = agent.clone.logits(observation)
         first += [score.argmax(-1)] if number else []
         sums[0] -= log_prob(clone, page).mean() / SLOTS

@@ -117,7 +117,7 @@ def test_a_run_keeps_each_shoppers_numbers(run: Path) -> None:
             assert columns is not None
             assert len(columns["converted"]) == kept.meta["sessions"] == 60
             mean = row["revenue_per_session"]["mean"]
-            assert columns["expected_revenue"].mean() == pytest.approx(mean, rel=1e-5)
+            assert columns["credited_revenue"].mean() == pytest.approx(mean, rel=1e-5)
             assert columns["converted"].mean() == pytest.approx(row["conversion_rate"]["mean"])
 
 
