@@ -181,7 +181,7 @@ def _rows(state: Record) -> Tensor:
 
 
 def _parts(state: Record) -> list[Tensor]:
-    found = []
+    found: list[Tensor] = []
     for value in vars(state).values():
         inner = isinstance(value, Record)
         found += _parts(value) if inner else [value.double().unsqueeze(-1).flatten(1)]
