@@ -13,7 +13,7 @@ import torch
 from ad_probe import observed, options_of, same
 from ad_shop import core_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import FIT, below, call, compose
+from tiny import FIT, SHORT, below, call, compose
 
 from agents import evaluate, train
 from agents.ads.dqn import AdDQN
@@ -30,6 +30,7 @@ SMALL = [
     "num_slots=6",
     "world.num_items=60",
     "log.num_sessions=400",
+    SHORT,
     "steps=960",
     "num_envs=32",
     "evaluation.sessions=60",

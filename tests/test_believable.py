@@ -42,8 +42,8 @@ ALL = np.triu(np.ones((3, 3), dtype=bool), 1)
 SMALL = [
     "worlds=[default]",
     "budget=quick",
-    "budgets.quick.log_sessions=300",
-    "budgets.quick.sessions=200",
+    "budgets.quick.log_sessions=150",
+    "budgets.quick.sessions=100",
     "budgets.quick.effect_sessions=8",
     "budgets.quick.steps=256",
     "budgets.quick.epochs=1",

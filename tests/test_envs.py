@@ -243,8 +243,8 @@ def test_nothing_is_handed_out_twice() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
-def test_a_compiled_environment_gives_the_same_episodes() -> None:
-    # Why: one path ships; what the compiler makes of it may differ by rounding alone.
+def test_a_compiled_environment_gives_the_same_episodes(traced: list[str]) -> None:
+    # Why: one path ships, traced whole; what a compiler makes of it is in test_simulator.
     kwargs = {"shop": learned_shop(), "num_envs": 5, "num_slots": 4, "max_pages": 6}
     eager, fast = RecVectorEnv(**kwargs), RecVectorEnv(compile=True, **kwargs)
     same(fast.reset(seed=7), eager.reset(seed=7))

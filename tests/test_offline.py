@@ -22,7 +22,7 @@ from recgym.types import Policy, Sessions
 
 # a fit and two trainings, on a machine that may be busy
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-CPU, SHOPPERS = torch.device("cpu"), 20_000
+CPU, SHOPPERS = torch.device("cpu"), 8_000
 SMALL = [
     "log.num_sessions=6000",
     "world.num_items=60",

@@ -39,8 +39,8 @@ KEYS = [
     "figure", "value", "unit", "min", "max", "limit", "ratio", "goal", "settings", "device",
     "torch", "commit",
 ]  # fmt: skip
-# tests of its own has `ingest`; agents are compiled in test_compiling, and timed so on a GPU
-ELSEWHERE = ("ingest", "dqn_compiled", "ppo_compiled")
+# tests of its own has `ingest`; what is compiled is in test_simulator and test_compiling
+ELSEWHERE = ("ingest", "simulator_compiled", "dqn_compiled", "ppo_compiled")
 MEASURED_HERE = [name for name in FIGURES if name not in ELSEWHERE]
 
 

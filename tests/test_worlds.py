@@ -254,7 +254,7 @@ def test_a_confounded_log_follows_hidden_taste_and_says_how_likely() -> None:
         seen = ObservationSpec(simulator, "history").observe(state)
         item, chance = policy.act_with_propensity(seen)
         filled = item[:, 0] >= 0
-        affinity = policy._score(seen).softmax(-1).gather(-1, item.clamp(min=0))[:, 0]
+        affinity = policy.scores(seen).softmax(-1).gather(-1, item.clamp(min=0))[:, 0]
         popular = policy.popularity_I[item.clamp(min=0)][:, 0]
         by_hand = (0.68 * affinity + 0.25 * popular + 0.05 / 300) / 0.98
         torch.testing.assert_close((chance[:, 0] * 1.0)[filled], by_hand[filled] * 0.98)

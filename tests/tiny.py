@@ -22,7 +22,9 @@ FIT = [
     "device=cpu",
     "num_threads=1",
 ]
-WORLD = ["log.num_sessions=400", "world.num_items=30"]
+# sessions of two or three pages: what a fit and a roll-out cost is their longest
+SHORT = "+world.intent_leave=[-0.2,-0.7,-0.7]"
+WORLD = ["log.num_sessions=400", "world.num_items=30", SHORT]
 TRAIN = [
     *FIT,
     "steps=960",
