@@ -189,7 +189,7 @@ def test_a_learned_shop_earns_the_exact_value_too() -> None:
     model = learned_shop(torch.float64)
     spec = ObservationSpec(simulator_of(model, 1, encoder=model), "encoder")
     policy = Popular(torch.arange(40), num_slots=1)
-    seed = torch.arange(150_000)
+    seed = torch.arange(60_000)
     every = model.arrive(seed, seed * 0)
     seed = seed[every.start_ms == every.start_ms[0]]
     alone, weight = every.lanes(slice(0, 1)), torch.ones(1, dtype=torch.float64)
