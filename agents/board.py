@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from agents.drawings import calibration_of
+from agents.folders import OVERRIDES
+from agents.jobs import swept
 from agents.logger import Logger
 from recgym.fidelity.calibration import forecasts
 from recgym.fidelity.trace import of_log
@@ -25,8 +27,6 @@ COMPARED = (  # settings that every run has, for the HParams tab
     "agent_name", "env_name", "seed", "steps", "num_envs", "num_slots", "reward", "pessimism",
     "log.name", "user_model.name", "user_model.ensemble.members",
 )  # fmt: skip
-OVERRIDES = Path(".hydra") / "overrides.yaml"
-PLACES = ("cache_dir", "device", "num_threads", "resume")  # overrides that change no number
 
 
 def show_fit(logger: Logger, log: Log, model: SequenceModel, views_I: Tensor) -> None:
@@ -83,9 +83,12 @@ def compared(settings: Mapping[str, Any], overrides: Path) -> dict[str, bool | s
     config = OmegaConf.create(dict(settings))
     keys = list(COMPARED)
     if overrides.is_file():
-        given = [str(line).lstrip("+~").partition("=")[0] for line in OmegaConf.load(overrides)]
+        given = [
+            line.lstrip("+~").partition("=")[0]
+            for line in swept([str(line) for line in OmegaConf.load(overrides)])
+        ]
         # agent=dqn is agent_name, and so with every group
-        keys += [key for key in given if key not in (*keys, *PLACES)]
+        keys += [key for key in given if key not in keys]
     found = {key: OmegaConf.select(config, key) for key in keys}
     return {
         key: value if isinstance(value, bool | str | float | int) else str(value)

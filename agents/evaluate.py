@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from agents.ads.base import places_ads
-from agents.folders import write_json
 from agents.judging import judge, shops_of
 from agents.sb3 import PredictPolicy
 from agents.seeds import policies
@@ -30,6 +29,7 @@ from agents.valuing import honest_policies, make_agent, resources, true_side
 from recgym import progress
 from recgym.cli import check_numbers, command
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.logs.base import Log, open_log
 from recgym.shops import choose_device
 from recgym.stages import open_reader

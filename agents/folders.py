@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agents.loop import PROGRESS
+from recgym.files import write_json
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
+OVERRIDES = Path(".hydra") / "overrides.yaml"  # what was given to the run
 
 
 def keep(
@@ -27,13 +28,6 @@ def keep(
     (folder / "table.txt").write_text(table + "\n")
     write_json(folder / SUMMARY, summary)
     (folder / PROGRESS).unlink(missing_ok=True)  # the run is over
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename, so that a kill leaves the old file whole."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    beside.rename(path)
 
 
 def file_lines(summary: dict[str, Any], folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from agents.logger import Logger
 from agents.seeds import lane_seeds
 from recgym import progress
 from recgym.errors import UserError
+from recgym.files import beside
 from recgym.types import Policy
 
 SEED_BASE = 1 << 50  # of training's shoppers, apart from those of logs and evaluation
@@ -106,10 +107,9 @@ def _distributions(
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write beside and rename."""
-    beside = path.with_name(f".{path.name}.tmp")
-    torch.save(state, beside)
-    beside.rename(path)
+    """Whole or not at all."""
+    with beside(path) as place:
+        torch.save(state, place)
 
 
 def _resumed(agent: Agent, core: Lanes, path: Path) -> int:

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 from agents.auditing import MEASURES, audit
 from agents.evaluate import Run, foreign_policy, open_run
-from agents.folders import write_json
 from agents.seeds import policies
 from agents.valuing import honest_policies, shop_specs
 from recgym import progress
 from recgym.cli import command
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.shops import choose_device
 from recgym.types import Policy
 

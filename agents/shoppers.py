@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recgym.ads.stats import AdStats
 from recgym.errors import UserError
+from recgym.files import beside
 from recgym.metrics import METRICS
 from recgym.types import SessionStats
 
@@ -103,10 +104,8 @@ def keep_shoppers(
         for name, fields in policies.items()
         for field, value_B in fields.items()
     }
-    beside = folder / f".{STATS}.tmp"
-    with beside.open("wb") as file:
-        np.savez_compressed(file, meta=np.array(json.dumps(meta)), **flat)  # type: ignore[arg-type]
-    beside.rename(folder / STATS)
+    with beside(folder / STATS) as place:
+        np.savez_compressed(place, meta=np.array(json.dumps(meta)), **flat)  # type: ignore[arg-type]
 
 
 def read_shoppers(folder: Path) -> Shoppers | None:

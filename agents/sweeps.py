@@ -14,6 +14,7 @@ from agents.folders import SUMMARY
 from agents.jobs import ASKED, FAILED, swept
 from recgym import progress
 from recgym.errors import UserError
+from recgym.files import write_json
 
 
 class Sweep(Callback):
@@ -63,9 +64,7 @@ def begin(folder: Path, asked: dict[str, Any]) -> None:
                 "the same command to go on with it, or set sweep=DIR to begin another."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.tmp")
-    beside.write_text(json.dumps(asked, indent=2) + "\n")
-    beside.rename(file)
+    write_json(file, asked)
 
 
 def jobs_of(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import write_json
 from experiments.asking import budget_of, check_lists, entry_of, fit_within
 from experiments.believing.cell import CellSettings, run_cell, values_file
 from experiments.believing.names import KINDS, RIGHT
@@ -24,6 +23,7 @@ from recgym import progress
 from recgym.build import check_settings
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.shops import choose_device
 from recgym.stages import check_user_model
 

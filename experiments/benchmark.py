@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import write_json
 from experiments.benchmarking.cell import (
     DONE,
     FAILED,
@@ -34,6 +33,7 @@ from experiments.benchmarking.verdict import Outcome, content_of
 from recgym import progress
 from recgym.cli import command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.shops import choose_device
 
 SCHEMA_VERSION = 1

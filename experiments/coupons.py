@@ -21,12 +21,12 @@ from omegaconf import DictConfig, ListConfig
 from sklearn.metrics import log_loss
 from torch import Tensor
 
-from agents.folders import write_json
 from experiments.coupon_boosting import boosted, choose_boosting
 from experiments.coupon_scores import effects, rankings
 from recgym import progress
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.logs.coupons import CouponLog, Coupons
 from recgym.users.offer_features import features
 from recgym.users.offers import Fold, OfferModel, choose_spread, fit, folds_of, sizes_of

@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import write_json
 from experiments.asking import budget_of, check_lists, entry_of, fit_within
 from experiments.horizon.cell import HORIZONS, SHOPPER, CellSettings, blocks_of
 from experiments.values import NUM_BLOCKS
@@ -30,6 +29,7 @@ from recgym import metrics, progress
 from recgym.build import check_settings
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.shops import choose_device
 from recgym.stages import check_user_model
 

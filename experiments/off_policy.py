@@ -14,7 +14,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import write_json
 from experiments.asking import check_lists, entry_of
 from experiments.evaluating import open_bandit
 from experiments.evaluating.judging import Setup, judge
@@ -23,6 +22,7 @@ from recgym import progress
 from recgym.build import build
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.logs.open_bandit import POLICIES, OpenBandit
 from recgym.record import LAW_VERSION
 from recgym.stages import key_of

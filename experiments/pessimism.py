@@ -17,10 +17,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import write_json
 from recgym import progress
 from recgym.cli import command
 from recgym.errors import UserError
+from recgym.files import beside, write_json
 
 SHOPS = {"learned": "claimed", "scored": "cross-scored", "true": "true"}
 INCREMENTAL = "incremental_revenue_per_session"
@@ -92,10 +92,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     below.set_ylabel("items shown")
     below.set_ylim(bottom=0.0)
     below.set_xlabel("pessimism: times what the members part over")
-    beside = path.with_name(f".{path.name}")
-    figure.savefig(beside, dpi=130, format="png")
+    with beside(path) as place:
+        figure.savefig(place, dpi=130, format="png")
     plt.close(figure)
-    beside.rename(path)
 
 
 def _means(rows: list[dict[str, Any]], weights: list[float], title: str) -> list[float]:

@@ -22,6 +22,7 @@ from experiments.reporting.runs import Sweep, read_sweep
 from recgym import progress
 from recgym.cli import command
 from recgym.errors import UserError
+from recgym.files import write_text
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -54,21 +55,14 @@ def page(sweep: Sweep, parts: list[Section]) -> str:
     )  # fmt: skip
 
 
-def write(path: Path, text: str) -> None:
-    """Write beside and rename."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.rename(path)
-
-
 def report(folder: Path) -> list[Findings]:
     """Write the three files; returns what they say."""
     sweep = read_sweep(folder)
     every = contents.all_findings(sweep)
     parts = contents.sections(sweep, every)
-    write(folder / "report.csv", csv_text(every))
-    write(folder / "report.md", markdown(contents.TITLE, parts))
-    write(folder / "report.html", page(sweep, parts))
+    write_text(folder / "report.csv", csv_text(every))
+    write_text(folder / "report.md", markdown(contents.TITLE, parts))
+    write_text(folder / "report.html", page(sweep, parts))
     return every
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import CONFIG, SUMMARY, write_json
+from agents.folders import CONFIG, SUMMARY
 from agents.valuing import true_side
 from experiments.comparing.costs import costs
 from experiments.comparing.floor import foreseen
@@ -25,6 +25,7 @@ from experiments.speed.setting import Setting, commit, device_name
 from recgym import progress
 from recgym.cli import command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.logs.base import open_log
 from recgym.stages import open_reader
 from recgym.users.sequence import SequenceModel

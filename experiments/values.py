@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recgym import progress
+from recgym.files import beside
 from recgym.rollout import rollout
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy
@@ -40,9 +41,8 @@ class Values:
 
     def save(self, path: Path) -> None:
         """As .npz, written beside and renamed."""
-        beside = path.with_name(f".{path.name}")
-        np.savez_compressed(beside, names=np.array(self.names), block=self.block_PJ)
-        beside.rename(path)
+        with beside(path) as place:
+            np.savez_compressed(place, names=np.array(self.names), block=self.block_PJ)
 
     @classmethod
     def load(cls, path: Path) -> Values:

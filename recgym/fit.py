@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from recgym import progress
 from recgym.cli import check_world, command, use_threads
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
 from recgym.stages import check_user_model, prepare_log, prepare_model
@@ -22,9 +22,7 @@ from recgym.stages import check_user_model, prepare_log, prepare_model
 def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any]) -> None:
     """Leave what `recgym.fidelity` opens: a log without prices is fitted, and never trained on."""
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    beside = folder / ".fit.json.tmp"
-    beside.write_text(json.dumps(summary, indent=2) + "\n")
-    beside.rename(folder / "fit.json")
+    write_json(folder / "fit.json", summary)
 
 
 @command("fit")

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     [
         "recgym.errors",
+        "recgym.files",
         "recgym.types",
         "recgym.refill",
         "recgym.compiling",

@@ -13,7 +13,6 @@ import torch
 from omegaconf import OmegaConf
 
 from agents.fixed import fixed_rules
-from agents.folders import write_json
 from agents.valuing import (
     honest_policies,
     make_agent,
@@ -43,6 +42,7 @@ from experiments.training import train_in
 from experiments.values import Play, values_of
 from recgym import progress
 from recgym.confounding import is_confounded
+from recgym.files import write_json
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
 from recgym.spaces import ObservationSpec

@@ -21,6 +21,7 @@ from experiments.believing.names import (
     WRONG,
 )
 from experiments.believing.verdict import Cell, rules_of
+from recgym.files import beside
 
 COLUMNS = {  # of the table: key, title, format, target
     "kendall_tau": ("tau-b", "{:.2f}", ">= 0.85"),
@@ -96,10 +97,9 @@ def plot(cells: list[Cell], path: Path) -> None:
         axis.set_xlabel("true")
     axes[0][0].set_ylabel("claimed incremental revenue a session")
     axes[0][0].legend(fontsize="small", frameon=False)
-    beside = path.with_name(f".{path.name}")
-    figure.savefig(beside, dpi=130, format="png")
+    with beside(path) as place:
+        figure.savefig(place, dpi=130, format="png")
     plt.close(figure)
-    beside.rename(path)
 
 
 def _points(axis: Any, cell: Cell) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from agents.folders import write_json
 from agents.logged import learns_from_log
 from agents.valuing import make_agent, oracle_of, resources, shop_specs, true_side
 from experiments.benchmarking import sb3
@@ -21,6 +20,7 @@ from experiments.training import train_in
 from experiments.values import Play, values_of
 from recgym import progress
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
 from recgym.stages import key_of, prepare_log, prepare_model

@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from recgym.files import beside
+
 FAINT = "#808890"  # readable on white and on black
 DASHES = ("-", "--", ":", "-.")
 COLOURS = 8  # of a cycle; then the dashes change
@@ -98,6 +100,5 @@ def plot(content: dict[str, Any], path: Path) -> None:
         axes.set_ylabel("share of runs above it")
         if profiles:
             figure.legend(loc="outside right upper", frameon=False, fontsize="small")
-        beside = path.with_name(f".{path.name}")
-        figure.savefig(beside, dpi=130, format="png", transparent=True)
-    beside.rename(path)
+        with beside(path) as place:
+            figure.savefig(place, dpi=130, format="png", transparent=True)

@@ -19,6 +19,7 @@ from experiments.training import train_in
 from experiments.values import NUM_BLOCKS, SEED_BASE
 from recgym import progress
 from recgym.envs.core import Transition
+from recgym.files import beside
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
 from recgym.rollout import rollout
@@ -122,9 +123,8 @@ def blocks_of(
     target = folder / f"{cell.key()}.npz"
     if not target.exists():
         found = _measured(cell, folder / "runs" / cell.key(), cache, device)
-        beside = target.with_name(f".{target.name}")
-        np.savez(beside, **found)  # type: ignore[arg-type]  # its stub takes them for a flag
-        beside.rename(target)
+        with beside(target) as place:
+            np.savez(place, **found)  # type: ignore[arg-type]  # its stub takes them for a flag
     with np.load(target) as stored:
         return {name: stored[name] for name in COLUMNS}
 

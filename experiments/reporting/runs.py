@@ -11,12 +11,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from agents.folders import CONFIG, SUMMARY
+from agents.folders import CONFIG, OVERRIDES, SUMMARY
+from agents.jobs import FAILED
 from agents.shoppers import Shoppers, read_shoppers
 from recgym.errors import UserError
 
-FAILED = "failed.json"
-OVERRIDES = Path(".hydra") / "overrides.yaml"
 DEPTH = 3  # folders below the sweep's in which a job may lie
 SEED = "seed"  # that tells training runs of one candidate apart
 

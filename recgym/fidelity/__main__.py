@@ -12,9 +12,10 @@ from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.fidelity.opening import LEAST_SESSIONS, compare, open_run
 from recgym.fidelity.page import page
-from recgym.fidelity.scorecard import Effort, as_json, make, write, write_json
+from recgym.fidelity.scorecard import Effort, as_json, make, write_json
 from recgym.fidelity.verdicts import FAIL
 from recgym.fidelity.wording import table_lines
+from recgym.files import write_text
 from recgym.shops import choose_device
 
 NUMBERS = {
@@ -50,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     with progress.stage("score", 3.2, seconds):
         card = make(run, compared, Effort(cfg.resamples, cfg.hard_halvings, cfg.seed))
     write_json(run.folder / "scorecard.json", as_json(card, run, seconds))
-    write(run.folder / "scorecard.html", page(card, run))
+    write_text(run.folder / "scorecard.html", page(card, run))
     for line, verdict in table_lines(card.rows):
         progress.console.print(line, markup=False, style="red" if verdict == FAIL else None)
     progress.say(f"\n{card.headline()}")

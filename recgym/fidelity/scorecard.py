@@ -16,6 +16,7 @@ from recgym.fidelity.score import drift, row_of
 from recgym.fidelity.transfer import Transfer
 from recgym.fidelity.truths import truth_rows
 from recgym.fidelity.verdicts import FAIL, PASS, Row
+from recgym.files import write_text
 
 SCHEMA_VERSION = 1
 
@@ -105,13 +106,6 @@ def as_json(card: Scorecard, run: Run, seconds: dict[str, float]) -> dict[str, A
     }
 
 
-def write(path: Path, text: str) -> None:
-    """Write beside and rename, so that a kill leaves the old file whole."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.rename(path)
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """The same for JSON; NaN is refused, since others cannot read it."""
-    write(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """NaN is refused, since others cannot read it."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from recgym.files import write_json, write_text
 from recgym.forecast.clock import Clock, Floats
 from recgym.forecast.models.base import QUANTILES
 from recgym.forecast.series import Panel
@@ -16,17 +16,9 @@ from recgym.forecast.series import Panel
 SCHEMA_VERSION = 1
 
 
-def write_text(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = file.with_name(f".{file.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.rename(file)
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
+def write_forecast(file: Path, content: dict[str, Any]) -> None:
     """With the version of its layout."""
-    known = {"schema_version": SCHEMA_VERSION, **content}
-    write_text(file, json.dumps(known, indent=2) + "\n")
+    write_json(file, {"schema_version": SCHEMA_VERSION, **content})
 
 
 def write_csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from recgym import progress
 from recgym.errors import UserError
 from recgym.forecast.blocks import Blocks
 from recgym.forecast.clock import Clock
-from recgym.forecast.files import next_rows, write_csv, write_json
+from recgym.forecast.files import next_rows, write_csv, write_forecast
 from recgym.forecast.plots import draw_models, draw_panel
 from recgym.forecast.series import closed_days, make_panel, outside_hours
 from recgym.forecast.tables import series_rows, table_rows
@@ -75,7 +75,7 @@ class Findings:
         write_csv(self.folder / "series.csv", self.series)
         write_csv(self.folder / "next.csv", self.next)
         draw_models(self.folder / "models.png", self.trials)
-        write_json(
+        write_forecast(
             self.folder / "forecast.json",
             {
                 "log": {"folder": str(self.log.folder), "source": self.log.meta["source"]},

@@ -12,7 +12,7 @@ from recgym import progress
 from recgym.cli import command, use_threads
 from recgym.errors import UserError
 from recgym.explain.figure import explained_text
-from recgym.fidelity.scorecard import write
+from recgym.files import write_text
 from recgym.replay import wording
 from recgym.replay.explaining import Explained, explained
 from recgym.replay.opening import Opened, open_run
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
         progress.say(f"assumed: {run.assumed}")
     if cfg.html:
         target = Path(cfg.run) / file_name(sessions)
-        write(target, page(sessions, reasons, run.assumed))
+        write_text(target, page(sessions, reasons, run.assumed))
         progress.say(f"files        {target}")
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.users.ad_law import AdLaw, Usual
 from recgym.users.base import Shoppers
 from recgym.users.sponsored import AdShoppers
@@ -93,10 +94,7 @@ def save_ads(fit: AdFit, folder: Path) -> None:
         "ad_share": {str(item): float(share_I[item]) for item in ads_A},
     }
     known |= {"law": asdict(fit.law), "usual": usual}
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **known}, indent=2)
-    beside = folder / f".{FILE}.tmp"
-    beside.write_text(text + "\n")
-    beside.rename(folder / FILE)
+    write_json(folder / FILE, {"schema_version": SCHEMA_VERSION, **known})
 
 
 def load_ads(folder: Path) -> AdFit | None:
