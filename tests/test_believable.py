@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from simulated_log import simulate
 from tiny import call
 
 from agents.fixed import fixed_rules
+from experiments import believable
 from experiments.believable import main
 from experiments.believing.effects import Effects, errors, naive_elasticity
 from experiments.believing.measures import (
@@ -243,6 +245,12 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
 ) -> None:
     # fewer rules than the 24: each is valued in six shops
     monkeypatch.setitem(fixed_rules.__kwdefaults__, "count", 6)
+    # and sessions of two or three pages
+    whole = believable.entry_of
+    short = {"intent_leave": [-0.2, -0.7, -0.7]}
+    monkeypatch.setattr(
+        believable, "entry_of", lambda *named: OmegaConf.merge(whole(*named), short)
+    )
     overrides = [*SMALL, f"folder={tmp_path / 'out'}", f"cache_dir={tmp_path / 'cache'}"]
     overrides.append(f"hydra.run.dir={tmp_path / 'hydra'}")
     call(main, *overrides)

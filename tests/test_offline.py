@@ -77,7 +77,7 @@ def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Earned:
         core = LoggedCore(shop.learned, shop.sessions, shop.paid_S, revenue, num_envs=256)
         folder = tmp_path_factory.mktemp(name)
         with Logger(folder) as logger:
-            given = {"steps": 40_000, "seed": 0, "logger": logger, "folder": folder}
+            given = {"steps": 25_000, "seed": 0, "logger": logger, "folder": folder}
             train(agent, core, behaviour=core, **given)
         return worth(shop, agent)
 

@@ -19,7 +19,7 @@ from agents import train
 from agents.loop import AGENT, PROGRESS
 
 pytestmark = pytest.mark.slow
-LONG = [*TRAIN, *WORLD, "steps=6400", "checkpoint_steps=640", "evaluation.sessions=20"]
+LONG = [*TRAIN, *WORLD, "steps=3200", "checkpoint_steps=320", "evaluation.sessions=20"]
 
 
 def values(folder: Path) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.tiny import agent_loss, laid_out, learned
 
-FIT: dict[str, Any] = {"num_sessions": 30_000, "seed": 0, "hidden": 32}
+FIT: dict[str, Any] = {"num_sessions": 20_000, "seed": 0, "hidden": 32}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,6 @@ def test_learners_of_returns_see_beyond_a_page(name: str, offered: dict[str, Any
 def test_who_looks_at_one_page_alone_does_not(name: str, offered: dict[str, Any]) -> None:
     # Why: without it the test above could hold of a shop where foresight is worth nothing.
     loss = agent_loss(
-        name, laid_out(), offered, num_pages=100_000, num_sessions=20_000, seed=0, gamma=0.0
+        name, laid_out(), offered, num_pages=50_000, num_sessions=20_000, seed=0, gamma=0.0
     )
     assert loss.share - 1.96 * loss.error > 0.05, loss

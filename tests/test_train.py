@@ -346,6 +346,7 @@ def test_an_ensemble_trains_in_one_half_and_scores_in_the_other(
 ) -> None:
     # Why: no agent marks its own work, and a run says it in words, now and when valued again.
     asked = ["user_model.ensemble.members=4", "pessimism=1", *WORLD, *TRAIN]
+    asked.append("log.num_sessions=200")
     call(train.main, *asked, *below(tmp_path))
     run = tmp_path / "run"
     summary = json.loads((run / "summary.json").read_text())

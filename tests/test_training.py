@@ -59,7 +59,7 @@ class Fitted(NamedTuple):
 
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
-    sessions = log_of(3000)
+    sessions = log_of(2000)
     model = untrained(sessions)
     settings = FitSettings(epochs=6, learning_rate=1e-2, batch_steps=1024)
     return Fitted(model, sessions, fit(model, sessions, settings, seed=0))
