@@ -50,10 +50,10 @@ def call(main: Callable[[], Any], *overrides: str) -> None:
         main()
 
 
-def below(folder: Path, name: str = "run") -> list[str]:
-    """Overrides that keep all files of a run below ``folder``."""
+def below(folder: Path, name: str = "run", cache: Path | None = None) -> list[str]:
+    """Overrides that keep all files of a run below ``folder``, but for a ``cache`` of others."""
     return [
-        f"cache_dir={folder / 'cache'}",
+        f"cache_dir={cache or folder / 'cache'}",
         f"hydra.run.dir={folder / name}",
         f"hydra.sweep.dir={folder / name}",
     ]
