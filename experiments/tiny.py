@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import copy
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from agents.base import Agent
 from agents.baselines import Greedy, Popular
@@ -156,6 +158,15 @@ def tabular_loss(name: str, exact: ExactShop, *, num_pages: int, seed: int) -> L
     return Loss(1.0 - exact.of(agent).revenue / exact.best().revenue, 0.0)
 
 
+@cache
+def optimum(exact: ExactShop, num_sessions: int) -> tuple[float, Tensor]:
+    """What the best policy earns a session, expected, and in each of these, [B] float64."""
+    best, seed_B = exact.best(), VALUE_SEED + torch.arange(num_sessions)
+    oracle = oracle_spec(TinyShop(), SLOTS)
+    found = rollout(oracle, Planned(exact, best), seed_B, torch.zeros_like(seed_B))
+    return best.revenue, found.credited_revenue.double()
+
+
 def agent_loss(
     name: str,
     exact: ExactShop,
@@ -180,13 +191,10 @@ def agent_loss(
     settings |= {name: value for name, value in here.items() if name in settings}
     agent = make_agent(settings, offered | {"seed": seed})
     trained(agent, ShopCore(spec, "chosen_revenue", num_envs=LANES), num_pages, seed)
-    best = exact.best()
     seed_B = VALUE_SEED + torch.arange(num_sessions)
-    oracle = oracle_spec(world, SLOTS)
-    optimal = rollout(oracle, Planned(exact, best), seed_B, torch.zeros_like(seed_B))
+    best, optimal_B = optimum(exact, num_sessions)
     found = rollout(spec, agent, seed_B, torch.zeros_like(seed_B))
-    optimal_B, found_B = optimal.credited_revenue.double(), found.credited_revenue.double()
-    lost_B = (optimal_B - found_B) / best.revenue
+    lost_B = (optimal_B - found.credited_revenue.double()) / best
     return Loss(float(lost_B.mean()), float(lost_B.std()) / num_sessions**0.5)
 
 

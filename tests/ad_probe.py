@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from probe_model import SPEC, first_pages
-from tiny import compose
+from tiny import agent_settings
 from torch import Tensor
 
 from agents.valuing import make_agent
@@ -122,7 +122,7 @@ class AdProbe:
 
 def agent_named(name: str, **changed: Any) -> Any:
     """An entry of ``conf/agent`` for these pages, as small and as quick as a test wants it."""
-    settings = compose("train", f"agent={name}")["agent"]
+    settings = agent_settings(name)
     quick = {"hidden": 32, "batch_size": 64, "learning_starts": 64, "updates": 1}
     quick |= {"averaging": 0.05, "anchor": 0.0}  # few updates, and no noise of sales
     settings |= {key: value for key, value in quick.items() if key in settings}

@@ -1,12 +1,23 @@
-"""One thread: the tensors of the tests are small, and busy neighbours make more threads crawl."""
+"""One thread, files in an order that keeps all workers busy, and what many files share."""
 
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-torch.set_num_threads(1)
+# torch's compiler would start other Pythons for the one program that the tests compile
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread: the tensors of the tests are small, and busy neighbours make more crawl."""
+    if config.getoption("numprocesses", None):
+        return  # it only hands out tests: workers would wait while it imports torch
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -24,9 +35,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: -slow[item.path])
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A cache of all workers, for tests that ask for the same log and fit and test neither."""
+    home = tmp_path_factory.getbasetemp()
+    return (home if worker_id == "master" else home.parent) / "kept"
+
+
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what is compiled from now on: traced whole, but run by Python, in seconds."""
+    import torch
+
     names: list[str] = []
     whole = torch.compile
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from probe_shop import START_MS, ProbeShop, found_alone
-from tiny import compose
+from tiny import agent_settings
 from torch import Tensor
 
 from agents.valuing import make_agent
@@ -96,7 +96,7 @@ def made(name: str, model: Any, spec: ObservationSpec, seed: int = 0, **changed:
         "seed": seed,
     }
     quick = {"hidden": 32, "batch_size": 64, "learning_starts": 64, "updates": 1}
-    settings = compose("train", f"agent={name}")["agent"]
+    settings = agent_settings(name)
     settings |= {key: value for key, value in quick.items() if key in settings}
     return make_agent(settings | changed, offered)
 

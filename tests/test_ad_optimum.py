@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ad_shop import HURRIED, IMPATIENT, LOADS, Always, core_of, earned, slots_of, worth
-from tiny import compose
+from tiny import agent_settings
 
 from agents.valuing import make_agent
 from recgym.users.ad_law import AdLaw
@@ -76,7 +76,7 @@ def agent_of(core: Any, **changed: Any) -> Any:
         "device": "cpu",
         "load_cap": 1.0,
     }
-    return make_agent(compose("train", "agent=ad_dqn")["agent"] | quick | changed, offered)
+    return make_agent(agent_settings("ad_dqn") | quick | changed, offered)
 
 
 @pytest.mark.slow

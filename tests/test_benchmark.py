@@ -330,10 +330,10 @@ def test_what_cannot_be_used_ends_in_a_sentence_before_any_work(
     assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
 
 
-def places(folder: Path) -> list[str]:
+def places(folder: Path, cache: Path | None = None) -> list[str]:
     return [
         f"folder={folder / 'out'}",
-        f"cache_dir={folder / 'cache'}",
+        f"cache_dir={cache or folder / 'cache'}",
         f"hydra.run.dir={folder / 'hydra'}",
     ]
 
@@ -381,10 +381,10 @@ def without_times(written: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ran(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def ran(tmp_path: Path, kept: Path) -> Callable[..., dict[str, Any]]:
     def run(*overrides: str) -> dict[str, Any]:
         chosen = "agents=[linucb,dqn,sb3_dqn,sb3_ppo]"
-        call(main, *SMALL, chosen, "one_item=[linucb]", *places(tmp_path), *overrides)
+        call(main, *SMALL, chosen, "one_item=[linucb]", *places(tmp_path, kept), *overrides)
         return dict(json.loads((tmp_path / "out" / "benchmark.json").read_text()))
 
     return run

@@ -14,7 +14,7 @@ from probe_shop import learned_shop
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tiny import compose
+from tiny import agent_settings
 
 from agents import slateq
 from agents.board import compared, show_end
@@ -193,7 +193,7 @@ def made(name: str, spec: ObservationSpec) -> Any:
     offered = {"model": model, "user_model": model, "num_features": spec.num_features,
                "num_items": 40, "num_slots": 3, "views_I": torch.arange(40), "cart_paid": 0.3,
                "seed": 0}  # fmt: skip
-    return make_agent(compose("train", f"agent={name}")["agent"], offered)
+    return make_agent(agent_settings(name), offered)
 
 
 @pytest.mark.parametrize("name", ["dqn", "rainbow", "recurrent_dqn"])

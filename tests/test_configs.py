@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from probe_shop import learned_shop
-from tiny import compose
+from tiny import agent_settings, compose
 
 from agents.valuing import make_agent
 from recgym.build import build
@@ -93,7 +93,9 @@ def test_every_agent_builds_and_fills_pages(name: str) -> None:
         "cart_paid": 0.3,
         "seed": 0,
     }
-    agent = make_agent(compose("train", f"agent={name}")["agent"], offered)
+    settings = compose("train", f"agent={name}")["agent"]
+    assert settings == agent_settings(name)  # by which other tests make it
+    agent = make_agent(settings, offered)
     seed = torch.arange(6)
     state = spec.simulator.reset(seed, torch.zeros_like(seed))
     item_NK = agent.act(spec.observe(state))

@@ -306,10 +306,11 @@ QUICK = ["sessions=300", "halvings=20", "hard_halvings=1", "resamples=20", "devi
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
     home = tmp_path_factory.mktemp("fidelity")
     plain = [x for x in TRAIN if not x.startswith("agent.")]
-    call(train.main, "agent=popular", *plain, *WORLD, "evaluation.sessions=10", *below(home))
+    places = below(home, cache=kept)
+    call(train.main, "agent=popular", *plain, *WORLD, "evaluation.sessions=10", *places)
     return home / "run"
 
 

@@ -322,11 +322,11 @@ def test_an_explanation_names_the_events_before_its_page() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
     """What agents.train leaves, of a model that was not fitted: that would take longest."""
     home = tmp_path_factory.mktemp("inspector")
     settings = compose("train", *FIT, *WORLD, "agent=greedy", "evaluation.sessions=20")
-    log, _, _ = prepare_log(settings["log"], home / "cache", {})
+    log, _, _ = prepare_log(settings["log"], kept, {})
     sessions = log.sessions()
     model = build(
         settings["user_model"]["model"], catalog=log.catalog(), seen_I=log.seen_item(),

@@ -249,10 +249,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bcq", "iql"])  # all parts of them: cloning, DQN's hooks, values
-def test_the_main_job_learns_from_the_log(name: str, home: Path) -> None:
+def test_the_main_job_learns_from_the_log(name: str, home: Path, kept: Path) -> None:
     # Why: one command, from a log to a valued policy, for these agents as for all; the finished run
     # is opened and valued again to the same numbers.
-    call(train.main, f"agent={name}", *TRAIN, *WORLD, *below(home, name))
+    call(train.main, f"agent={name}", *TRAIN, *WORLD, *below(home, name, kept))
     summary = json.loads((home / name / "summary.json").read_text())
     assert summary["environment_steps"] == 960
     assert summary["policies"][name]["true"]["revenue_per_session"]["mean"] > 0

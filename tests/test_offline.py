@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tiny import compose
+from tiny import agent_settings, compose
 from torch import Tensor
 
 from agents.logged import LoggedCore
@@ -73,7 +73,7 @@ def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Earned:
     def found(name: str) -> Tensor:
         if name == "logging":
             return worth(shop, shop.logging)
-        agent = make_agent(compose("train", f"agent={name}")["agent"], shop.offered)
+        agent = make_agent(agent_settings(name), shop.offered)
         core = LoggedCore(shop.learned, shop.sessions, shop.paid_S, revenue, num_envs=256)
         folder = tmp_path_factory.mktemp(name)
         with Logger(folder) as logger:

@@ -28,15 +28,15 @@ def values(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Path:
     folder = tmp_path_factory.mktemp("resume")
-    call(train.main, *LONG, *below(folder, "whole"))
+    call(train.main, *LONG, *below(folder, "whole", kept))
     return folder
 
 
-def killed(folder: Path, seed: int) -> None:
+def killed(folder: Path, seed: int, cache: Path) -> None:
     """Start the same run on its own and kill it at a random moment after its first state."""
-    command = [sys.executable, "-m", "agents.train", *LONG, *below(folder, "killed")]
+    command = [sys.executable, "-m", "agents.train", *LONG, *below(folder, "killed", cache)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 240
@@ -49,9 +49,9 @@ def killed(folder: Path, seed: int) -> None:
         process.wait()
 
 
-def test_a_killed_run_ends_as_one_that_was_not(home: Path) -> None:
+def test_a_killed_run_ends_as_one_that_was_not(home: Path, kept: Path) -> None:
     # Why: hours of training are lost otherwise, and a run that goes on must not be another one.
-    killed(home, seed=0)
+    killed(home, seed=0, cache=kept)
     folder = home / "killed"
     assert not (folder / AGENT).exists() and not (folder / "summary.json").exists()
     call(train.main, f"resume={folder}")
@@ -63,12 +63,12 @@ def test_a_killed_run_ends_as_one_that_was_not(home: Path) -> None:
     assert not (folder / PROGRESS).exists()
 
 
-def test_the_same_folder_without_resume_is_another_run(home: Path) -> None:
+def test_the_same_folder_without_resume_is_another_run(home: Path, kept: Path) -> None:
     # Why: a folder named by hand may hold the state of a killed run with other settings.
     folder = home / "again"
     folder.mkdir()
     (folder / PROGRESS).write_bytes(b"of another run")
-    call(train.main, *LONG, *below(home, "again"))
+    call(train.main, *LONG, *below(home, "again", kept))
     assert values(folder) == values(home / "whole") and not (folder / PROGRESS).exists()
 
 

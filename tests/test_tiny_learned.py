@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from experiments.tiny import agent_loss, laid_out, learned
+from recgym.worlds.exact import ExactShop
 
 FIT: dict[str, Any] = {"num_sessions": 20_000, "seed": 0, "hidden": 32}
+
+
+@pytest.fixture(scope="module")
+def exact() -> ExactShop:
+    return laid_out()
 
 
 @pytest.fixture(scope="module")
@@ -17,27 +23,33 @@ def offered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_dqn_reaches_the_optimum_within_a_percent(offered: dict[str, Any]) -> None:
+def test_dqn_reaches_the_optimum_within_a_percent(
+    exact: ExactShop, offered: dict[str, Any]
+) -> None:
     # Why: it never sees the true shop's law, only a model fitted on the log; myopic pages lose
     # 6.8 %. The upper end of a 95 % interval on 50,000 shoppers must be below.
-    loss = agent_loss("dqn", laid_out(), offered, num_pages=100_000, num_sessions=50_000, seed=0)
+    loss = agent_loss("dqn", exact, offered, num_pages=100_000, num_sessions=50_000, seed=0)
     assert loss.share + 1.96 * loss.error < 0.01, loss
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo"])  # its presets are put to test_probes
-def test_learners_of_returns_see_beyond_a_page(name: str, offered: dict[str, Any]) -> None:
+def test_learners_of_returns_see_beyond_a_page(
+    name: str, exact: ExactShop, offered: dict[str, Any]
+) -> None:
     # Why: what sells now ends the session and hides the dear item behind it: a delayed reward with
     # a known optimum, of which at least 95 % must be reached.
-    loss = agent_loss(name, laid_out(), offered, num_pages=100_000, num_sessions=20_000, seed=0)
+    loss = agent_loss(name, exact, offered, num_pages=100_000, num_sessions=20_000, seed=0)
     assert loss.share + 1.96 * loss.error < 0.05, loss
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dqn", "linucb"])
-def test_who_looks_at_one_page_alone_does_not(name: str, offered: dict[str, Any]) -> None:
+def test_who_looks_at_one_page_alone_does_not(
+    name: str, exact: ExactShop, offered: dict[str, Any]
+) -> None:
     # Why: without it the test above could hold of a shop where foresight is worth nothing.
     loss = agent_loss(
-        name, laid_out(), offered, num_pages=50_000, num_sessions=20_000, seed=0, gamma=0.0
+        name, exact, offered, num_pages=50_000, num_sessions=20_000, seed=0, gamma=0.0
     )
     assert loss.share - 1.96 * loss.error > 0.05, loss

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
 FIT = [
     "user_model.model.hidden=8",
     "user_model.model.embedding=4",
@@ -40,13 +44,16 @@ def call(main: Callable[[], Any], *overrides: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{main.__module__}.py", *overrides])
         patch.setenv("HYDRA_FULL_ERROR", "1")
+        if not any(text.startswith("experiment=") for text in overrides):
+            # Hydra composes everything once more to ask for its mode, which only those YAMLs set
+            patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         main()
 
 
-def below(folder: Path, name: str = "run") -> list[str]:
-    """Overrides that keep all files of a run below ``folder``."""
+def below(folder: Path, name: str = "run", cache: Path | None = None) -> list[str]:
+    """Overrides that keep all files of a run below ``folder``, but for a ``cache`` of others."""
     return [
-        f"cache_dir={folder / 'cache'}",
+        f"cache_dir={cache or folder / 'cache'}",
         f"hydra.run.dir={folder / name}",
         f"hydra.sweep.dir={folder / name}",
     ]
@@ -54,8 +61,24 @@ def below(folder: Path, name: str = "run") -> list[str]:
 
 def compose(name: str, *overrides: str) -> dict[str, Any]:
     """The config that a main would get, without what only a running job knows, as plain data."""
+    return copy.deepcopy(_composed(name, *overrides))
+
+
+@cache
+def _composed(name: str, *overrides: str) -> dict[str, Any]:
     with initialize_config_module("conf", version_base="1.3"):
         running = ["agent_name=unknown", "env_name=unknown"] if name == "train" else []
         config = hydra_compose(name, [*running, *overrides])
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(plain)
+
+
+def agent_settings(name: str) -> dict[str, Any]:
+    """An entry of ``conf/agent`` alone: it composes to no other, see test_configs."""
+    return copy.deepcopy(_agent_settings(name))
+
+
+@cache
+def _agent_settings(name: str) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(OmegaConf.load(CONF / "agent" / f"{name}.yaml"))
     return dict(plain)
