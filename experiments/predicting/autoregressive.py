@@ -78,6 +78,7 @@ def item_vectors(sessions: Views, dims: int) -> NDArray[np.float64]:
     if most < 1:
         return np.ones((sessions.num_items, 1))
     start = np.random.default_rng(0).standard_normal(min(scaled.shape))
-    found_DI = svds(scaled, k=min(dims, most), v0=start)[2]
+    _, size_D, found_DI = svds(scaled, k=min(dims, most), v0=start)
+    found_DI = found_DI[size_D > 1e-6 * size_D.max()]  # the others point anywhere
     length_I1 = np.linalg.norm(found_DI.T, axis=1, keepdims=True)
     return np.asarray(found_DI.T / np.where(length_I1 > 1e-9, length_I1, 1.0))
