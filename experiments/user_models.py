@@ -8,7 +8,8 @@ that sees no more than a site does, which is the floor that no model can pass.
 
 A second table ranks the next view in the held-out sessions of the log, and holds predictors of the
 next view alone beside the models. It needs no true shop: of any log, the jobs of
-``python -m recgym.fit -m user_model=lstm,gru,... log=NAME log.path=PATH`` will do.
+``python -m recgym.fit -m user_model=lstm,gru,... log=NAME log.path=PATH`` will do. A third tells of
+the same sessions how well a purchase is foreseen from the first five events.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.folders import CONFIG, SUMMARY
 from agents.valuing import true_side
-from experiments.comparing import next_views
+from experiments.comparing import intent, next_views
 from experiments.comparing.costs import costs
 from experiments.comparing.floor import foreseen
 from experiments.comparing.scores import scored
@@ -177,15 +178,18 @@ def main(cfg: DictConfig) -> None:
     jobs = jobs_of(folder)
     log = open_log(Path(_summary(next(iter(jobs.values())))["log"]["folder"]))
     rows = compare(jobs, cfg)
-    ahead = next_views.foresee(fitted(jobs), predictors, log.sessions(), log.catalog().num_items)
+    models = fitted(jobs)
+    ahead = next_views.foresee(models, predictors, log.sessions(), log.catalog().num_items)
+    bought = intent.intent(models, log, int(cfg.seed))
     beside = {key: int(cfg[key]) for key in ("num_sessions", "seed", "draws", "lanes")}
     measured = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
     content = {"schema_version": SCHEMA_VERSION, "measured": measured, "models": rows}
-    content["next_view"] = ahead
+    content |= {"next_view": ahead, "intent": bought}
     write_json(folder / "user_models.json", content)
     if rows:
         progress.say(table(rows) + "\n")
-    progress.say(next_views.table(ahead))
+    progress.say(next_views.table(ahead) + "\n")
+    progress.say(intent.table(bought))
     progress.say(f"files        {folder / 'user_models.json'}")
 
 

@@ -199,6 +199,9 @@ def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     )  # fmt: skip
     for key in ("nll_next_view", "recall_at_20", "mrr_at_20"):
         assert ahead["lstm"][key] == pytest.approx(report[key])
+    asked = content["intent"]
+    assert asked["events"] == 5 and 0 <= asked["bought"] <= asked["sessions"] <= 3
+    assert f"{asked['bought']} of {asked['sessions']} held-out sessions of 5 events" in said
     assert "| vsknn | - | " in said and "| popularity | - |" not in said
 
 
