@@ -24,6 +24,7 @@ class Layout:
 
     Attributes:
         files: glob patterns; the first must be there, the others are read where they are.
+        example: a name that the first fits.
         separator: of its columns.
         names: of its columns, where the files have no header.
         reads: columns that are read.
@@ -37,6 +38,7 @@ class Layout:
     """
 
     files: tuple[str, ...]
+    example: str
     reads: tuple[str, ...]
     sql: str
     by_gap: bool
@@ -59,6 +61,7 @@ _DAY = "epoch_ms(min(try_cast(eventdate AS TIMESTAMP)) OVER (PARTITION BY sessio
 LAYOUTS = {
     "retailrocket": Layout(
         files=("events.csv",),
+        example="events.csv",
         reads=("timestamp", "visitorid", "event", "itemid"),
         sql="visitorid AS owner, try_cast(itemid AS BIGINT) AS item, "
         "try_cast(timestamp AS BIGINT) AS time_ms, event = 'view' AS viewed",
@@ -70,6 +73,7 @@ LAYOUTS = {
     ),
     "diginetica": Layout(
         files=("train-item-views.csv",),
+        example="train-item-views.csv",
         separator=";",
         reads=("sessionId", "itemId", "timeframe", "eventdate"),
         sql="sessionId AS owner, try_cast(itemId AS BIGINT) AS item, "
@@ -81,6 +85,7 @@ LAYOUTS = {
     ),
     "yoochoose": Layout(
         files=("yoochoose-clicks.dat", "yoochoose-test.dat"),
+        example="yoochoose-clicks.dat",
         names=("session", "time", "item", "category"),
         reads=("session", "time", "item"),
         sql="session AS owner, try_cast(item AS BIGINT) AS item, "
@@ -92,6 +97,7 @@ LAYOUTS = {
     ),
     "rees46": Layout(
         files=("20??-???.csv",),
+        example="2019-Oct.csv",
         reads=("event_time", "event_type", "product_id", "user_id"),
         sql="user_id AS owner, try_cast(product_id AS BIGINT) AS item, "
         f"{_seconds('event_time')} AS time_ms, event_type = 'view' AS viewed",
@@ -111,8 +117,8 @@ def files_of(name: str, data: str | Path | None) -> list[Path]:
     Raises:
         UserError: if the folder or its first file is missing.
     """
-    expected = LAYOUTS[name].files
-    meant = f"the folder that holds {expected[0]} of {name}, plain or .gz"
+    layout = LAYOUTS[name]
+    meant = f"the folder that holds {layout.example} of {name}, plain or .gz"
     if data is None:
         raise UserError(f"data is missing: set data=DIR, {meant}.")
     folder = Path(data).expanduser()
@@ -120,10 +126,10 @@ def files_of(name: str, data: str | Path | None) -> list[Path]:
         raise UserError(f"data={data} is no folder: expected {meant}.")
     found = [
         sorted([*folder.glob(pattern), *folder.glob(f"{pattern}.gz")], key=_month)
-        for pattern in expected
+        for pattern in layout.files
     ]
     if not found[0]:
-        raise UserError(f"data={data} lacks {expected[0]}: expected {meant}.")
+        raise UserError(f"data={data} lacks {layout.example}: expected {meant}.")
     return [file for some in found for file in some]
 
 
