@@ -41,14 +41,17 @@ def prepared_of(name: str, data: str | None, gaps: str, memory_limit: str) -> Pr
     """The sessions of a copy of the log."""
     if name not in LAYOUTS:
         raise UserError(f"protocol={name}: expected one of {', '.join(LAYOUTS)}.")
-    files = files_of(name, data)
+    found = files_of(name, data)
+    for file in [file for file, place in found.items() if place is None]:
+        progress.say(f"without {file}, which the published figures are of too")
+    files = [place for place in found.values() if place]
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         db.execute(f"SET memory_limit = '{memory_limit}'")
         rows = read(db, name, files)
-        found = prepare(db, LAYOUTS[name], gaps)
-    found.counts.update(rows, files=len(files))
-    return found
+        prepared = prepare(db, LAYOUTS[name], gaps)
+    prepared.counts.update(rows, files=len(files))
+    return prepared
 
 
 def fitted(

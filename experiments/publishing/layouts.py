@@ -23,8 +23,7 @@ class Layout:
     """One log as it is published, and what was published of it.
 
     Attributes:
-        files: glob patterns; the first must be there, the others are read where they are.
-        example: a name that the first fits.
+        files: all that the published figures are of; the first must be there.
         separator: of its columns.
         names: of its columns, where the files have no header.
         reads: columns that are read.
@@ -38,7 +37,6 @@ class Layout:
     """
 
     files: tuple[str, ...]
-    example: str
     reads: tuple[str, ...]
     sql: str
     by_gap: bool
@@ -61,7 +59,6 @@ _DAY = "epoch_ms(min(try_cast(eventdate AS TIMESTAMP)) OVER (PARTITION BY sessio
 LAYOUTS = {
     "retailrocket": Layout(
         files=("events.csv",),
-        example="events.csv",
         reads=("timestamp", "visitorid", "event", "itemid"),
         sql="visitorid AS owner, try_cast(itemid AS BIGINT) AS item, "
         "try_cast(timestamp AS BIGINT) AS time_ms, event = 'view' AS viewed",
@@ -73,7 +70,6 @@ LAYOUTS = {
     ),
     "diginetica": Layout(
         files=("train-item-views.csv",),
-        example="train-item-views.csv",
         separator=";",
         reads=("sessionId", "itemId", "timeframe", "eventdate"),
         sql="sessionId AS owner, try_cast(itemId AS BIGINT) AS item, "
@@ -85,7 +81,6 @@ LAYOUTS = {
     ),
     "yoochoose": Layout(
         files=("yoochoose-clicks.dat", "yoochoose-test.dat"),
-        example="yoochoose-clicks.dat",
         names=("session", "time", "item", "category"),
         reads=("session", "time", "item"),
         sql="session AS owner, try_cast(item AS BIGINT) AS item, "
@@ -96,8 +91,7 @@ LAYOUTS = {
         mrr=0.3024,
     ),
     "rees46": Layout(
-        files=("20??-???.csv",),
-        example="2019-Oct.csv",
+        files=("2019-Oct.csv", "2019-Nov.csv"),
         reads=("event_time", "event_type", "product_id", "user_id"),
         sql="user_id AS owner, try_cast(product_id AS BIGINT) AS item, "
         f"{_seconds('event_time')} AS time_ms, event_type = 'view' AS viewed",
@@ -111,33 +105,26 @@ LAYOUTS = {
 }
 
 
-def files_of(name: str, data: str | Path | None) -> list[Path]:
-    """The files of the layout in a folder, plain or .gz; months in their order.
+def files_of(name: str, data: str | Path | None) -> dict[str, Path | None]:
+    """The files of the layout in a folder, plain or .gz, in their order; None for one missing.
 
     Raises:
         UserError: if the folder or its first file is missing.
     """
-    layout = LAYOUTS[name]
-    meant = f"the folder that holds {layout.example} of {name}, plain or .gz"
+    first = LAYOUTS[name].files[0]
+    meant = f"the folder that holds {first} of {name}, plain or .gz"
     if data is None:
         raise UserError(f"data is missing: set data=DIR, {meant}.")
     folder = Path(data).expanduser()
     if not folder.is_dir():
         raise UserError(f"data={data} is no folder: expected {meant}.")
-    found = [
-        sorted([*folder.glob(pattern), *folder.glob(f"{pattern}.gz")], key=_month)
-        for pattern in layout.files
-    ]
-    if not found[0]:
-        raise UserError(f"data={data} lacks {layout.example}: expected {meant}.")
-    return [file for some in found for file in some]
-
-
-def _month(file: Path) -> tuple[str, int, str]:
-    """Year and month of a name such as 2019-Oct.csv, whose letters are out of order."""
-    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-    year, _, rest = file.name.partition("-")
-    return year, months.index(rest[:3]) if rest[:3] in months else 0, file.name
+    found: dict[str, Path | None] = {}
+    for file in LAYOUTS[name].files:
+        places = [place for place in (folder / file, folder / f"{file}.gz") if place.is_file()]
+        found[file] = places[0] if places else None
+    if found[first] is None:
+        raise UserError(f"data={data} lacks {first}: expected {meant}.")
+    return found
 
 
 def read(db: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> dict[str, int]:
