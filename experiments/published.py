@@ -7,10 +7,10 @@ the published row. Ties count against us.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -26,7 +26,8 @@ from recgym.build import build
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
-from recgym.logs.base import MEMORY_LIMIT
+from recgym.logs.base import scratch
+from recgym.logs.source import plain_errors
 from recgym.shops import choose_device
 from recgym.stages import check_user_model
 from recgym.types import Catalog, Sessions, Split
@@ -37,19 +38,20 @@ from recgym.users.training import FitSettings, fit
 SCHEMA_VERSION = 1
 
 
-def prepared_of(name: str, data: str | None, gaps: str, memory_limit: str) -> Prepared:
-    """The sessions of a copy of the log."""
+def prepared_of(name: str, data: str | None, gaps: str, work: Path, memory_limit: str) -> Prepared:
+    """The sessions of a copy of the log; ``work`` is a folder to be made, and removed again."""
     if name not in LAYOUTS:
         raise UserError(f"protocol={name}: expected one of {', '.join(LAYOUTS)}.")
     found = files_of(name, data)
     for file in [file for file, place in found.items() if place is None]:
         progress.say(f"without {file}, which the published figures are of too")
     files = [place for place in found.values() if place]
-    with duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
-        db.execute(f"SET memory_limit = '{memory_limit}'")
-        rows = read(db, name, files)
-        prepared = prepare(db, LAYOUTS[name], gaps)
+    try:
+        with plain_errors(data), scratch(work, memory_limit) as db:
+            rows = read(db, name, files)
+            prepared = prepare(db, LAYOUTS[name], gaps)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     prepared.counts.update(rows, files=len(files))
     return prepared
 
@@ -91,7 +93,10 @@ def main(cfg: DictConfig) -> None:
     check_user_model(chosen, 1)
     predictors = make_predictors(settings["predictors"], settings["predicting"])
     name, device = settings["protocol"], choose_device(cfg.device)
-    prepared = prepared_of(name, settings["data"], settings["gaps"], MEMORY_LIMIT)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    prepared = prepared_of(
+        name, settings["data"], settings["gaps"], folder / "work", settings["memory_limit"]
+    )
     progress.say("  ".join(f"{key} {value:,}" for key, value in prepared.counts.items()))
     sessions = as_sessions(prepared, float(cfg.valid_share))
     before = views_of(sessions, rows_of(sessions, Split.TRAIN, Split.VALID), prepared.num_items)
@@ -110,7 +115,6 @@ def main(cfg: DictConfig) -> None:
         "published": published,
         "next_view": rows,
     }
-    folder = Path(HydraConfig.get().runtime.output_dir)
     write_json(folder / "published.json", content)
     progress.say("\n" + table(rows) + "\n")
     progress.say(f"files        {folder / 'published.json'}")

@@ -51,7 +51,9 @@ def events_csv(folder: Path, rows: list[tuple[int, int, int]], carts: tuple[int,
 
 
 def prepared(name: str, folder: Path, gaps: str = "all") -> Any:
-    return prepared_of(name, str(folder), gaps, MEMORY_LIMIT)
+    found = prepared_of(name, str(folder), gaps, folder / "work", MEMORY_LIMIT)
+    assert not (folder / "work").exists()
+    return found
 
 
 def sessions_of(found: Any) -> list[list[int]]:
@@ -279,7 +281,7 @@ def test_copies_that_cannot_be_read_end_in_a_sentence(tmp_path: Path) -> None:
         (str(tmp_path), "lacks events.csv: expected the folder that holds events.csv"),
     ):
         with pytest.raises(UserError, match=said):
-            prepared_of("retailrocket", data, "all", MEMORY_LIMIT)
+            prepared_of("retailrocket", data, "all", tmp_path / "work", MEMORY_LIMIT)
     with pytest.raises(
         UserError, match=r"lacks 2019-Oct\.csv: expected the folder that holds 2019"
     ):
