@@ -94,9 +94,13 @@ def test_a_state_knows_five_events_and_no_more(long_log: tuple[Sessions, Tensor]
 
 def test_figures_by_hand() -> None:
     # Why: of two who buy and two who do not three of four pairs stand in order; the precisions at
-    # the two buyers are 1 and 2/3; each forecast is a bin of its own, off by 0.1, 0.7, 0.4, 0.2.
-    found = figures(np.array([0.9, 0.7, 0.6, 0.2]), np.array([True, False, True, False]))
-    assert found == pytest.approx({"roc_auc": 0.75, "pr_auc": 5 / 6, "ece": 0.35})
+    # the two buyers are 1 and 2/3. Two buyers are forecast as 2.4, all in one bin: 0.4 / 4. Of 25
+    # times as many there are two bins, off by (0.2 + 0.6 - 1) / 4 and (0.7 + 0.9 - 1) / 4.
+    chance_B, bought_B = np.array([0.9, 0.7, 0.6, 0.2]), np.array([True, False, True, False])
+    found = figures(chance_B, bought_B)
+    assert found == pytest.approx({"roc_auc": 0.75, "pr_auc": 5 / 6, "ece": 0.1})
+    many = figures(chance_B.repeat(25), bought_B.repeat(25))
+    assert many == pytest.approx({"roc_auc": 0.75, "pr_auc": 5 / 6, "ece": 0.2})
 
 
 def test_settings_are_chosen_on_the_second_part() -> None:

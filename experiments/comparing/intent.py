@@ -6,7 +6,8 @@ of the state (`encode`), and the items in the cart. Beside it stand boosted tree
 "LightGBM: a highly efficient gradient boosting decision tree", as scikit-learn has them) on
 features of the five events made by hand: those of the scorecard's discriminator, and the hour and
 day of arrival. Both read training sessions, choose their settings on validation sessions, and are
-fitted on both. Intervals resample shoppers.
+fitted on both. Intervals resample shoppers; those of the calibration error lie somewhat high, since
+a resample adds the chance of its own to that of the sample.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from recgym.logs.base import Log
 from recgym.metrics import CONFIDENCE, Estimate
 from recgym.types import DAY_MS, HOUR_MS, Sessions, Split
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
-from recgym.users.report import calibration_error
+from recgym.users.report import BINS, calibration_error
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import resampled, rows_of
 
 FIRST = 5  # events after which the question is asked
 RESAMPLES = 500
+IN_A_BIN = 50  # sessions at least: the fewer, the more of the calibration error is chance
 BATCH = 2048  # sessions whose states are found at once
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic head, to choose from
 LEAVES = (4, 8, 16)  # of a tree, to choose from
@@ -147,7 +149,8 @@ def boosters(seed: int) -> Makers:
 
 def figures(chance_B: Floats, bought_B: NDArray[np.bool_]) -> dict[str, float]:
     """Areas under both curves and the calibration error."""
-    error = calibration_error(torch.from_numpy(chance_B), torch.from_numpy(bought_B).long())
+    bins = max(1, min(BINS, len(chance_B) // IN_A_BIN))
+    error = calibration_error(torch.from_numpy(chance_B), torch.from_numpy(bought_B).long(), bins)
     return {
         "roc_auc": float(roc_auc_score(bought_B, chance_B)),
         "pr_auc": float(average_precision_score(bought_B, chance_B)),
