@@ -8,6 +8,7 @@ the published row. Ties count against us.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.comparing.next_views import foresee, table
-from experiments.predicting.base import make_predictors, views_of
+from experiments.predicting.base import Predictor, make_predictors, views_of
 from experiments.predicting.ranks import worst_rank
 from experiments.publishing.layouts import LAYOUTS, files_of, read
 from experiments.publishing.protocol import Prepared, prepare
@@ -31,6 +32,7 @@ from recgym.logs.source import plain_errors
 from recgym.shops import choose_device
 from recgym.stages import check_user_model
 from recgym.types import Catalog, Sessions, Split
+from recgym.users.report import Figures
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.training import FitSettings, fit
@@ -83,34 +85,39 @@ def fitted(
     return model
 
 
+def compared(
+    prepared: Prepared, predictors: Mapping[str, Predictor], settings: Any, device: torch.device
+) -> dict[str, Figures]:
+    """The figures of our user model and of the predictors."""
+    chosen, num_items = settings["user_model"], prepared.num_items
+    sessions = as_sessions(prepared, float(settings["valid_share"]))
+    before = views_of(sessions, rows_of(sessions, Split.TRAIN, Split.VALID), num_items)
+    catalog = catalog_of(before, int(settings["num_groups"]), int(chosen["seed"]))
+    ours = {str(chosen["name"]): fitted(sessions, catalog, chosen, device)}
+    return foresee(ours, predictors, sessions, num_items, worst_rank)
+
+
 @command("published")
 def main(cfg: DictConfig) -> None:
     """Counts, table and JSON of one log."""
     use_threads(cfg.num_threads)
     check_numbers(cfg, {"num_groups": 1})
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    chosen = settings["user_model"]
-    check_user_model(chosen, 1)
+    check_user_model(settings["user_model"], 1)
     predictors = make_predictors(settings["predictors"], settings["predicting"])
-    name, device = settings["protocol"], choose_device(cfg.device)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    device, folder = choose_device(cfg.device), Path(HydraConfig.get().runtime.output_dir)
+    name, gaps = settings["protocol"], settings["gaps"]
     prepared = prepared_of(
-        name, settings["data"], settings["gaps"], folder / "work", settings["memory_limit"]
-    )
+        name, settings["data"], gaps, folder / "work", settings["memory_limit"]
+    )  # fmt: skip
     progress.say("  ".join(f"{key} {value:,}" for key, value in prepared.counts.items()))
-    sessions = as_sessions(prepared, float(cfg.valid_share))
-    before = views_of(sessions, rows_of(sessions, Split.TRAIN, Split.VALID), prepared.num_items)
-    catalog = catalog_of(before, int(cfg.num_groups), int(chosen["seed"]))
-    model = fitted(sessions, catalog, chosen, device)
-    ours = {str(chosen["name"]): model}
-    rows = foresee(ours, predictors, sessions, prepared.num_items, worst_rank)
-    layout = LAYOUTS[name]
-    published = {"recall_at_20": layout.recall, "mrr_at_20": layout.mrr}
+    published = {"recall_at_20": LAYOUTS[name].recall, "mrr_at_20": LAYOUTS[name].mrr}
+    rows = compared(prepared, predictors, settings, device)
     rows["GRU4Rec, as published"] = dict(published)
     content = {
         "schema_version": SCHEMA_VERSION,
         "protocol": name,
-        "gaps": settings["gaps"],
+        "gaps": gaps,
         "counts": prepared.counts,
         "published": published,
         "next_view": rows,
