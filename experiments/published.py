@@ -103,6 +103,10 @@ def main(cfg: DictConfig) -> None:
     use_threads(cfg.num_threads)
     check_numbers(cfg, {"num_groups": 1})
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    if not 0.0 < settings["valid_share"] < 1.0:
+        raise UserError(
+            f"valid_share={settings['valid_share']}: expected a share above 0 and below 1."
+        )
     check_user_model(settings["user_model"], 1)
     predictors = make_predictors(settings["predictors"], settings["predicting"])
     device, folder = choose_device(cfg.device), Path(HydraConfig.get().runtime.output_dir)

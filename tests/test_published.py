@@ -216,7 +216,9 @@ def test_a_file_that_the_figures_are_of_is_missed_aloud(
     assert "without yoochoose-test.dat, which the published" in capsys.readouterr().out
 
 
-def test_copies_that_cannot_be_read_end_in_a_sentence(tmp_path: Path) -> None:
+def test_copies_that_cannot_be_read_end_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for data, said in (
         (None, "data is missing: set data=DIR, the folder that holds events.csv"),
         (str(tmp_path / "no"), "is no folder: expected the folder that holds events.csv"),
@@ -239,6 +241,9 @@ def test_copies_that_cannot_be_read_end_in_a_sentence(tmp_path: Path) -> None:
     write_text(tmp_path / "yoochoose-clicks.dat", "1,2014-04-07T10:51:09.277Z\n")
     with pytest.raises(UserError, match=r"has 2 column\(s\): expected the 4 of yoochoose"):
         prepared("yoochoose", tmp_path)
+    with pytest.raises(SystemExit):
+        call(main, f"data={tmp_path}", "valid_share=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "valid_share=1: expected a share above 0 and below 1" in capsys.readouterr().err
     late = [(visitor, second, 1 + second % 2) for visitor in range(5) for second in (0, 1)]
     with pytest.raises(UserError, match="no session is left to train on: expected sessions on"):
         prepared("retailrocket", events_csv(tmp_path / "late", late))
