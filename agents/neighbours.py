@@ -10,7 +10,7 @@ between equals, the most viewed items come first.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse
@@ -20,6 +20,15 @@ from torch import Tensor
 from agents.baselines import top_k
 from recgym.settings import Count, Share, Within
 from recgym.types import Observation
+
+
+def sessions_by_items(session_V: Tensor, item_V: Tensor, num_items: int) -> Any:
+    """1 where a session viewed an item, sparse [S, I]; viewed twice counts once."""
+    shape = (int(session_V.max()) + 1 if len(session_V) else 1, num_items)
+    one_V = np.ones(len(item_V), dtype=np.float32)
+    viewed_SI = scipy.sparse.csr_matrix((one_V, (session_V.numpy(), item_V.numpy())), shape)
+    viewed_SI.data[:] = 1.0
+    return viewed_SI
 
 
 class ItemKNN:
@@ -46,10 +55,7 @@ class ItemKNN:
     ) -> None:
         self.num_slots, self.fading = num_slots, fading
         session_V, item_V = view_V2.cpu().unbind(-1)
-        shape = (int(session_V.max()) + 1 if len(session_V) else 1, num_items)
-        one_V = np.ones(len(item_V), dtype=np.float32)
-        viewed_SI = scipy.sparse.csr_matrix((one_V, (session_V.numpy(), item_V.numpy())), shape)
-        viewed_SI.data[:] = 1.0  # viewed twice in a session counts once
+        viewed_SI = sessions_by_items(session_V, item_V, num_items)
         together_II = (viewed_SI.T @ viewed_SI).tocsr()
         count_I = together_II.diagonal()
         together_II.setdiag(0.0)

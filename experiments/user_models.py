@@ -5,6 +5,11 @@ one true shop, and puts side by side how well each model foresees fresh shoppers
 it costs, and what counts in the end: whether policies rank in its learned shop as in the true one.
 The true shop foresees the same shoppers twice: as one that knows what each of them is, and as one
 that sees no more than a site does, which is the floor that no model can pass.
+
+A second table ranks the next view in the held-out sessions of the log, and holds predictors of the
+next view alone beside the models. It needs no true shop: of any log, the jobs of
+``python -m recgym.fit -m user_model=lstm,gru,... log=NAME log.path=PATH`` will do. A third tells of
+the same sessions how well a purchase is foreseen from the first five events.
 """
 
 from __future__ import annotations
@@ -18,9 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.folders import CONFIG, SUMMARY
 from agents.valuing import true_side
+from experiments.comparing import intent, next_views
 from experiments.comparing.costs import costs
 from experiments.comparing.floor import foreseen
 from experiments.comparing.scores import scored
+from experiments.predicting.base import make_predictors
 from experiments.speed.setting import Setting, commit, device_name
 from recgym import progress
 from recgym.cli import command, use_threads
@@ -29,10 +36,11 @@ from recgym.files import write_json
 from recgym.logs.base import open_log
 from recgym.stages import open_reader
 from recgym.users.sequence import SequenceModel
-from recgym.users.store import load_model
+from recgym.users.store import FIT, load_model
 from recgym.worlds.taste import TasteShop
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FITTED = "fit.json"  # what a fit alone leaves in place of `SUMMARY`
 HOW = "the folder of python -m agents.train -m agent=greedy user_model=lstm,gru,rnn"
 REPORTED = ("nll", "nll_next_view", "recall_at_20", "mrr_at_20", "cart_auc", "purchase_auc")
 RANKED = ("kendall_tau", "regret", "exploitation_gap")
@@ -60,14 +68,15 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     logs: set[str] = set()
-    for file in sorted(sweep.glob(f"*/{SUMMARY}")):
-        summary = json.loads(file.read_text())
+    files = [file for name in (SUMMARY, FITTED) for file in sorted(sweep.glob(f"*/{name}"))]
+    for folder in [file.parent for file in files]:
+        summary = _summary(folder)
         name = summary["user_model"]["name"]
         if name in found:
             raise UserError(
                 f"sweep={sweep} holds two jobs with user_model={name}: expected one of each model."
             )
-        found[name] = file.parent
+        found[name] = folder
         logs.add(Path(summary["log"]["folder"]).name)
     if not found:
         raise UserError(f"sweep={sweep} holds no finished job: expected {HOW}.")
@@ -76,29 +85,36 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
     return found
 
 
+def _summary(folder: Path) -> dict[str, Any]:
+    """What a job says of its log, its model and, if it trained an agent, of policies."""
+    if (folder / SUMMARY).exists():
+        whole: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
+        return whole
+    summary: dict[str, Any] = json.loads((folder / FITTED).read_text())
+    named = {"name": str(OmegaConf.load(folder / CONFIG).user_model.name)}
+    return {**summary, "user_model": {**named, **summary["user_model"]}}
+
+
 def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """A row for each model, and one for each way in which the true shop foresees."""
+    """A row for each model, and one for each way in which the true shop foresees; or none."""
     first = next(iter(jobs.values()))
     settings: Any = OmegaConf.to_container(OmegaConf.load(first / CONFIG))
     world, policy = true_side(open_reader(settings["log"]), torch.device("cpu"))
     if world is None or policy is None:
-        raise UserError(
-            f"the log of {first} is of no true shop: expected one that a true shop writes, as "
-            "log=default; of others `table.txt` of each job holds the figures."
-        )
+        return {}
     num_slots, rows = int(settings["num_slots"]), {}
     fresh: Any = {key: int(cfg[key]) for key in ("num_sessions", "seed")} | {"num_slots": num_slots}
     models = {name: load_model(folder / "model") for name, folder in jobs.items()}
     spent = _costs(models, first, settings, cfg)
     for name, folder in jobs.items():
-        summary = json.loads((folder / SUMMARY).read_text())
+        summary = _summary(folder)
         with progress.stage(name, 1.0, {}):
             found, knowing = scored(models[name], world, policy, **fresh)
         rows[name] = {
             "fresh": found,
             "costs": spent[name],
             "test": {key: summary["user_model"][key] for key in REPORTED},
-            "ranking": {key: summary[key] for key in RANKED},
+            "ranking": {key: summary.get(key) for key in RANKED},
         }
     rows["true shop, knowing each shopper"] = {"fresh": knowing}
     if isinstance(world, TasteShop):
@@ -113,7 +129,7 @@ def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]
 def _costs(
     models: dict[str, SequenceModel], folder: Path, settings: Any, cfg: DictConfig
 ) -> dict[str, dict[str, float]]:
-    summary = json.loads((folder / SUMMARY).read_text())
+    summary = _summary(folder)
     setting = Setting(
         repeats=int(cfg.repeats), lanes=int(cfg.lanes), least_seconds=float(cfg.least_seconds)
     )
@@ -124,6 +140,15 @@ def _costs(
         batch_steps=int(settings["user_model"]["fit"]["batch_steps"]),
         num_slots=int(settings["num_slots"]),
     )
+
+
+def fitted(jobs: dict[str, Path]) -> dict[str, SequenceModel]:
+    """The models as fitted on the log, without what was assumed of pages that it does not show."""
+    folders = {name: folder / "model" for name, folder in jobs.items()}
+    return {
+        name: load_model(folder / FIT if (folder / FIT).is_dir() else folder)
+        for name, folder in folders.items()
+    }
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -148,12 +173,23 @@ def main(cfg: DictConfig) -> None:
     if cfg.sweep is None:
         raise UserError(f"sweep is missing: set sweep=DIR, {HOW}.")
     folder = Path(cfg.sweep)
-    rows = compare(jobs_of(folder), cfg)
+    known: Any = OmegaConf.to_container(cfg.predicting)
+    predictors = make_predictors(list(cfg.predictors), known)
+    jobs = jobs_of(folder)
+    log = open_log(Path(_summary(next(iter(jobs.values())))["log"]["folder"]))
+    rows = compare(jobs, cfg)
+    models = fitted(jobs)
+    ahead = next_views.foresee(models, predictors, log.sessions(), log.catalog().num_items)
+    bought = intent.intent(models, log, int(cfg.seed))
     beside = {key: int(cfg[key]) for key in ("num_sessions", "seed", "draws", "lanes")}
     measured = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
     content = {"schema_version": SCHEMA_VERSION, "measured": measured, "models": rows}
+    content |= {"next_view": ahead, "intent": bought}
     write_json(folder / "user_models.json", content)
-    progress.say(table(rows))
+    if rows:
+        progress.say(table(rows) + "\n")
+    progress.say(next_views.table(ahead) + "\n")
+    progress.say(intent.table(bought))
     progress.say(f"files        {folder / 'user_models.json'}")
 
 

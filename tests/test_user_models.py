@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from experiments.comparing.scores import Scores, Tally, scored
 from experiments.user_models import jobs_of, main, table
 from recgym.build import build
 from recgym.errors import UserError
+from recgym.logs.base import open_log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import prepare_log
-from recgym.types import After, where
+from recgym.types import After, Split, where
 from recgym.users.report import predictive_report
-from recgym.users.store import save_model
+from recgym.users.sessions import rows_of
+from recgym.users.store import load_model, save_model
 from recgym.worlds.arrivals import segment_of
 from recgym.worlds.taste import TasteShop
 
@@ -166,6 +169,7 @@ def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
         "repeats=1",
         "least_seconds=0.01",
         "num_threads=1",
+        "predictors=[popularity,vsknn]",
     ]
     call(main, f"sweep={sweep}", *few, f"hydra.run.dir={sweep / 'h'}")
     content = json.loads((sweep / "user_models.json").read_text())
@@ -181,7 +185,46 @@ def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     lines = table(models).splitlines()
     assert lines[-1].startswith("| true shop, ") and lines[-1].endswith("| - | - | - |")
     assert "| 960 | " in table(models) and "| 0.60 | - | +10% |" in table(models)
-    assert "| lstm | " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| lstm | " in said
+    # what the models say of the log's own test sessions, with predictors that give no law
+    ahead = content["next_view"]
+    assert set(ahead) == {"lstm", "gru", "popularity", "vsknn"}
+    folder = sweep / "0"
+    log = open_log(json.loads((folder / "summary.json").read_text())["log"]["folder"])
+    sessions, test = log.sessions(), (Split.TEST, Split.TEST_NEW)
+    report = predictive_report(
+        load_model(folder / "model"), sessions, rows_of(sessions, Split.TRAIN),
+        rows_of(sessions, *test),
+    )  # fmt: skip
+    for key in ("nll_next_view", "recall_at_20", "mrr_at_20"):
+        assert ahead["lstm"][key] == pytest.approx(report[key])
+    asked = content["intent"]
+    assert asked["events"] == 5 and 0 <= asked["bought"] <= asked["sessions"] <= 3
+    assert f"{asked['bought']} of {asked['sessions']} held-out sessions of 5 events" in said
+    assert "| vsknn | - | " in said and "| popularity | - |" not in said
+
+
+def test_fits_alone_are_compared_without_a_true_shop(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: a shop's own log has no true shop behind it, and one without prices trains no agent.
+    job = tmp_path / "0"
+    shutil.copytree(sweep / "1", job)
+    summary = json.loads((job / "summary.json").read_text())
+    (job / "summary.json").unlink()
+    del summary["user_model"]["name"]
+    (job / "fit.json").write_text(json.dumps(summary))
+    config = OmegaConf.load(job / "config.yaml")
+    config.log = {"_target_": "recgym.logs.csv.Csv", "path": "elsewhere.csv"}
+    OmegaConf.save(config, job / "config.yaml")
+    call(main, f"sweep={tmp_path}", "predictors=[markov]", f"hydra.run.dir={tmp_path / 'h'}")
+    content = json.loads((tmp_path / "user_models.json").read_text())
+    assert content["models"] == {} and set(content["next_view"]) == {"gru", "markov"}
+    whole = json.loads((sweep / "user_models.json").read_text())
+    assert content["next_view"]["gru"] == whole["next_view"]["gru"]
+    said = capsys.readouterr().out
+    assert "| next view | " in said and "| user model | " not in said
 
 
 def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def clean(
         with plain_errors(source), ThreadPoolExecutor(max_workers=1) as beside:
             temporary.mkdir(parents=True)
             content_hash = beside.submit(reader.content_hash)
-            with _scratch(temporary / "work", memory_limit) as db:
+            with scratch(temporary / "work", memory_limit) as db:
                 reader.read(db)
                 check_tables(db, reader, max_set_aside, temporary / "work")
                 check_variety(db, source)
@@ -192,7 +192,7 @@ def _check_settings(settings: dict[str, float]) -> None:
             )
 
 
-def _scratch(folder: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
+def scratch(folder: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
     """A database on disk, so that a log larger than memory passes through."""
     folder.mkdir()
     db = duckdb.connect(str(folder / "work.duckdb"))

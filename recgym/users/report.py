@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ MAX_BATCH = 8192  # steps, where the catalogue is small
 
 Floats = npt.NDArray[np.float64]
 Figures = dict[str, float | None]
+Ranker = Callable[[Tensor, Tensor], Tensor]  # scores [n, I] and items [n] to ranks [n] from 1
 
 
 class Predictions(NamedTuple):
@@ -84,8 +86,13 @@ def _mean(value: Tensor) -> float | None:
 
 
 @torch.no_grad()
-def predict(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> Predictions:
-    """The model's predictions on these sessions, in batches that bound the memory."""
+def predict(
+    model: SequenceModel, sessions: Sessions, row_B: Tensor, rank: Ranker | None = None
+) -> Predictions:
+    """The model's predictions on these sessions, in batches that bound the memory.
+
+    ``rank`` stands in for `mid_rank`, where ties are to count otherwise.
+    """
     cart_S, before_S = cart_counts(sessions), view_before(sessions)
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     most = min(MAX_BATCH, max(64, MAX_LOGITS // model.catalog.num_items))
@@ -96,12 +103,14 @@ def predict(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> Predicti
         steps = gather_steps(sessions, cart_S, row_B[part])
         later_n = (steps.event.kind == Kind.VIEW) & (before_S[steps.step] >= 0)
         device = model.items.own.device
-        found = _predict_batch(model, steps.to(device), later_n.to(device))
+        found = _predict_batch(model, steps.to(device), later_n.to(device), rank or mid_rank)
         parts.append(Predictions(*(value.cpu() for value in found)))
     return Predictions(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def _predict_batch(model: SequenceModel, steps: Steps, later_n: Tensor) -> Predictions:
+def _predict_batch(
+    model: SequenceModel, steps: Steps, later_n: Tensor, rank: Ranker
+) -> Predictions:
     expected = expectations(model, steps)
     likelihood = log_prob(model, steps, expected)
     state, event = states_before(model, steps, expected), steps.event
@@ -120,7 +129,7 @@ def _predict_batch(model: SequenceModel, steps: Steps, later_n: Tensor) -> Predi
         likelihood.gap,
         steps.step[later_n],
         own_m.clamp(min=torch.finfo(own_m.dtype).tiny).log(),
-        mid_rank(share_mI, item_m),
+        rank(share_mI, item_m),
         torch.stack([after_v4[:, After.CART] + bought_v, bought_v], -1),
         torch.stack([happened_v >= After.CART, happened_v == After.BUY], -1).long(),
     )

@@ -1,0 +1,1 @@
+"""The protocol of a published comparison, and the layouts of the logs that it was run on."""
