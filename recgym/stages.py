@@ -39,7 +39,10 @@ from recgym.worlds.base import TrueShop
 Settings = Mapping[str, Any]
 MEMBER_SEEDS = 1 << 20  # so that no member's seed is another fit's
 # settings that came later, and what stands for a model without: a fit kept before is still found
-LATER: dict[str, Settings] = {"model": {"fusion": "concatenation", "inputs": []}}
+LATER: dict[str, Settings] = {
+    "model": {"fusion": "concatenation", "inputs": []},
+    "fit": {"window": 2048},
+}
 CONFOUNDED = (
     "the logging policy saw hidden taste, so that no learned shop can play it: both sides show the "
     "log's pages at random"
