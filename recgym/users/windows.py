@@ -110,7 +110,7 @@ def unrolled(
     if earlier is not None:
         there_BT = F.pad(earlier[2], (0, query_BTH.shape[1]), value=True)
         query_BTH = F.pad(query_BTH, (0, 0, window - 1, 0))  # whose looks nobody asks for
-        own = tuple(torch.cat(both, 1) for both in zip(earlier[:2], own, strict=True))
+        own = torch.cat([earlier[0], own[0]], 1), torch.cat([earlier[1], own[1]], 1)
     num_steps = query_BTH.shape[1]
     size = min(window, num_steps)
     count = -(-num_steps // size)
