@@ -10,7 +10,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from recgym.errors import UserError
 
@@ -109,6 +109,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is Annotated:
         bounds = [b for b in hint.__metadata__ if isinstance(b, Within)]
         return _fits(value, parts[0]) and all(b.low <= value <= b.high for b in bounds)
+    if origin is Literal:
+        return value in parts
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
     if origin in (tuple, list):
@@ -132,6 +134,8 @@ def _words(hint: Any) -> str:
     if origin is Annotated:
         bounds = [str(b) for b in hint.__metadata__ if isinstance(b, Within)]
         return " ".join([_words(parts[0]), *bounds])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
     if origin in (Union, types.UnionType):
         return " or ".join(_words(part) for part in parts)
     if origin in (tuple, list):

@@ -38,6 +38,11 @@ from recgym.worlds.base import TrueShop
 
 Settings = Mapping[str, Any]
 MEMBER_SEEDS = 1 << 20  # so that no member's seed is another fit's
+# settings that came later, and what stands for a model without: a fit kept before is still found
+LATER: dict[str, Settings] = {
+    "model": {"fusion": "concatenation", "inputs": []},
+    "fit": {"window": 2048},
+}
 CONFOUNDED = (
     "the logging policy saw hidden taste, so that no learned shop can play it: both sides show the "
     "log's pages at random"
@@ -106,6 +111,10 @@ def prepare_model(
     """
     apart = {"assumptions", "num_slots", "ensemble", *(["on_policy"] if member is not None else [])}
     decided = {k: v for k, v in settings.items() if k not in apart}
+    decided |= {part: without_later(part, decided[part]) for part in LATER}
+    # a log that codes its shoppers as it always did keeps its fits
+    if coded := [field for field in log.fields() if field.levels is not None or field.more]:
+        decided["fields"] = coded
     if member is not None:
         decided["member"] = member
     folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
@@ -125,6 +134,11 @@ def prepare_model(
         model = load_model(folder, device)
     model.requires_grad_(False)
     return model, read_description(folder)["extra"]["report"], folder, reused
+
+
+def without_later(part: str, settings: Settings) -> dict[str, Any]:
+    """The settings of a ``part``, but for those that came later and say what stands without."""
+    return {k: v for k, v in settings.items() if k not in LATER[part] or v != LATER[part][k]}
 
 
 def prepare_members(
@@ -181,6 +195,7 @@ def _fit(
         profile_BP=sessions.profile[train_B],
         start_ms_B=sessions.time_ms[sessions.offset[train_B]],
         quantity=mean_quantity(sessions),
+        fields=log.fields(),
     )
     model.to(device)
     sessions = model.sees(sessions)

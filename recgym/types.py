@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +46,19 @@ class Split(IntEnum):
     VALID = 1
     TEST = 2
     TEST_NEW = 3  # test period, shoppers never met in training
+
+
+class Field(NamedTuple):
+    """One thing that a site knows of its shoppers; its entries in a profile are neighbours."""
+
+    name: str
+    levels: list[str] | None = None  # of a text, one entry each; None: a number
+    more: bool = False  # one entry more: of all other levels, or of a number that is missing
+
+    @property
+    def num_entries(self) -> int:
+        """How many of a profile's numbers are its own."""
+        return (1 if self.levels is None else len(self.levels)) + self.more
 
 
 class Record:

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from recgym.types import HOUR_MS, After, Event, Kind, Page, Past, Visit
+from recgym.types import DAY_MS, HOUR_MS, After, Event, Kind, Page, Past, Visit
 
 CART_PLACES = 8  # M: a fuller cart takes no more (over 99.9 % of carts hold fewer)
 RECENT_PAGES = 5  # how many pages of impressions fatigue looks back
@@ -143,3 +143,9 @@ def times_shown_of_all(recent_NR: Tensor, num_items: int, dtype: torch.dtype) ->
 def hour_of_day(time_ms_N: Tensor, dtype: torch.dtype) -> Tensor:
     """Hour of the day (UTC) as an angle in radians, [N]."""
     return (time_ms_N % (24 * HOUR_MS)).to(dtype) * (2 * torch.pi / (24 * HOUR_MS))
+
+
+def day_of_week(time_ms_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """Day of the week (UTC) as an angle in radians, 0 on Mondays, [N]."""
+    day_N = time_ms_N.div(DAY_MS, rounding_mode="floor") + 3  # 1970 began on a Thursday
+    return (day_N % 7).to(dtype) * (2 * torch.pi / 7)

@@ -23,6 +23,7 @@ from recgym.logs import card as cards
 from recgym.logs.catalog import build_catalog, open_tables
 from recgym.logs.cleaning import check_tables, count
 from recgym.logs.placing import check_variety, place_in_sessions, split_by_time, write_tables
+from recgym.logs.profiles import build_profiles
 from recgym.logs.rules import EARLIEST_MS, Rule
 from recgym.logs.source import content_hash, existing, find_files, plain_errors
 from recgym.logs.steps import Shown, Steps, rows_to_steps
@@ -34,7 +35,7 @@ from recgym.logs.tensors import (
     read_shown,
     session_stats,
 )
-from recgym.types import DAY_MS, Catalog, Sessions, SessionStats, Split
+from recgym.types import DAY_MS, Catalog, Field, Sessions, SessionStats, Split
 
 SCHEMA_VERSION = 1
 MEMORY_LIMIT = "1500MB"  # of DuckDB; the process stays below 2 GB, larger tables go to disk
@@ -298,6 +299,11 @@ class Log:
     def sessions(self) -> Sessions:
         """All sessions of all splits."""
         return self._sessions
+
+    def fields(self) -> list[Field]:
+        """What the log knows of a shopper, in the order of a profile's numbers."""
+        with plain_errors(self.folder):
+            return build_profiles(self.db)[0]
 
     def propensities(self) -> Tensor | None:
         """Chance of each shown item given those above it, [S, K]; None where the log has none."""

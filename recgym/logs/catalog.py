@@ -1,4 +1,4 @@
-"""The catalogue and the shoppers' profiles of a cleaned log, as tensors."""
+"""The catalogue of a cleaned log, as tensors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from recgym.logs.cleaning import count
-from recgym.logs.source import columns_of, identifier, literal
+from recgym.logs.source import columns_of, literal
 from recgym.types import DAY_MS, Catalog
 
 MAX_DAYS = 400  # of prices kept: a bit over a year
 MAX_PRICES = 50_000_000  # days x items kept, 200 MB as float32
 MAX_BRANDS = 15  # commonest, one feature each
-MAX_LEVELS = 20  # commonest values of a text column of the shoppers, one profile entry each
 
 
 def open_tables(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -145,44 +143,10 @@ def _price_feature(price_DI: npt.NDArray[np.float64], priced: bool) -> npt.NDArr
 
 def _brands(db: duckdb.DuckDBPyConnection) -> npt.NDArray[np.float64]:
     """One column for each of the commonest brands, [I, at most MAX_BRANDS]."""
-    return _one_hot(db, "items", "brand", MAX_BRANDS)
-
-
-def _one_hot(
-    db: duckdb.DuckDBPyConnection, table: str, column: str, most: int
-) -> npt.NDArray[np.float64]:
-    name = identifier(column)
     rows = db.execute(
-        f"SELECT r.rank FROM {table} t LEFT JOIN (SELECT {name} AS level, row_number() OVER "
-        f"(ORDER BY count(*) DESC, {name}) - 1 AS rank FROM {table} WHERE {name} IS NOT NULL "
-        f"GROUP BY {name} ORDER BY rank LIMIT {most}) r ON t.{name} = r.level ORDER BY t.code"
+        f"SELECT r.rank FROM items t LEFT JOIN (SELECT brand AS level, row_number() OVER "
+        f"(ORDER BY count(*) DESC, brand) - 1 AS rank FROM items WHERE brand IS NOT NULL "
+        f"GROUP BY brand ORDER BY rank LIMIT {MAX_BRANDS}) r ON t.brand = r.level ORDER BY t.code"
     ).fetchnumpy()
     rank = ints(rows["rank"])
     return np.asarray(rank[:, None] == np.arange(rank.max() + 1), dtype=np.float64)
-
-
-def build_profiles(db: duckdb.DuckDBPyConnection) -> Tensor:
-    """Profile of each shopper, [shoppers, P]: numbers as they are, texts one-hot.
-
-    A user model standardises for itself: what it was fitted on must mean the same in any shop.
-    """
-    blocks = [np.zeros((count(db, "shoppers"), 0))]
-    for column, kind in columns_of(db, "shoppers").items():
-        if column in ("code", "shopper"):
-            continue
-        if kind in ("VARCHAR", "BOOLEAN"):
-            blocks.append(_one_hot(db, "shoppers", column, MAX_LEVELS))
-        else:
-            blocks.append(_numbers(db, column))
-    return torch.from_numpy(np.concatenate(blocks, axis=1)).float()
-
-
-def _numbers(db: duckdb.DuckDBPyConnection, column: str) -> npt.NDArray[np.float64]:
-    """A numeric column of the shoppers; the unknown take the mean of the known."""
-    rows = db.execute(
-        f"SELECT try_cast({identifier(column)} AS DOUBLE) AS value FROM shoppers ORDER BY code"
-    ).fetchnumpy()
-    value = floats(rows["value"])
-    known = np.isfinite(value)
-    mean = value[known].mean() if known.any() else 0.0
-    return np.where(known, value, mean)[:, None]

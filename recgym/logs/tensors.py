@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recgym.logs.catalog import build_profiles, floats, ints
+from recgym.logs.catalog import floats, ints
 from recgym.logs.cleaning import count
+from recgym.logs.profiles import build_profiles
 from recgym.logs.source import columns_of
 from recgym.logs.steps import Rows, Shown, Steps, of_page, page_items, page_prices, slots
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, SessionStats, Split
@@ -149,7 +150,7 @@ def build_sessions(db: duckdb.DuckDBPyConnection, steps: Steps, shown: Shown) ->
         time_ms=torch.from_numpy(steps.time_ms),
         offset=torch.from_numpy(offset),
         shopper=shopper,
-        profile=build_profiles(db)[shopper],
+        profile=build_profiles(db)[1][shopper],
         split=torch.from_numpy(ints(found["split"])),
     )
 

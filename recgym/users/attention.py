@@ -78,11 +78,21 @@ class LookingBack(nn.Module):
         """Of what the LSTM says and what was seen, each [..., H]."""
         return tanh(self.both(torch.cat([seen, h], -1)))
 
-    def unroll(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Kept,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
         h_BTH = by_session(self.lstm.run(kept.h, kept.cell, inputs_nX, active), active)
-        own, begun = (h_BTH, h_BTH), (kept.h, kept.h)
-        seen_BTH = unrolled(self.ask(h_BTH), own, begun, self.window, self.slope)
+        past = kept.seen
+        own, begun = (h_BTH, h_BTH), (past.first, past.first)
+        earlier = (past.earlier, past.earlier, past.filled) if going else None
+        seen_BTH = unrolled(self.ask(h_BTH), own, begun, self.window, self.slope, earlier)
         return before(h, in_lock_step(self.says(h_BTH, seen_BTH), active), active)
 
     def ignore(self, column: int) -> None:

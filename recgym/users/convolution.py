@@ -60,9 +60,18 @@ class Convolution(nn.Module):
         weight, bias = self.pattern.weight.T.contiguous(), self.pattern.bias
         return Fused(weight, bias, self.lstm.fused(), (self.width - 1) * self.num_inputs)
 
-    def unroll(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Kept,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
-        recent = [_earlier(inputs_nX, active, lag) for lag in range(self.width - 1, 0, -1)]
+        begun = kept.recent.split(self.num_inputs, -1)[: self.width - 1]
+        recent = [_earlier(begun[place:], inputs_nX, active) for place in range(len(begun))]
         pattern_nH = self.pattern(torch.cat([*recent, inputs_nX], -1)).relu()
         return self.lstm.unroll(h, kept.cell, pattern_nH, active)
 
@@ -71,10 +80,9 @@ class Convolution(nn.Module):
         self.pattern.weight.unflatten(-1, (self.width, -1))[..., column] = 0.0
 
 
-def _earlier(inputs_nX: Tensor, active: list[int], lag: int) -> Tensor:
-    """The inputs so many steps before each, [n, X]; 0 before the first one."""
-    none_BX = inputs_nX.new_zeros(active[0], inputs_nX.shape[-1])
-    parts = [*[none_BX] * lag, *inputs_nX.split(active)]
+def _earlier(begun: Sequence[Tensor], inputs_nX: Tensor, active: list[int]) -> Tensor:
+    """The inputs as many steps before each as there are ``begun``, [n, X], which come first."""
+    parts = [*begun, *inputs_nX.split(active)]
     return torch.cat([part[:count] for part, count in zip(parts, active, strict=False)])
 
 

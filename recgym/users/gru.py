@@ -53,7 +53,15 @@ class Layer(nn.GRU):
         bias = torch.cat([input_G[:gates] + hidden_G[:gates], input_G[gates:], hidden_G[gates:]])
         return Fused(weight, bias)
 
-    def unroll(self, h: Tensor, kept: Nothing, inputs_nX: Tensor, active: list[int]) -> Tensor:
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Nothing,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
         after, _ = self(packed(inputs_nX, active), h.unsqueeze(0))
         return before(h, after.data, active)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from recgym import organic
+from recgym.errors import UserError
 from recgym.types import Catalog, ItemTable, Organic, Shared
 from recgym.users.tastes import Loads, Tastes
 
@@ -20,11 +22,11 @@ class Tables(Shared):
 
     vector_ID: Tensor  # [I, D]
     detail_I5: Tensor  # [I, 5] own effects on click, buy, cart, favourite; usual log price
-    input_IX: Tensor  # [I, D + 1] vector and usual log price, as the memory reads an item
+    input_IX: Tensor  # [I, X] vector, usual log price and `beside`, as the memory reads an item
     mean_log_price: Tensor  # []
     loads: Loads
     law: ItemTable  # of what is found alone
-    mean_CZX: Tensor  # [C, Z, D + 1] of the items' inputs, see `organic.mean_of_classes`
+    mean_CZX: Tensor  # [C, Z, X] of the items' inputs, see `organic.mean_of_classes`
 
     def groups(self, count: int, item_NJ: Tensor | None = None) -> Tensor:
         """Which of so many groups of categories these items belong to (None: all), int64."""
@@ -43,19 +45,31 @@ class Items(nn.Module):
         seen_I: items met in training, [I] bool.
         embedding: D, the length of a vector.
         classes: Z, latent classes of organic taste within a category.
+        inputs: what of an item the memory reads beside, see `beside`.
     """
 
     seen: Tensor  # [I, 1] float, 1 for an item met in training
     log_price: Tensor  # [I] each item's mean over the days
     mean_log_price: Tensor  # []
+    beside: Tensor  # [I, X - D - 1]
 
-    def __init__(self, catalog: Catalog, seen_I: Tensor, *, embedding: int, classes: int) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        seen_I: Tensor,
+        *,
+        embedding: int,
+        classes: int,
+        inputs: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         num_items, num_features = catalog.feature.shape
         self.register_buffer("seen", seen_I.float().unsqueeze(-1))
         log_price_DI = catalog.price.clamp(min=1e-6).log()
         self.register_buffer("mean_log_price", log_price_DI.mean())
         self.register_buffer("log_price", log_price_DI.mean(0))
+        # made anew from the catalogue, so that older files need not hold it
+        self.register_buffer("beside", beside(catalog, self.log_price, inputs), persistent=False)
         self.own = nn.Parameter(0.1 * torch.randn(num_items, embedding))
         self.of_category = nn.Embedding(catalog.num_categories, embedding)
         self.of_feature = nn.Linear(num_features, embedding, bias=False)
@@ -82,7 +96,7 @@ class Items(nn.Module):
         usual_I1 = self.log_price.unsqueeze(-1)
         after_I3 = own_I6[:, 3:] + own_I6[:, 2:3] * worth_scale_3
         detail_I5 = torch.cat([own_I6[:, 1:2], after_I3, usual_I1], -1)
-        input_IX = torch.cat([vector_ID, usual_I1 - self.mean_log_price], -1)
+        input_IX = torch.cat([vector_ID, usual_I1 - self.mean_log_price, self.beside], -1)
         loads = tastes.loads(vector_ID)
         law = organic.item_table(
             vector_ID @ self.class_taste.T + own_I6[:, :1],
@@ -115,3 +129,36 @@ class Items(nn.Module):
         own = self.bias[:, 1:3].square().sum() + self.own.square().sum()
         apart = (self.bias[:, 3:] / OWN_SD).square().sum()
         return 0.5 * (own + apart) / prior_sd**2
+
+
+def beside(catalog: Catalog, log_price_I: Tensor, inputs: Sequence[str]) -> Tensor:
+    """What of each item a memory reads beside its vector and its usual price, [I, .].
+
+    ``relative_price`` is the log of the usual price less its mean over the item's category, and
+    ``brand`` one column for each of the commonest brands. Both are in the vector too, where D
+    numbers have to say all at once.
+
+    Raises:
+        UserError: where the log knows nothing of the kind.
+    """
+    parts = [log_price_I.new_zeros(len(log_price_I), 0)]
+    if "relative_price" in inputs:
+        if not catalog.priced:
+            raise _absent("relative_price", "prices")
+        zero_C = log_price_I.new_zeros(catalog.num_categories)
+        sum_C = zero_C.index_add(0, catalog.category, log_price_I)
+        count_C = zero_C.index_add(0, catalog.category, torch.ones_like(log_price_I))
+        mean_C = sum_C / count_C.clamp(min=1.0)
+        parts.append((log_price_I - mean_C[catalog.category]).unsqueeze(-1))
+    if "brand" in inputs:
+        if catalog.feature.shape[1] < 2:
+            raise _absent("brand", "brands")
+        parts.append(catalog.feature[:, 1:].to(log_price_I))  # the first one is the price's
+    return torch.cat(parts, -1)
+
+
+def _absent(name: str, what: str) -> UserError:
+    return UserError(
+        f"user_model.model.inputs names {name}, and the log holds no {what}: expected a log that "
+        f"does; leave {name} out of user_model.model.inputs."
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit
+from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit, where
 from recgym.users import tastes
 from recgym.users.memory import Nothing
 from recgym.users.segments import Prospect, along_sessions
@@ -32,6 +33,13 @@ class Steps(Record):
     step: Tensor  # [n] int64, row of the log's steps
     number: Tensor  # [n] int64, step within the session
     active: list[int]  # [T] sessions that reach each step; they are the batch's first ones
+    # where these are parts of sessions (see `recgym.users.spans`):
+    skipped: Tensor | None = None  # [B] int64, steps of the session before the first of these
+    carried: SequenceState | None = None  # [B] the state then; of no matter where none was skipped
+
+    def place(self, row_n: Tensor) -> Tensor:
+        """Number of each step among these of its session, [n]; ``row_n`` is the session."""
+        return self.number if self.skipped is None else self.number - self.skipped[row_n]
 
 
 @dataclass(frozen=True)
@@ -61,18 +69,29 @@ def cart_counts(sessions: Sessions) -> Tensor:
     return (before_S - base_S.cummax(0).values).clamp(max=CART_PLACES)
 
 
-def gather_steps(sessions: Sessions, cart_S: Tensor, index_B: Tensor) -> Steps:
+def gather_steps(
+    sessions: Sessions,
+    cart_S: Tensor,
+    index_B: Tensor,
+    within: tuple[Tensor, Tensor] | None = None,
+) -> Steps:
     """The steps of these sessions, with what the site knew before each, in lock-step order.
 
     The longest session comes first, and step t of all sessions comes before step t + 1 of any.
+    ``within`` are numbers of the first step that is wanted and of the first that no longer is, [B].
     """
     length_B = sessions.offset[index_B + 1] - sessions.offset[index_B]
+    if within is not None:
+        length_B = within[1] - within[0]
     length_B, order_B = length_B.sort(descending=True, stable=True)
     index_B = index_B[order_B]
     first_B = sessions.offset[index_B]
     number_T = torch.arange(int(length_B[0]), device=first_B.device)
     number_n, row_n = (number_T.unsqueeze(-1) < length_B).nonzero(as_tuple=True)
     active_T = (number_T.unsqueeze(-1) < length_B).sum(-1)
+    skipped_B = None if within is None else within[0][order_B]
+    if skipped_B is not None:
+        number_n = number_n + skipped_B[row_n]
     step_n = first_B[row_n] + number_n
     event, page = sessions.event.lanes(step_n), sessions.page.lanes(step_n)
     back_R = torch.arange(1, RECENT_PAGES + 1, device=step_n.device)
@@ -95,7 +114,17 @@ def gather_steps(sessions: Sessions, cart_S: Tensor, index_B: Tensor) -> Steps:
     arrival = Arrival(
         sessions.shopper[index_B], index_B, sessions.profile[index_B], sessions.time_ms[first_B]
     )
-    return Steps(event, page, visit, arrival, step_n, number_n, active_T.tolist())
+    return Steps(event, page, visit, arrival, step_n, number_n, active_T.tolist(), skipped_B)
+
+
+def beginning(model: SequenceModel, steps: Steps) -> SequenceState:
+    """The state before the first of each session's steps, [B]."""
+    begun = model.init_state(steps.arrival)
+    if steps.skipped is None or steps.carried is None:
+        return begun
+    # the profile does not move, and so its weights are fitted by every part
+    carried = where(steps.skipped > 0, steps.carried, begun)
+    return dataclasses.replace(carried, context=begun.context)
 
 
 @dataclass(frozen=True)
@@ -110,7 +139,7 @@ class Moment:
 
 def walk(model: SequenceModel, steps: Steps) -> Iterator[Moment]:
     """Run the model along the sessions, step by step."""
-    state, first = model.init_state(steps.arrival), 0
+    state, first = beginning(model, steps), 0
     for active in steps.active:
         rows = slice(first, first + active)
         first += active
@@ -131,12 +160,21 @@ def walk(model: SequenceModel, steps: Steps) -> Iterator[Moment]:
 
 
 @torch.no_grad()
-def expectations(model: SequenceModel, steps: Steps) -> Expectation:
-    """What the model expected of each step's page, [n], found step by step."""
-    parts = [
-        model.senses.expect(model.tables, moment.reading, moment.found, moment.steps.page)
-        for moment in walk(model, steps)
-    ]
+def expectations(
+    model: SequenceModel, steps: Steps, met: Callable[[int, Moment], None] | None = None
+) -> Expectation:
+    """What the model expected of each step's page, [n], found step by step.
+
+    ``met`` is told of each moment, and which one it is.
+    """
+    parts = []
+    for place, moment in enumerate(walk(model, steps)):
+        expected = model.senses.expect(
+            model.tables, moment.reading, moment.found, moment.steps.page
+        )  # fmt: skip
+        parts.append(expected)
+        if met is not None:
+            met(place, moment)
     return Expectation(
         leave=torch.cat([part.leave for part in parts]),
         slot=torch.cat([part.slot for part in parts]),
@@ -161,13 +199,15 @@ def run(model: SequenceModel, steps: Steps, expected: Expectation) -> Run:
     inputs_nX = torch.cat(
         model.senses.inputs(model.tables, expected, step_nF, found_nX, steps.event, steps.visit), -1
     )
-    begin = model.init_state(steps.arrival)
-    h_nH = model.memory.unroll(begin.h, begin.memory, inputs_nX, steps.active)
+    begin, going = beginning(model, steps), steps.carried is not None
+    h_nH = model.memory.unroll(begin.h, begin.memory, inputs_nX, steps.active, going=going)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
-    tally_nF = along_sessions(begin.tally, step_nF, steps.active)[steps.number, row_n]
+    place_n = steps.place(row_n)
+    tally_nF = along_sessions(begin.tally, step_nF, steps.active)[place_n, row_n]
     read = model.senses.as_read(steps.event)
     lesson = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, read)
     viewed_nD, sated_nJ = _seen(model, begin, steps)
+    even_BG = torch.full_like(begin.evidence, -math.log(model.num_segments))
     state = SequenceState(
         h_nH,
         Nothing(),  # no step goes on from here
@@ -175,7 +215,7 @@ def run(model: SequenceModel, steps: Steps, expected: Expectation) -> Run:
         tally_nF,
         viewed_nD,
         beliefs(begin.belief, lesson, steps, row_n),
-        begin.evidence[row_n],
+        even_BG[row_n],
         sated_nJ,
     )
     reading = model.read(state)
@@ -183,7 +223,7 @@ def run(model: SequenceModel, steps: Steps, expected: Expectation) -> Run:
     # what all segments make alike of a step would cost a long session's sum its digits
     step_nG = tastes.over_nodes(found.evidence()).log_softmax(-1)
     evidence_TBG = along_sessions(begin.evidence, step_nG, steps.active)
-    evidence_nG = evidence_TBG[steps.number, row_n]
+    evidence_nG = evidence_TBG[place_n, row_n]
     return Run(
         state=dataclasses.replace(state, evidence=evidence_nG.log_softmax(-1)),
         # before any evidence its share is that of the gate alone
@@ -197,13 +237,13 @@ def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belie
     """Before each step, [n], from sums along the sessions: `tastes.learn`, step by step."""
     moved = begin.precision.flatten(1), lesson.information.flatten(1)
     total_TBX = along_sessions(*moved, steps.active)
-    square = begin.precision.shape[1:]
-    after_nVV = total_TBX[steps.number + 1, row_n].unflatten(-1, square)
+    square, place_n = begin.precision.shape[1:], steps.place(row_n)
+    after_nVV = total_TBX[place_n + 1, row_n].unflatten(-1, square)
     step_nV, _ = torch.linalg.solve_ex(after_nVV, lesson.score)
     mean_TBV = along_sessions(begin.mean, step_nV, steps.active)
     return Belief(
-        mean=mean_TBV[steps.number, row_n],
-        precision=total_TBX[steps.number, row_n].unflatten(-1, square),
+        mean=mean_TBV[place_n, row_n],
+        precision=total_TBX[place_n, row_n].unflatten(-1, square),
     )
 
 

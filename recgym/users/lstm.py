@@ -54,7 +54,15 @@ class Cell(nn.LSTM):
         # a product with aligned rows is a third faster where X + H is odd
         return Fused((weight_GX * scale_G1).T.contiguous(), bias_G * scale_G1.squeeze(-1))
 
-    def unroll(self, h: Tensor, kept: Kept, inputs_nX: Tensor, active: list[int]) -> Tensor:
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Kept,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
         return before(h, self.run(h, kept, inputs_nX, active), active)
 

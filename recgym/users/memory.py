@@ -42,8 +42,19 @@ class Memory(Protocol):
         """Its weights as they are now, as a step uses them."""
         ...
 
-    def unroll(self, h: Tensor, kept: Any, inputs_nX: Tensor, active: list[int]) -> Tensor:
-        """What is said before each step, [n, H], from where `Stepping.begin` left B sessions."""
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Any,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
+        """What is said before each step, [n, H], from where `Stepping.begin` left B sessions.
+
+        Or, if they are ``going`` already, from where `Stepping.step` did.
+        """
         ...
 
     def ignore(self, column: int) -> None:

@@ -38,7 +38,15 @@ class Layer(nn.RNN):
         input_HX, hidden_HH, input_H, hidden_H = self.all_weights[0]
         return Fused(torch.cat([input_HX, hidden_HH], 1).T.contiguous(), input_H + hidden_H)
 
-    def unroll(self, h: Tensor, kept: Nothing, inputs_nX: Tensor, active: list[int]) -> Tensor:
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Nothing,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
         after, _ = self(packed(inputs_nX, active), h.unsqueeze(0))
         return before(h, after.data, active)

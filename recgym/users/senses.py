@@ -11,6 +11,7 @@ multinomial logit). Exceptions are the items viewed and their categories, see
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,25 +24,33 @@ from recgym.users.items import Tables
 from recgym.users.segments import Prospect, expect
 from recgym.users.states import NUM_FADING, Reading
 from recgym.users.surprises import NUM_TALLIES, Expectation
+from recgym.visit import day_of_week
 
-
-def num_inputs(embedding: int) -> int:
-    """X of the memory, the length of `Senses.inputs`."""
-    return 2 * (embedding + 1) + NUM_TALLIES + 3
+MOMENTS = {"weekday": 2, "position": 1}  # what of the moment may be read, and in how many numbers
+POSITION_SCALE = 0.4  # of the log of a page's number, so that it is about 1 as others are
 
 
 class Senses(nn.Module):
-    """How much of what happened counts."""
+    """How much of what happened counts.
+
+    Args:
+        inputs: what of the moment a memory reads beside, see `moment`.
+    """
 
     scale_3: Tensor  # of the memory's inputs quantity, gap and cart, so that all are about 1
     knows_clicks: Tensor  # [] 0 where the log said nothing of pages: a click tells what a find does
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: Sequence[str] = ()) -> None:
         super().__init__()
+        self.moments = [name for name in MOMENTS if name in inputs]
         self.register_buffer("scale_3", torch.tensor([1.0, 0.2, 1.0]))
         self.register_buffer("knows_clicks", torch.ones(()))
         self.memory = nn.Parameter(torch.linspace(0.0, 2.0, NUM_FADING))  # before a sigmoid
         self.sated_memory = nn.Parameter(torch.ones(()))  # before a sigmoid
+
+    def num_inputs(self, of_item: int) -> int:
+        """X of the memory, the length of `inputs`, where an item has so many."""
+        return 2 * of_item + NUM_TALLIES + 3 + sum(MOMENTS[name] for name in self.moments)
 
     def expect(self, tables: Tables, reading: Reading, found: Prospect, page: Page) -> Expectation:
         """What is expected of the page whose prospect this is."""
@@ -101,4 +110,20 @@ class Senses(nn.Module):
         item_NX = F.embedding(event.item.clamp(min=0), tables.input_IX)
         count_N = visit.cart_count().to(dtype)
         scale_N3 = torch.stack([event.quantity, event.gap, count_N], -1).log1p() * self.scale_3
-        return [found_NX, item_NX * surprise_N1, tally_NF, scale_N3]
+        return [found_NX, item_NX * surprise_N1, tally_NF, scale_N3, *self.moment(visit, dtype)]
+
+    def moment(self, visit: Visit, dtype: torch.dtype) -> list[Tensor]:
+        """Sine and cosine of the weekday, and the page's place in the session, where chosen.
+
+        A place is no surprise: who got so far is another shopper than who left, and where pages
+        keep shoppers longer than the log's did, it says more than it should. So it is off unless
+        asked for.
+        """
+        parts = []
+        if "weekday" in self.moments:
+            day_N1 = day_of_week(visit.time_ms, dtype).unsqueeze(-1)
+            parts += [day_N1.sin(), day_N1.cos()]
+        if "position" in self.moments:
+            place_N1 = visit.page_number.to(dtype).unsqueeze(-1)
+            parts.append(POSITION_SCALE * place_N1.log1p())
+        return parts

@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from recgym import rng
 from recgym.errors import at_least_1
 from recgym.rng import Purpose
-from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Sessions, Visit
+from recgym.settings import check
+from recgym.types import Arrival, Catalog, Event, Field, Page, Record, Response, Sessions, Visit
 from recgym.users import tastes
 from recgym.users.answers import Answers
 from recgym.users.base import AfterLogits
@@ -28,9 +29,10 @@ from recgym.users.heads import Heads
 from recgym.users.items import Items, Tables
 from recgym.users.memory import Memory, Stepping
 from recgym.users.products import tanh
+from recgym.users.profile import centre_and_spread, fuse, plain_fields, standardised
 from recgym.users.returning import ComesBack, ReturnHead
 from recgym.users.segments import Prospect, lanes_of
-from recgym.users.senses import Senses, num_inputs
+from recgym.users.senses import Senses
 from recgym.users.states import MOST_GROUPS, NUM_FADING, Reading, SequenceState, Supposed
 from recgym.users.surprises import NUM_TALLIES, squashed, tallies
 from recgym.users.tastes import NODES, NUM_TASTES, Tastes
@@ -58,6 +60,9 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             apart by Bayes' rule and by the memory, see `recgym.users.segments`.
         dropout: on the memory's output.
         prior_sd: standard deviation of an item's own effects, in logits.
+        fusion: of the profile's fields, see `recgym.users.profile`.
+        inputs: what the memory reads of an event beside, see `items.beside` and `Senses.moment`.
+        fields: of the profile; None: each of its entries is a number.
     """
 
     answering: type[Answers] = Answers  # of which a wrong model has its own
@@ -87,8 +92,13 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         segments: int = 4,
         dropout: float = 0.1,
         prior_sd: float = 0.5,
+        fusion: Literal["concatenation", "gating", "attention"] = "concatenation",
+        inputs: list[Literal["brand", "relative_price", "weekday", "position"]] | None = None,
+        fields: Sequence[Field] | None = None,
     ) -> None:
         super().__init__()
+        check("user_model.model", {"fusion": fusion, "inputs": inputs}, SequenceModel)
+        read = list(inputs or [])
         sizes = {"hidden": hidden, "embedding": embedding, "classes": classes, "segments": segments}
         sizes |= self.own
         for name, size in sizes.items():
@@ -101,21 +111,28 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.num_segments = segments
         self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
         self.settings |= {"dropout": dropout, "prior_sd": prior_sd}
+        self.settings |= {"fusion": fusion, "inputs": read}
+        known = [Field(*field) for field in fields or plain_fields(profile_BP.shape[1])]
+        self.settings["fields"] = [list(field) for field in known]
         self.register_buffer("profile", profile_BP)
         self.register_buffer("start_ms", start_ms_B)
-        centre_P = profile_BP.mean(0)
-        spread_P = (profile_BP - centre_P).square().mean(0).sqrt()
+        centre_P, spread_P = centre_and_spread(profile_BP)
         self.register_buffer("profile_centre", centre_P)
-        self.register_buffer("profile_spread", spread_P.clamp(min=1e-6))
+        self.register_buffer("profile_spread", spread_P)
 
-        # the order of what follows is that of the random numbers that a fit begins with
-        num_context = profile_BP.shape[1] + 2
-        self.items = Items(catalog, seen_I, embedding=embedding, classes=classes)
+        # the order of what follows is that of the random numbers that a fit begins with, and that
+        # in which modules are set is that of the parameters
+        self.fusion = fuse(fusion, known, profile_BP, hidden=hidden, size=embedding)
+        self.num_context = num_context = self.fusion.num_static + 2
+        self.items = Items(
+            catalog, seen_I, embedding=embedding, classes=classes, inputs=read
+        )  # fmt: skip
         self.begin = nn.Linear(num_context, self.num_begun * hidden)
-        self.memory = self.remembering(num_inputs(embedding), hidden)
+        senses, num_beside = Senses(read), self.items.beside.shape[1]
+        self.memory = self.remembering(senses.num_inputs(embedding + 1 + num_beside), hidden)
         self.dropout = nn.Dropout(dropout)
-        self.tastes = Tastes(embedding)
-        self.senses = Senses()
+        self.tastes = Tastes(embedding, num_beside)
+        self.senses = senses
         heads = Heads(
             hidden, num_context, embedding=embedding, classes=classes, segments=segments
         )  # fmt: skip
@@ -185,21 +202,27 @@ class SequenceModel(ComesBack, nn.Module, ABC):
 
     def init_state(self, arrival: Arrival) -> SequenceState:
         """From the profile and the hour."""
-        profile_NP = (arrival.profile.to(self.profile) - self.profile_centre) / self.profile_spread
+        profile_NP = arrival.profile.to(self.profile)
+        standard_NP = standardised(profile_NP, self.profile_centre, self.profile_spread)
+        hidden = self.dropout.p if self.dropout.training else 0.0
+        static_NS, kept_NX = self.fusion(profile_NP, standard_NP, hidden)
         hour_N1 = hour_of_day(arrival.start_ms, profile_NP.dtype).unsqueeze(-1)
-        context_NP = torch.cat([profile_NP, hour_N1.sin(), hour_N1.cos()], -1)
-        h_NH, memory = self.cell.begin(tanh(self.begin(context_NP)))
+        begun_NC = torch.cat([static_NS, hour_N1.sin(), hour_N1.cos()], -1)
+        h_NH, memory = self.cell.begin(tanh(self.begin(begun_NC)))
+        context_NX = torch.cat([begun_NC, kept_NX], -1)
         tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
         evidence = h_NH.new_full((len(h_NH), self.num_segments), -math.log(self.num_segments))
         viewed = h_NH.new_zeros(len(h_NH), NUM_FADING * self.tables.vector_ID.shape[1])
         belief = tastes.begin(h_NH)
         sated = h_NH.new_zeros(len(h_NH), self.num_groups)
-        return SequenceState(h_NH, memory, context_NP, tally, viewed, belief, evidence, sated)
+        return SequenceState(h_NH, memory, context_NX, tally, viewed, belief, evidence, sated)
 
     def wide(self, state: SequenceState) -> Tensor:
         """What the heads read, [N, W]."""
-        known = [state.context, squashed(state.tally), state.sated.amax(-1, keepdim=True)]
-        read = [self.dropout(state.h), *known, state.belief.mean, state.viewed]
+        context_NC, kept_NX = state.context.tensor_split([self.num_context], -1)
+        h_NH = self.dropout(self.fusion.enrich(state.h, kept_NX))
+        known = [context_NC, squashed(state.tally), state.sated.amax(-1, keepdim=True)]
+        read = [h_NH, *known, state.belief.mean, state.viewed]
         return torch.cat(read, -1)
 
     def read(self, state: SequenceState) -> Reading:

@@ -47,3 +47,10 @@ def rows_of(sessions: Sessions, *splits: Split) -> Tensor:
     """Rows of the sessions in these splits."""
     chosen_B = torch.isin(sessions.split, torch.tensor([int(s) for s in splits]))
     return chosen_B.nonzero().squeeze(-1)
+
+
+def steps_of(sessions: Sessions, row_B: Tensor) -> Tensor:
+    """Rows of the log's steps in these sessions, as often as a session is named."""
+    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    skipped_B = sessions.offset[row_B] - (length_B.cumsum(0) - length_B)
+    return torch.arange(int(length_B.sum())) + skipped_B.repeat_interleave(length_B)

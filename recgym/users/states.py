@@ -19,7 +19,7 @@ class SequenceState(Record):
 
     h: Tensor  # [N, H] what the memory says
     memory: Record  # what it keeps beside, of a kind that only it reads
-    context: Tensor  # [N, P + 2] standardised profile, sine and cosine of the hour of arrival
+    context: Tensor  # [N, .] fused profile, sine and cosine of the hour of arrival; fields kept
     tally: Tensor  # [N, NUM_TALLIES] sums of surprises so far, see `tallies`
     viewed: Tensor  # [N, R D] fading means of the items viewed
     belief: Belief

@@ -89,16 +89,18 @@ class Tastes(nn.Module):
 
     Args:
         embedding: D, of an item's vector.
+        num_beside: what the memory reads of an item beside its vector and price.
     """
 
-    def __init__(self, embedding: int) -> None:
+    def __init__(self, embedding: int, num_beside: int = 0) -> None:
         super().__init__()
+        num_inputs = embedding + 1 + num_beside
         self.click = nn.Parameter(CLICK_LOAD * torch.randn(NUM_TASTES, embedding))
         self.sale = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, embedding))
-        self.found = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, embedding + 1))
+        self.found = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, num_inputs))
         self.efficiency = nn.Parameter(torch.zeros(3))  # before twice a sigmoid
         # covariance of what was found alone less what would have been, see `measure`
-        self.register_buffer("surprise_XX", torch.eye(embedding + 1))
+        self.register_buffer("surprise_XX", torch.eye(num_inputs))
 
     def loads(self, vector_ID: Tensor) -> Loads:
         """Of all items."""

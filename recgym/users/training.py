@@ -16,8 +16,9 @@ from recgym.users.centring import CENTRINGS, centre
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.polish import polish
 from recgym.users.sequence import SequenceModel
-from recgym.users.sessions import batches, resampled, rows_of
+from recgym.users.sessions import batches, resampled, rows_of, steps_of
 from recgym.users.shrinkage import shrink
+from recgym.users.spans import Carried, spans_of
 from recgym.users.surprises import Expectation
 
 LEAST_STEPS = 64  # of a batch
@@ -38,6 +39,7 @@ class FitSettings:
         weight_decay: AdamW's, on weight matrices.
         clip: largest norm of a gradient.
         calm_share: share of the epochs, at the end, that run without dropout.
+        window: page views that gradients reach back; see `recgym.users.spans`.
     """
 
     epochs: int = 10
@@ -48,10 +50,11 @@ class FitSettings:
     weight_decay: float = 0.1
     clip: float = 1.0
     calm_share: float = 0.4
+    window: int = 2048
 
     def __post_init__(self) -> None:
         """Refuse numbers that no fit can use."""
-        for name in ("epochs", "batch_steps", "least_updates"):
+        for name in ("epochs", "batch_steps", "least_updates", "window"):
             at_least_1(f"user_model.fit.{name}", getattr(self, name))
 
 
@@ -131,9 +134,16 @@ def _schedule(update: int, total: int) -> float:
 
 
 def _expectations_of_all(
-    model: SequenceModel, sessions: Sessions, cart_S: Tensor, row_B: Tensor
+    model: SequenceModel,
+    sessions: Sessions,
+    cart_S: Tensor,
+    row_B: Tensor,
+    carried: Carried | None = None,
 ) -> Expectation:
-    """The model's expectations of every step of these sessions, by row of the log's steps."""
+    """The model's expectations of every step of these sessions, by row of the log's steps.
+
+    ``carried`` keeps the states that windows begin with.
+    """
     model.eval()
     num_steps, num_slots = sessions.page.item.shape
     device, dtype = model.items.own.device, model.items.own.dtype
@@ -143,7 +153,7 @@ def _expectations_of_all(
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     for part in batches(length_B, WALKED_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
-        expected = expectations(model, steps)
+        expected = expectations(model, steps, None if carried is None else carried.meet)
         leave_S[steps.step], slot_SK[steps.step] = expected.leave, expected.slot
         after_S4[steps.step], found_SX[steps.step] = expected.after, expected.found
     return Expectation(leave_S, slot_SK, after_S4, found_SX)
@@ -153,13 +163,6 @@ def _measure_finds(model: SequenceModel, event: Event, expected: Expectation) ->
     """How far what is found alone lies from what would have been, over these steps."""
     surprise_nX = model.senses.found_surprise(model.tables, expected, event)
     model.tastes.measure(surprise_nX[(event.kind == Kind.VIEW) & (event.slot < 0)])
-
-
-def _steps_of(sessions: Sessions, row_B: Tensor) -> Tensor:
-    """Rows of the log's steps in these sessions, as often as a session is named."""
-    length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
-    skipped_B = sessions.offset[row_B] - (length_B.cumsum(0) - length_B)
-    return torch.arange(int(length_B.sum())) + skipped_B.repeat_interleave(length_B)
 
 
 def fit(
@@ -209,7 +212,7 @@ def _fit(
     train_steps = int(length_B[train_B].sum())
     batch_steps = min(settings.batch_steps, train_steps // settings.least_updates)
     batch_steps = max(LEAST_STEPS, batch_steps)
-    step_n = _steps_of(sessions, train_B).to(device)
+    step_n = steps_of(sessions, train_B).to(device)
     event_n = sessions.event.to(device).lanes(step_n)
     start_from_counts(model, sessions, train_B)
     # effects that are small by what they are, and not for want of data, do not decay
@@ -224,22 +227,24 @@ def _fit(
         ],
         lr=settings.learning_rate,
     )
-    per_epoch = len(list(batches(length_B[train_B], batch_steps, None)))
+    spans = spans_of(sessions, train_B, settings.window)
+    per_epoch = len(list(batches(spans.length, batch_steps, None)))
     total = per_epoch * settings.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda u: _schedule(u, total))
     best: dict[str, float] = {"nll": float("inf")}
     kept = copy.deepcopy(model.state_dict())
     update, worse = 0, 0
     for epoch in range(settings.epochs):
-        expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique())
+        carried = Carried(settings.window)
+        expected_S = _expectations_of_all(model, sessions, cart_S, train_B.unique(), carried)
         _measure_finds(model, event_n, expected_S.lanes(step_n))
         model.train()
         # dropout noise in a logit lifts the mean of a rare event's probability, so without it the
         # rates of buying would come out low: the last epochs fit the model as it will be used
         model.dropout.train(epoch < settings.epochs * (1 - settings.calm_share))
         running = torch.zeros((), device=device)
-        for part in batches(length_B[train_B], batch_steps, generator):
-            steps = gather_steps(sessions, cart_S, train_B[part]).to(device)
+        for part in batches(spans.length, batch_steps, generator):
+            steps = carried.onto(spans.gather(sessions, cart_S, part).to(device))
             model.prepare()
             value = log_prob(model, steps, expected_S.lanes(steps.step)).total()
             loss = -value.mean() + model.penalty() / train_steps
@@ -279,7 +284,7 @@ def _fit(
     # the validation sessions have chosen, and may now teach: rates are known as well as events many
     all_B = torch.cat([train_B, valid_B])
     polish(model, sessions, all_B, generator)
-    step_n = _steps_of(sessions, all_B).to(device)
+    step_n = steps_of(sessions, all_B).to(device)
     event_n = sessions.event.to(device).lanes(step_n)
     for _ in range(CENTRINGS):
         expected_S = _expectations_of_all(model, sessions, cart_S, all_B.unique())

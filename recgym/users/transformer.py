@@ -116,12 +116,23 @@ class Transformer(nn.Module):
         """The part of each block."""
         return pairs.chunk(len(self.blocks), -1)
 
-    def unroll(self, h: Tensor, kept: Window, inputs_nX: Tensor, active: list[int]) -> Tensor:
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Window,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
         """What is said before each step, [n, H]; see `memory.Memory`."""
         said = by_session(self.inward(inputs_nX), active)
-        for block, begun in zip(self.blocks, self.of_blocks(kept.first), strict=True):
+        first, past = self.of_blocks(kept.first), self.of_blocks(kept.earlier)
+        for block, begun, before_it in zip(self.blocks, first, past, strict=True):
             query, pair = block.asks(said)
-            seen = unrolled(query, _halves(pair), _halves(begun), self.window, self.slope)
+            earlier = (*_halves(before_it), kept.filled) if going else None
+            own = _halves(pair)
+            seen = unrolled(query, own, _halves(begun), self.window, self.slope, earlier)
             said = block(said, seen)
         return before(h, in_lock_step(self.last(said), active), active)
 

@@ -92,12 +92,25 @@ def bias_of(kept: Window, slope_A: Tensor) -> Tensor:
     return bias_NAW.unsqueeze(2)
 
 
-def unrolled(query_BTH: Tensor, own: Pair, first: Pair, window: int, slope_A: Tensor) -> Tensor:
+def unrolled(
+    query_BTH: Tensor,
+    own: Pair,
+    first: Pair,
+    window: int,
+    slope_A: Tensor,
+    earlier: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> Tensor:
     """`look_back` of all T events of B sessions at once, [B, T, H].
 
     ``own`` are [B, T, H] and ``first`` [B, H]. Events go in blocks of W, each of which looks at its
-    own block and the one before, so that a long session costs no square of its length.
+    own block and the one before, so that a long session costs no square of its length. ``earlier``
+    are keys and values [B, W - 1, H] of what came before, if anything did, and what of it there is.
     """
+    there_BT = None
+    if earlier is not None:
+        there_BT = F.pad(earlier[2], (0, query_BTH.shape[1]), value=True)
+        query_BTH = F.pad(query_BTH, (0, 0, window - 1, 0))  # whose looks nobody asks for
+        own = torch.cat([earlier[0], own[0]], 1), torch.cat([earlier[1], own[1]], 1)
     num_steps = query_BTH.shape[1]
     size = min(window, num_steps)
     count = -(-num_steps // size)
@@ -113,9 +126,13 @@ def unrolled(query_BTH: Tensor, own: Pair, first: Pair, window: int, slope_A: Te
 
     key, value = (with_block_before(cut(part)) for part in own)
     bias = _band(count, size, key.shape[2] - size, window, slope_A)
+    if there_BT is not None:
+        there_BCJ1 = with_block_before(cut(there_BT.unsqueeze(-1)))
+        bias = bias.masked_fill(~there_BCJ1[:, :, None].mT, -torch.inf)
     begun = (first[0][:, None, None], first[1][:, None, None], bias.new_zeros(()))
     seen_BCSH = look(cut(query_BTH), [begun, (key, value, bias)], len(slope_A))
-    return seen_BCSH.flatten(1, 2)[:, :num_steps]
+    seen_BTH = seen_BCSH.flatten(1, 2)[:, :num_steps]
+    return seen_BTH if earlier is None else seen_BTH[:, window - 1 :]
 
 
 def _band(count: int, size: int, before: int, window: int, slope_A: Tensor) -> Tensor:
