@@ -40,7 +40,7 @@ Settings = Mapping[str, Any]
 MEMBER_SEEDS = 1 << 20  # so that no member's seed is another fit's
 # settings that came later, and what stands for a model without: a fit kept before is still found
 LATER: dict[str, Settings] = {
-    "model": {"fusion": "concatenation", "inputs": []},
+    "model": {"fusion": "concatenation", "inputs": [], "num_tastes": 8},
     "fit": {"window": 2048},
 }
 CONFOUNDED = (

@@ -10,7 +10,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from recgym.users.states import NUM_FADING, Levels
 from recgym.users.surprises import NUM_TALLIES
-from recgym.users.tastes import NUM_TASTES
 
 BLOCK = 16  # rows of a weight that a matrix product takes at once, about
 INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
@@ -30,13 +29,20 @@ class Heads(nn.Module):
 
     Args:
         hidden, num_context: columns of the memory's output and of the context.
-        embedding, classes, segments: D, Z and G.
+        embedding, classes, segments, num_tastes: D, Z, G and V.
     """
 
     reads: Tensor  # [., W], 0 where a head may not read
 
     def __init__(
-        self, hidden: int, num_context: int, *, embedding: int, classes: int, segments: int
+        self,
+        hidden: int,
+        num_context: int,
+        *,
+        embedding: int,
+        classes: int,
+        segments: int,
+        num_tastes: int,
     ) -> None:
         super().__init__()
         self.hidden = hidden
@@ -57,7 +63,7 @@ class Heads(nn.Module):
         # a product of whole blocks of rows is twice as fast as one with a few rows more
         self.sizes["unused"] = -sum(self.sizes.values()) % BLOCK
         self.segment_offset = nn.Parameter(torch.zeros(segments, sum(self.of_segment.values())))
-        wide = self.known + NUM_TASTES + NUM_FADING * embedding
+        wide = self.known + num_tastes + NUM_FADING * embedding
         self.linear = nn.Linear(wide, sum(self.sizes.values()))
         self.register_buffer("reads", torch.ones_like(self.linear.weight))
         with torch.no_grad():

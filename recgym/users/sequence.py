@@ -58,6 +58,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         classes: Z, latent classes of organic taste within a category.
         segments: G, of shoppers, each with its own part of all heads but the organic ones; told
             apart by Bayes' rule and by the memory, see `recgym.users.segments`.
+        num_tastes: V, of a shopper's own taste beside the segment's, see `recgym.users.tastes`.
         dropout: on the memory's output.
         prior_sd: standard deviation of an item's own effects, in logits.
         fusion: of the profile's fields, see `recgym.users.profile`.
@@ -90,6 +91,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         embedding: int = 16,
         classes: int = 16,
         segments: int = 4,
+        num_tastes: int = NUM_TASTES,
         dropout: float = 0.1,
         prior_sd: float = 0.5,
         fusion: Literal["concatenation", "gating", "attention"] = "concatenation",
@@ -100,12 +102,12 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         check("user_model.model", {"fusion": fusion, "inputs": inputs}, SequenceModel)
         read = list(inputs or [])
         sizes = {"hidden": hidden, "embedding": embedding, "classes": classes, "segments": segments}
-        sizes |= self.own
+        sizes |= {"num_tastes": num_tastes, **self.own}
         for name, size in sizes.items():
             at_least_1(f"user_model.model.{name}", size)
         self.catalog, self.quantity = catalog, quantity
         self.num_groups = min(catalog.num_categories, MOST_GROUPS)
-        self.num_encoded = hidden + NUM_TALLIES + NUM_FADING * embedding + NUM_TASTES + segments
+        self.num_encoded = hidden + NUM_TALLIES + NUM_FADING * embedding + num_tastes + segments
         self.num_encoded += self.num_groups
         self.prior_sd = prior_sd
         self.num_segments = segments
@@ -131,11 +133,16 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         senses, num_beside = Senses(read), self.items.beside.shape[1]
         self.memory = self.remembering(senses.num_inputs(embedding + 1 + num_beside), hidden)
         self.dropout = nn.Dropout(dropout)
-        self.tastes = Tastes(embedding, num_beside)
+        self.tastes = Tastes(embedding, num_beside, num_tastes)
         self.senses = senses
         heads = Heads(
-            hidden, num_context, embedding=embedding, classes=classes, segments=segments
-        )  # fmt: skip
+            hidden,
+            num_context,
+            embedding=embedding,
+            classes=classes,
+            segments=segments,
+            num_tastes=num_tastes,
+        )
         self.gap_mean = nn.Linear(heads.linear.in_features, 1)
         self.gap_log_std = nn.Parameter(torch.zeros(()))
         self.answers = self.answering(heads, priced=catalog.priced)
@@ -213,7 +220,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         tally = h_NH.new_zeros(len(h_NH), NUM_TALLIES)
         evidence = h_NH.new_full((len(h_NH), self.num_segments), -math.log(self.num_segments))
         viewed = h_NH.new_zeros(len(h_NH), NUM_FADING * self.tables.vector_ID.shape[1])
-        belief = tastes.begin(h_NH)
+        belief = tastes.begin(h_NH, len(self.tastes.click))
         sated = h_NH.new_zeros(len(h_NH), self.num_groups)
         return SequenceState(h_NH, memory, context_NX, tally, viewed, belief, evidence, sated)
 

@@ -30,7 +30,7 @@ from torch.nn import functional as F  # noqa: N812
 from recgym.types import After, Event, Kind, Page, Record, Shared
 from recgym.users.surprises import Expectation
 
-NUM_TASTES = 8  # V, dimensions of taste
+NUM_TASTES = 8  # V, dimensions of taste, where nothing else is said
 # Of a page's common taste in standard deviations, each of weight 1/2: the Gauss-Hermite rule of
 # order 2, exact for polynomials of degree 3
 NODES = (-1.0, 1.0)
@@ -90,14 +90,15 @@ class Tastes(nn.Module):
     Args:
         embedding: D, of an item's vector.
         num_beside: what the memory reads of an item beside its vector and price.
+        num_tastes: V.
     """
 
-    def __init__(self, embedding: int, num_beside: int = 0) -> None:
+    def __init__(self, embedding: int, num_beside: int = 0, num_tastes: int = NUM_TASTES) -> None:
         super().__init__()
         num_inputs = embedding + 1 + num_beside
-        self.click = nn.Parameter(CLICK_LOAD * torch.randn(NUM_TASTES, embedding))
-        self.sale = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, embedding))
-        self.found = nn.Parameter(SALE_LOAD * torch.randn(NUM_TASTES, num_inputs))
+        self.click = nn.Parameter(CLICK_LOAD * torch.randn(num_tastes, embedding))
+        self.sale = nn.Parameter(SALE_LOAD * torch.randn(num_tastes, embedding))
+        self.found = nn.Parameter(SALE_LOAD * torch.randn(num_tastes, num_inputs))
         self.efficiency = nn.Parameter(torch.zeros(3))  # before twice a sigmoid
         # covariance of what was found alone less what would have been, see `measure`
         self.register_buffer("surprise_XX", torch.eye(num_inputs))
@@ -138,10 +139,10 @@ def over_nodes(evidence_NM: Tensor) -> Tensor:
     return over_NG
 
 
-def begin(like: Tensor) -> Belief:
+def begin(like: Tensor, num_tastes: int = NUM_TASTES) -> Belief:
     """Before the first page of N shoppers; ``like`` is [N, ...]."""
-    eye_VV = torch.eye(NUM_TASTES, device=like.device, dtype=like.dtype)
-    return Belief(like.new_zeros(len(like), NUM_TASTES), eye_VV.expand(len(like), -1, -1))
+    eye_VV = torch.eye(num_tastes, device=like.device, dtype=like.dtype)
+    return Belief(like.new_zeros(len(like), num_tastes), eye_VV.expand(len(like), -1, -1))
 
 
 def found_surprise(expected: Expectation, input_IX: Tensor, event: Event) -> Tensor:
