@@ -26,7 +26,7 @@ from recgym.settings import check
 from recgym.types import After, Kind, Policy, Sessions, Split
 from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
-from recgym.users.fit_settings import FitSettings
+from recgym.users.fit_settings import FitSettings, decisive
 from recgym.users.likelihood import cart_counts
 from recgym.users.report import predictive_report
 from recgym.users.returning import fit_return_head
@@ -107,7 +107,7 @@ def prepare_model(
     A fit that was killed goes on where its last epoch ended.
     """
     apart = {"assumptions", "num_slots", "ensemble", *(["on_policy"] if member is not None else [])}
-    decided = {k: v for k, v in settings.items() if k not in apart}
+    decided = decisive({k: v for k, v in settings.items() if k not in apart})
     if member is not None:
         decided["member"] = member
     folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,11 +24,19 @@ from recgym.errors import UserError
 from recgym.files import beside
 from recgym.types import Event, Kind, Sessions
 from recgym.users.fit_settings import FitSettings
-from recgym.users.likelihood import cart_counts, gather_steps, log_prob
+from recgym.users.likelihood import Steps, cart_counts, gather_steps, log_prob
 from recgym.users.passes import expectations_of_all, mean_nll, steps_of
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.surprises import Expectation
+from recgym.users.switches import (
+    add_adversary,
+    events_read,
+    outcome_weights,
+    prior_shift,
+    unweighted,
+    weighted,
+)
 
 LEAST_STEPS = 64  # of a batch
 
@@ -69,6 +78,8 @@ class Epochs:
         self.batch_steps = max(LEAST_STEPS, batch_steps)
         self.step_n = steps_of(sessions, train_B).to(self.device)
         self.event_n = sessions.event.to(self.device).lanes(self.step_n)
+        self.weight_4 = outcome_weights(self.event_n, settings.rare) if settings.rare else None
+        self.shift_3 = None if self.weight_4 is None else prior_shift(self.event_n, self.weight_4)
         self.optimiser = _optimiser(model, settings)
         per_epoch = len(list(batches(self.length_B, self.batch_steps, None)))
         self.num_updates = per_epoch * settings.epochs
@@ -110,33 +121,49 @@ class Epochs:
         """One epoch of updates; the mean loss."""
         model, settings = self.model, self.settings
         whole_B = self.train_B.unique()
-        expected_S = expectations_of_all(model, self.sessions, self.cart_S, whole_B)
+        # expectations too are those of the model as it will be used, or sales would surprise less
+        with unweighted(model, self.shift_3):
+            expected_S = expectations_of_all(model, self.sessions, self.cart_S, whole_B)
         _measure_finds(model, self.event_n, expected_S.lanes(self.step_n))
         model.train()
         # dropout noise in a logit lifts the mean of a rare event's probability, so without it the
         # rates of buying would come out low: the last epochs fit the model as it will be used
-        model.dropout.train(self.epoch < settings.epochs * (1 - settings.calm_share))
+        calm = self.epoch >= settings.epochs * (1 - settings.calm_share)
+        model.dropout.train(not calm)
         running = torch.zeros((), device=self.device)
         for part in batches(self.length_B, self.batch_steps, self.generator):
             steps = gather_steps(self.sessions, self.cart_S, self.train_B[part]).to(self.device)
-            model.prepare()
-            value = log_prob(model, steps, expected_S.lanes(steps.step)).total()
-            loss = -value.mean() + model.penalty() / self.num_steps
+            count, masked = len(steps.step), 0.0 if calm else settings.mask
+            read_n = events_read(count, masked, self.generator)
+            loss_of = partial(self._loss, steps, expected_S.lanes(steps.step), read_n)
             self.optimiser.zero_grad(set_to_none=True)
+            loss = loss_of()
             loss.backward()
+            if settings.adversary and not calm:
+                add_adversary(model.items.own, loss_of, settings.adversary)
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             self.optimiser.step()
             self.schedule.step()
             model.project()
-            running += loss.detach() * (len(value) / self.num_steps)
+            running += loss.detach() * (count / self.num_steps)
             self.update += 1
             if self.progress is not None:
                 self.progress(self.update / self.num_updates)
         return float(running)
 
+    def _loss(self, steps: Steps, expected: Expectation, read_n: Tensor | None) -> Tensor:
+        """Of one batch, with its share of the prior; a scalar in nats a step."""
+        self.model.prepare()
+        read_n = None if read_n is None else read_n.to(self.device)
+        value = log_prob(self.model, steps, expected, read_n)
+        likelihood = weighted(value, steps.event, self.weight_4).mean()
+        return -likelihood + self.model.penalty() / self.num_steps
+
     def _judge(self, loss: float) -> None:
         """The epoch's figures on the validation sessions, and whether it is the best so far."""
-        figures = mean_nll(self.model, self.sessions, self.valid_B)
+        with unweighted(self.model, self.shift_3):
+            figures = mean_nll(self.model, self.sessions, self.valid_B)
+            state = copy.deepcopy(self.model.state_dict())
         if not torch.isfinite(torch.tensor(figures["nll"])):
             raise UserError(
                 f"the fit's likelihood is {figures['nll']} after epoch {self.epoch + 1}: expected "
@@ -147,7 +174,7 @@ class Epochs:
         self.epoch += 1
         if figures["nll"] < self.best["nll"]:
             self.best, self.worse = {**figures, "epoch": float(self.epoch)}, 0
-            self.kept = copy.deepcopy(self.model.state_dict())
+            self.kept = state
         else:
             self.worse += 1
 

@@ -58,6 +58,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             apart by Bayes' rule and by the memory, see `recgym.users.segments`.
         dropout: on the memory's output.
         prior_sd: standard deviation of an item's own effects, in logits.
+        tied: whether the memory reads items by their one vector, see `Items`.
     """
 
     answering: type[Answers] = Answers  # of which a wrong model has its own
@@ -87,6 +88,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         segments: int = 4,
         dropout: float = 0.1,
         prior_sd: float = 0.5,
+        tied: bool = True,
     ) -> None:
         super().__init__()
         sizes = {"hidden": hidden, "embedding": embedding, "classes": classes, "segments": segments}
@@ -100,7 +102,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.prior_sd = prior_sd
         self.num_segments = segments
         self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
-        self.settings |= {"dropout": dropout, "prior_sd": prior_sd}
+        self.settings |= {"dropout": dropout, "prior_sd": prior_sd, "tied": tied}
         self.register_buffer("profile", profile_BP)
         self.register_buffer("start_ms", start_ms_B)
         centre_P = profile_BP.mean(0)
@@ -110,7 +112,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
 
         # the order of what follows is that of the random numbers that a fit begins with
         num_context = profile_BP.shape[1] + 2
-        self.items = Items(catalog, seen_I, embedding=embedding, classes=classes)
+        self.items = Items(catalog, seen_I, embedding=embedding, classes=classes, tied=tied)
         self.begin = nn.Linear(num_context, self.num_begun * hidden)
         self.memory = self.remembering(num_inputs(embedding), hidden)
         self.dropout = nn.Dropout(dropout)
