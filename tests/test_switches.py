@@ -205,7 +205,7 @@ def test_untied_items_are_read_by_vectors_of_their_own(log: Log, tmp_path: Path)
         apart.prepare()
     assert torch.equal(apart.tables.vector_ID, vector_ID)
     # the prior is that of the other free part: half the square over 0.5 squared
-    assert before - float(apart.penalty()) == pytest.approx(2.0 * square, rel=1e-4)
+    assert before - float(apart.penalty().detach()) == pytest.approx(2.0 * square, rel=1e-4)
     save_model(apart, tmp_path / "model", {})
     assert torch.equal(load_model(tmp_path / "model").tables.input_IX, apart.eval().tables.input_IX)
 
