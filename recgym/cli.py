@@ -23,6 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recgym.errors import UserError
 
+NO_TRIAL = "No trials are completed yet."  # of Optuna, asked for the best of trials that all failed
+
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make ``main(cfg)`` a Hydra main over ``conf/<config_name>.yaml``.
@@ -61,7 +63,8 @@ class _Sentences:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Print and exit, or let a bug through with its traceback."""
-        if isinstance(error, UserError | OmegaConfBaseException | HydraException):
+        meant = isinstance(error, UserError | OmegaConfBaseException | HydraException)
+        if isinstance(error, Exception) and (meant or str(error) == NO_TRIAL):
             print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(1)
 
@@ -76,6 +79,11 @@ def sentence(error: Exception) -> str:
         return (
             f"{error.override} cannot be read: expected KEY=VALUE; put quotes around a value with "
             "spaces, brackets or equals signs."
+        )
+    if str(error) == NO_TRIAL:
+        return (
+            "no job of the search came to a value: each says above why it failed; mend what is "
+            "common to them, or set hydra.sweeper.params to other ranges."
         )
     cause = error.__cause__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):

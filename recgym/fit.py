@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
 from recgym import progress
-from recgym.cli import check_world, command, use_threads
+from recgym.cli import check_world, command, sentence, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.report import fit_lines, say_log
@@ -25,9 +27,29 @@ def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any]) -> None:
     write_json(folder / "fit.json", summary)
 
 
+def searching() -> bool:
+    """Whether this is a job of a sweeper that puts up with jobs that fail, as Optuna's does."""
+    hydra = HydraConfig.get()
+    return bool(hydra.mode == RunMode.MULTIRUN and "max_failure_rate" in hydra.sweeper)
+
+
 @command("fit")
-def main(cfg: DictConfig) -> None:
-    """Fit alone, with its report."""
+def main(cfg: DictConfig) -> float | None:
+    """Fit alone, with its report; a sweeper is told the best epoch's validation likelihood.
+
+    It is the negative one in nats a step, before the validation sessions teach too.
+    """
+    try:
+        return _whole(cfg)
+    except UserError as error:
+        if not searching():
+            raise
+        progress.say(f"job {HydraConfig.get().job.num} failed: {sentence(error)}")
+        return None
+
+
+def _whole(cfg: DictConfig) -> float:
+    """Check, fit, and say what came out; returns what a sweeper is told."""
     use_threads(cfg.num_threads)
     check_world(cfg)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -56,6 +78,7 @@ def main(cfg: DictConfig) -> None:
     progress.say(f"log          {log.folder}")
     progress.say(f"scorecard    python -m recgym.fidelity run={folder}")
     progress.say(f"TensorBoard  tensorboard --logdir {folder.parent}")
+    return float(report.get("valid_nll", math.nan))  # of a fit that was kept before it was noted
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from recgym.settings import check
 from recgym.types import After, Kind, Policy, Sessions, Split
 from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
+from recgym.users.fit_settings import FitSettings, decisive
 from recgym.users.likelihood import cart_counts
 from recgym.users.report import predictive_report
 from recgym.users.returning import fit_return_head
@@ -33,16 +34,11 @@ from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model, read_description, save_model
-from recgym.users.training import FitSettings, fit
+from recgym.users.training import fit
 from recgym.worlds.base import TrueShop
 
 Settings = Mapping[str, Any]
 MEMBER_SEEDS = 1 << 20  # so that no member's seed is another fit's
-# settings that came later, and what stands for a model without: a fit kept before is still found
-LATER: dict[str, Settings] = {
-    "model": {"fusion": "concatenation", "inputs": [], "num_tastes": 8},
-    "fit": {"window": 2048},
-}
 CONFOUNDED = (
     "the logging policy saw hidden taste, so that no learned shop can play it: both sides show the "
     "log's pages at random"
@@ -108,10 +104,10 @@ def prepare_model(
     Where the log does not say what was shown, the model is the fit under the assumptions of
     ``settings``, and the folder holds the fit itself too (`store.FIT`): other assumptions need no
     other fit. A ``member`` of an ensemble is fitted on shoppers drawn anew, and checked no further.
+    A fit that was killed goes on where its last epoch ended.
     """
     apart = {"assumptions", "num_slots", "ensemble", *(["on_policy"] if member is not None else [])}
-    decided = {k: v for k, v in settings.items() if k not in apart}
-    decided |= {part: without_later(part, decided[part]) for part in LATER}
+    decided = decisive({k: v for k, v in settings.items() if k not in apart})
     # a log that codes its shoppers as it always did keeps its fits
     if coded := [field for field in log.fields() if field.levels is not None or field.more]:
         decided["fields"] = coded
@@ -119,13 +115,16 @@ def prepare_model(
         decided["member"] = member
     folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
 
+    checkpoint = folder.with_name(f"{folder.name}.resume.pt")  # of a fit that was killed
+
     def make() -> None:
-        model, report = _fit(log, settings, device, write, member)
+        model, report = _fit(log, settings, device, write, member, checkpoint)
         sessions = log.sessions()
         if member is None:
             report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
         slots = sessions.page.item.shape[1]
         save_model(model, folder, {"report": report, "logged_slots": slots})
+        checkpoint.unlink(missing_ok=True)
 
     with progress.stage("fit" if member is None else f"member {member + 1}", 1.0, seconds):
         reused = made_once(folder, "model.json", make)
@@ -134,11 +133,6 @@ def prepare_model(
         model = load_model(folder, device)
     model.requires_grad_(False)
     return model, read_description(folder)["extra"]["report"], folder, reused
-
-
-def without_later(part: str, settings: Settings) -> dict[str, Any]:
-    """The settings of a ``part``, but for those that came later and say what stands without."""
-    return {k: v for k, v in settings.items() if k not in LATER[part] or v != LATER[part][k]}
 
 
 def prepare_members(
@@ -182,6 +176,7 @@ def _fit(
     device: torch.device,
     write: Callable[[str, float, int], Any] | None,
     member: int | None,
+    checkpoint: Path,
 ) -> tuple[SequenceModel, dict[str, Any]]:
     sessions, seed = log.sessions(), int(settings["seed"])
     if member is not None:
@@ -215,6 +210,7 @@ def _fit(
         bootstrap=member is not None,
         log=write,
         progress=report_progress,
+        checkpoint=checkpoint,
     )
     if member is not None:
         return model, {"member": member}
@@ -223,6 +219,7 @@ def _fit(
     test_B = rows_of(sessions, Split.TEST, Split.TEST_NEW)
     report: dict[str, Any] = dict(predictive_report(model, sessions, train_B, test_B))
     report["epochs_kept"] = kept["epoch"]
+    report["valid_nll"] = kept["held_out_nll"]
     return model, report
 
 

@@ -19,7 +19,7 @@ from recgym.spaces import ObservationSpec
 from recgym.stages import prepare_log
 from recgym.types import Kind
 from recgym.users.assumed import assumed_range
-from recgym.users.training import FitSettings
+from recgym.users.fit_settings import FitSettings
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

@@ -21,10 +21,12 @@ from recgym.build import check_settings
 from recgym.errors import UserError
 from recgym.types import Sessions
 from recgym.users.ensemble import Ensemble
+from recgym.users.fit_settings import FitSettings
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob, run, walk
+from recgym.users.passes import mean_nll
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import load_model, save_model
-from recgym.users.training import FitSettings, fit, mean_nll, start_from_counts
+from recgym.users.training import fit, start_from_counts
 
 NUM_SESSIONS = 24
 Shop = tuple[SequenceModel, Sessions]

@@ -10,7 +10,7 @@ import torch
 from family import F64, made
 
 from recgym import visit
-from recgym.stages import without_later
+from recgym.users.fit_settings import decisive
 from recgym.types import DAY_MS, Catalog
 from recgym.users.items import beside
 from recgym.users.senses import Senses
@@ -51,9 +51,11 @@ def test_an_item_is_dear_or_cheap_for_its_category() -> None:
 def test_settings_that_came_later_cost_no_fit_that_was_kept_before() -> None:
     # Why: a key of all settings would call every kept fit another one; what is chosen still does.
     before = {"hidden": 8}
-    assert without_later("model", {**before, "fusion": "concatenation", "inputs": []}) == before
+    assert decisive({"model": {**before, "fusion": "concatenation", "inputs": []}}) == {
+        "model": before
+    }
     chosen = {**before, "inputs": ["brand"]}
-    assert without_later("model", chosen) == chosen
+    assert decisive({"model": chosen}) == {"model": chosen}
 
 
 def test_no_input_is_read_unless_it_is_asked_for() -> None:

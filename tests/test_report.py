@@ -20,6 +20,7 @@ from recgym.types import After, Event, Kind, Page, Response, Sessions, Visit
 from recgym.users import report
 from recgym.users.base import after_log_probs, by_segment
 from recgym.users.likelihood import cart_counts, gather_steps, walk
+from recgym.users.passes import mean_nll
 from recgym.users.report import (
     calibration_error,
     item_given_view,
@@ -32,7 +33,6 @@ from recgym.users.report import (
     transitions,
     view_before,
 )
-from recgym.users.training import mean_nll
 
 F32, F64 = torch.float32, torch.float64
 MODEL = learned_shop(F64)  # in single precision pairs that nearly tie would change places

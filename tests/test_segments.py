@@ -19,6 +19,7 @@ from recgym.spaces import ObservationSpec
 from recgym.types import After, Catalog, Event, Kind, Organic, Page, Sessions, Split
 from recgym.users.assumptions import assume_pages
 from recgym.users.base import by_segment, follow
+from recgym.users.fit_settings import FitSettings
 from recgym.users.likelihood import (
     cart_counts,
     expectations,
@@ -28,10 +29,11 @@ from recgym.users.likelihood import (
     walk,
 )
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.passes import mean_nll
 from recgym.users.report import item_given_view
 from recgym.users.segments import Prospect, expect
 from recgym.users.states import Reading, SequenceState
-from recgym.users.training import FitSettings, fit, mean_nll
+from recgym.users.training import fit
 
 F64 = torch.float64
 SHOWN = torch.tensor([1, -1])  # a page with an empty slot

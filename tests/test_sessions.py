@@ -63,3 +63,13 @@ def test_shoppers_are_drawn_anew_with_all_their_sessions() -> None:
     assert (of_shopper[:, 0] == 0).double().mean() == pytest.approx(0.37, abs=0.08)
     again_B = resampled(sessions, row_B, torch.Generator().manual_seed(0))
     assert torch.equal(drawn_B, again_B)
+
+
+def test_sessions_of_like_length_share_a_batch_by_hand() -> None:
+    # Why: a batch runs as long as its longest session. Sorted, lengths 1 to 6 add up to 1, 3, 6,
+    # 10, 15 and 21, which batches of 7 steps cut after 3, 4 and 5; chance orders the batches alone.
+    length_B = torch.tensor([4, 1, 6, 3, 2, 5])
+    parts = [part.tolist() for part in batches(length_B, 7, None)]
+    assert parts == [[1, 4, 3], [0], [5], [2]]
+    drawn = [part.tolist() for part in batches(length_B, 7, torch.Generator().manual_seed(1))]
+    assert sorted(drawn) == sorted(parts) and drawn != parts

@@ -11,6 +11,7 @@ import torch
 from log_files import event, write_csv
 from tiny import FIT, WORLD, compose
 
+from recgym import stages
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages, LoggingPolicy
 from recgym.logs.base import Log, ReaderBase
@@ -26,6 +27,7 @@ from recgym.stages import (
     prepare_model,
 )
 from recgym.users.assumed import assumed_shop
+from recgym.users.epochs import Epochs
 from recgym.users.store import FIT as FIT_FOLDER
 from recgym.users.store import load_model, read_description
 
@@ -176,6 +178,25 @@ def test_a_log_without_prices_has_nothing_to_earn(tmp_path: Path) -> None:
     log, _, _ = prepare_log({**settings, "path": path}, tmp_path / "cache", {})
     with pytest.raises(UserError, match=r"l\.csv holds no prices.*python -m recgym\.fit"):
         check_priced(log, "dqn")
+
+
+def test_a_fit_that_is_killed_goes_on_from_the_cache(
+    log: tuple[Log, ReaderBase], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Why: the same command again is all that a user knows of; a member of an ensemble is a fit of
+    # hours like any other. Killed after its epochs, it must not make one of them anew.
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_model(*log, MODEL, cache, CPU, {}, member=0)
+    (left,) = cache.glob("model-*.resume.pt")
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "_update_all", killed)
+        _, _, folder, reused = prepare_model(*log, MODEL, cache, CPU, {}, member=0)
+    assert not reused and left.name == f"{folder.name}.resume.pt" and not left.exists()
 
 
 def test_members_are_fits_of_their_own_and_made_once(

@@ -13,14 +13,16 @@ from recgym.errors import UserError
 from recgym.simulator import Simulator
 from recgym.types import Sessions, Split
 from recgym.users import training
+from recgym.users.fit_settings import FitSettings
 from recgym.users.heads import INITIAL_SLOPE
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, states_before
 from recgym.users.lstm import LSTMUserModel
+from recgym.users.passes import mean_nll
 from recgym.users.report import predictive_report
 from recgym.users.sessions import rows_of
 from recgym.users.states import SequenceState
 from recgym.users.surprises import Expectation, tallies
-from recgym.users.training import FitSettings, fit, mean_nll, start_from_counts
+from recgym.users.training import fit, start_from_counts
 from recgym.worlds.taste import TasteShop
 
 SLOTS = 6

@@ -14,9 +14,10 @@ from recgym import choice
 from recgym.simulator import Simulator
 from recgym.types import Kind, Page
 from recgym.users.ensemble import Ensemble
+from recgym.users.fit_settings import FitSettings
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.store import load_model, save_model
-from recgym.users.training import FitSettings, fit
+from recgym.users.training import fit
 from recgym.users.wrong import ItemClicks, PageBlind
 from recgym.worlds.taste import TasteShop
 

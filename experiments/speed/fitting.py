@@ -17,9 +17,9 @@ from experiments.speed.figure import Figure
 from experiments.speed.setting import SLOTS, Setting
 from experiments.speed.timing import interleaved, medians
 from recgym.types import Sessions, Split
+from recgym.users.fit_settings import FitSettings
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches, rows_of
-from recgym.users.training import FitSettings
 from recgym.users.training import fit as fit_model
 
 PADDING = -100  # target that `cross_entropy` ignores

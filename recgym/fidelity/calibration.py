@@ -21,9 +21,9 @@ from recgym.fidelity.verdicts import TOO_FEW, UNDEFINED, Row, judged
 from recgym.types import After, Kind
 from recgym.users import tastes
 from recgym.users.likelihood import cart_counts, gather_steps, walk
+from recgym.users.passes import WALKED_STEPS
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
-from recgym.users.training import WALKED_STEPS
 
 BINS = 10  # few, since a rare event needs many forecasts in each
 MOST_ERROR, MOST_SHARE = 0.01, 0.10  # targets on a log: of the ECE, and of the ECE by base rate

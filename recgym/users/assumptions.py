@@ -18,9 +18,9 @@ from recgym.organic import probabilities
 from recgym.simulator import Simulator
 from recgym.types import Kind
 from recgym.users.answers import MAX_SLOTS
+from recgym.users.passes import MAX_LOGITS
 from recgym.users.sequence import SequenceModel
 from recgym.users.states import SequenceState
-from recgym.users.training import MAX_LOGITS
 
 POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
 DISSIMILARITY = 0.6  # of an item on the page and its organic twin

@@ -46,6 +46,9 @@ class Items(nn.Module):
         embedding: D, the length of a vector.
         classes: Z, latent classes of organic taste within a category.
         inputs: what of an item the memory reads beside, see `beside`.
+        tied: whether the memory reads an item by the vector that it is found, clicked and sold by
+            (Inan, Khosravi and Socher 2017, "Tying word vectors and word classifiers"); else its
+            free part is another one, and what tells items of like appeal apart costs no appeal.
     """
 
     seen: Tensor  # [I, 1] float, 1 for an item met in training
@@ -61,6 +64,7 @@ class Items(nn.Module):
         embedding: int,
         classes: int,
         inputs: Sequence[str] = (),
+        tied: bool = True,
     ) -> None:
         super().__init__()
         num_items, num_features = catalog.feature.shape
@@ -78,6 +82,7 @@ class Items(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_items, 6))
         self.category_bias = nn.Parameter(torch.zeros(catalog.num_categories))  # being searched
         self.class_taste = nn.Parameter(torch.randn(classes, embedding))
+        self.read = None if tied else nn.Parameter(0.1 * torch.randn(num_items, embedding))
 
     def tables(
         self, catalog: Catalog, tastes: Tastes, worth_scale_3: Tensor, *, drawn: bool
@@ -88,15 +93,12 @@ class Items(nn.Module):
         ``drawn`` whether items will be drawn from the table, see `organic.item_table`.
         """
         own_I6 = self.bias * self.seen
-        vector_ID = (
-            self.own * self.seen
-            + self.of_category(catalog.category)
-            + self.of_feature(catalog.feature)
-        )
+        vector_ID = self._vectors(self.own, catalog)
+        read_ID = vector_ID if self.read is None else self._vectors(self.read, catalog)
         usual_I1 = self.log_price.unsqueeze(-1)
         after_I3 = own_I6[:, 3:] + own_I6[:, 2:3] * worth_scale_3
         detail_I5 = torch.cat([own_I6[:, 1:2], after_I3, usual_I1], -1)
-        input_IX = torch.cat([vector_ID, usual_I1 - self.mean_log_price, self.beside], -1)
+        input_IX = torch.cat([read_ID, usual_I1 - self.mean_log_price, self.beside], -1)
         loads = tastes.loads(vector_ID)
         law = organic.item_table(
             vector_ID @ self.class_taste.T + own_I6[:, :1],
@@ -116,6 +118,15 @@ class Items(nn.Module):
             mean_CZX=mean_CZX,
         )
 
+    def _vectors(self, own_ID: Tensor, catalog: Catalog) -> Tensor:
+        """Of these free parts, [I, D]."""
+        vector_ID: Tensor = (
+            own_ID * self.seen
+            + self.of_category(catalog.category)
+            + self.of_feature(catalog.feature)
+        )
+        return vector_ID
+
     def found(self, query_ND: Tensor, latent_NZ: Tensor, law: ItemTable) -> Organic:
         """What is found alone, given a query of categories and the logits of latent classes."""
         category_NC = torch.addmm(self.category_bias, query_ND, self.of_category.weight.T)
@@ -127,6 +138,8 @@ class Items(nn.Module):
         With a handful of purchases an item, maximum likelihood alone would sell wildly.
         """
         own = self.bias[:, 1:3].square().sum() + self.own.square().sum()
+        if self.read is not None:
+            own = own + self.read.square().sum()
         apart = (self.bias[:, 3:] / OWN_SD).square().sum()
         return 0.5 * (own + apart) / prior_sd**2
 

@@ -192,13 +192,20 @@ class Run(NamedTuple):
     session: Tensor  # [n] int64, in [0, B)
 
 
-def run(model: SequenceModel, steps: Steps, expected: Expectation) -> Run:
-    """The model along the sessions, in one run of the memory: the same as `walk`."""
+def run(
+    model: SequenceModel, steps: Steps, expected: Expectation, read_n: Tensor | None = None
+) -> Run:
+    """The model along the sessions, in one run of the memory: the same as `walk`.
+
+    ``read_n`` are the events that the memory reads, [n] bool; None: all.
+    """
     step_nF = tallies(expected, steps.event)
     found_nX = model.senses.found_surprise(model.tables, expected, steps.event)
     inputs_nX = torch.cat(
         model.senses.inputs(model.tables, expected, step_nF, found_nX, steps.event, steps.visit), -1
     )
+    if read_n is not None:
+        inputs_nX = inputs_nX * read_n.unsqueeze(-1)
     begin, going = beginning(model, steps), steps.carried is not None
     h_nH = model.memory.unroll(begin.h, begin.memory, inputs_nX, steps.active, going=going)
     row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
@@ -266,15 +273,20 @@ def states_before(model: SequenceModel, steps: Steps, expected: Expectation) -> 
     return run(model, steps, expected).state
 
 
-def log_prob(model: SequenceModel, steps: Steps, expected: Expectation | None = None) -> LogProb:
+def log_prob(
+    model: SequenceModel,
+    steps: Steps,
+    expected: Expectation | None = None,
+    read_n: Tensor | None = None,
+) -> LogProb:
     """Log-likelihood of each step given all before it, [n].
 
     A fit passes the expectations that it found at the start of the epoch; without them they are
-    the model's own of this moment.
+    the model's own of this moment. Of ``read_n`` see `run`.
     """
     if expected is None:
         expected = expectations(model, steps)
-    done = run(model, steps, expected)
+    done = run(model, steps, expected, read_n)
     chosen_nM = tastes.at_nodes(done.share) + done.found.kind + done.found.item
     choice_n = chosen_nM.logsumexp(-1)
     # a gap is observed before every step but the first and the leave step, which has no time

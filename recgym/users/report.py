@@ -24,9 +24,9 @@ from recgym.users.likelihood import (
     log_prob,
     states_before,
 )
+from recgym.users.passes import MAX_LOGITS
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
-from recgym.users.training import MAX_LOGITS
 
 TOP = 20  # items of the list that recall and reciprocal rank look at
 BINS = 20  # of the calibration error, each with the same number of views

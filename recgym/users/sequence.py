@@ -64,6 +64,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         fusion: of the profile's fields, see `recgym.users.profile`.
         inputs: what the memory reads of an event beside, see `items.beside` and `Senses.moment`.
         fields: of the profile; None: each of its entries is a number.
+        tied: whether the memory reads items by their one vector, see `Items`.
     """
 
     answering: type[Answers] = Answers  # of which a wrong model has its own
@@ -97,6 +98,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         fusion: Literal["concatenation", "gating", "attention"] = "concatenation",
         inputs: list[Literal["brand", "relative_price", "weekday", "position"]] | None = None,
         fields: Sequence[Field] | None = None,
+        tied: bool = True,
     ) -> None:
         super().__init__()
         check("user_model.model", {"fusion": fusion, "inputs": inputs}, SequenceModel)
@@ -113,7 +115,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.num_segments = segments
         self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
         self.settings |= {"dropout": dropout, "prior_sd": prior_sd}
-        self.settings |= {"fusion": fusion, "inputs": read}
+        self.settings |= {"fusion": fusion, "inputs": read, "tied": tied}
         known = [Field(*field) for field in fields or plain_fields(profile_BP.shape[1])]
         self.settings["fields"] = [list(field) for field in known]
         self.register_buffer("profile", profile_BP)
@@ -127,7 +129,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.fusion = fuse(fusion, known, profile_BP, hidden=hidden, size=embedding)
         self.num_context = num_context = self.fusion.num_static + 2
         self.items = Items(
-            catalog, seen_I, embedding=embedding, classes=classes, inputs=read
+            catalog, seen_I, embedding=embedding, classes=classes, inputs=read, tied=tied
         )  # fmt: skip
         self.begin = nn.Linear(num_context, self.num_begun * hidden)
         senses, num_beside = Senses(read), self.items.beside.shape[1]

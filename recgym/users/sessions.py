@@ -13,7 +13,13 @@ from recgym.types import Sessions, Split
 def batches(
     length_B: Tensor, batch_steps: int, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
-    """Rows of sessions of like length, about ``batch_steps`` steps each, in random order."""
+    """Rows of sessions of like length, about ``batch_steps`` steps each, in random order.
+
+    Sessions are sorted by their length, ties at random, and cut: a batch runs as many steps one
+    after another as its longest session has, and what its others lack would be idle (bucketing;
+    Khomenko et al. 2016, "Accelerating recurrent neural network training using sequence bucketing
+    and multi-GPU data parallelization"). Without a generator batches come by length.
+    """
     order_B = torch.arange(len(length_B))
     if generator is not None:
         jitter_B = length_B + torch.rand(len(length_B), generator=generator)
