@@ -61,7 +61,8 @@ class _Sentences:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Print and exit, or let a bug through with its traceback."""
-        if isinstance(error, UserError | OmegaConfBaseException | HydraException):
+        known = isinstance(error, UserError | OmegaConfBaseException | HydraException)
+        if isinstance(error, Exception) and (known or _of_queue(error)):
             print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(1)
 
@@ -82,8 +83,17 @@ def sentence(error: Exception) -> str:
         if cause.full_key and isinstance(cause.parent_node, Mapping):
             return _unknown_key(cause.full_key, map(str, cause.parent_node))
         return _one_line(f"{error}: {cause}")
+    if _of_queue(error):
+        lines = [line for line in str(error).splitlines() if line.startswith("error: ")]
+        said = lines[-1].removeprefix("error: ") if lines else " ".join(str(error).splitlines()[:2])
+        return _one_line(f"a job of the queue failed: {said}")
     meant = isinstance(error, UserError | OmegaConfBaseException | HydraException)
     return _one_line(str(error) if meant else f"{type(error).__name__}: {error}")
+
+
+def _of_queue(error: Exception) -> bool:
+    """Whether submitit, which is not always installed, says of a job that it left no result."""
+    return any(kind.__name__ == "UncompletedJobError" for kind in type(error).__mro__)
 
 
 def _unknown_key(full_key: str, known: Iterable[str]) -> str:
