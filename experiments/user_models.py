@@ -14,19 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from agents.folders import CONFIG, SUMMARY
+from agents.folders import SUMMARY
 from agents.valuing import true_side
 from experiments.comparing.costs import costs
 from experiments.comparing.floor import foreseen
 from experiments.comparing.scores import scored
 from experiments.speed.setting import Setting, commit, device_name
 from recgym import progress
-from recgym.cli import command, use_threads
+from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.logs.base import open_log
+from recgym.runs import read_run
+from recgym.settings import check
 from recgym.stages import open_reader
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import load_model
@@ -35,6 +37,7 @@ from recgym.worlds.taste import TasteShop
 SCHEMA_VERSION = 1
 HOW = "the folder of python -m agents.train -m agent=greedy user_model=lstm,gru,rnn"
 REPORTED = ("nll", "nll_next_view", "recall_at_20", "mrr_at_20", "cart_auc", "purchase_auc")
+NUMBERS = {"num_sessions": 2, "seed": 0, "draws": 1, "lanes": 1, "repeats": 1}  # least values
 RANKED = ("kendall_tau", "regret", "exploitation_gap")
 TITLES = {
     "nll": "NLL a step",
@@ -61,14 +64,19 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     logs: set[str] = set()
     for file in sorted(sweep.glob(f"*/{SUMMARY}")):
-        summary = json.loads(file.read_text())
-        name = summary["user_model"]["name"]
+        try:
+            summary = json.loads(file.read_text())
+            name, log = summary["user_model"]["name"], summary["log"]["folder"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is damaged ({error}): remove or repeat the job.") from error
+        if "env" in summary:
+            raise UserError(f"{file.parent} placed ads: expected {HOW}.")
         if name in found:
             raise UserError(
                 f"sweep={sweep} holds two jobs with user_model={name}: expected one of each model."
             )
         found[name] = file.parent
-        logs.add(Path(summary["log"]["folder"]).name)
+        logs.add(Path(log).name)
     if not found:
         raise UserError(f"sweep={sweep} holds no finished job: expected {HOW}.")
     if len(logs) > 1:
@@ -79,7 +87,8 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
 def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]:
     """A row for each model, and one for each way in which the true shop foresees."""
     first = next(iter(jobs.values()))
-    settings: Any = OmegaConf.to_container(OmegaConf.load(first / CONFIG))
+    summaries = {name: read_run(folder)[1] for name, folder in jobs.items()}
+    settings, _ = read_run(first)
     world, policy = true_side(open_reader(settings["log"]), torch.device("cpu"))
     if world is None or policy is None:
         raise UserError(
@@ -90,8 +99,8 @@ def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]
     fresh: Any = {key: int(cfg[key]) for key in ("num_sessions", "seed")} | {"num_slots": num_slots}
     models = {name: load_model(folder / "model") for name, folder in jobs.items()}
     spent = _costs(models, first, settings, cfg)
-    for name, folder in jobs.items():
-        summary = json.loads((folder / SUMMARY).read_text())
+    for name in jobs:
+        summary = summaries[name]
         with progress.stage(name, 1.0, {}):
             found, knowing = scored(models[name], world, policy, **fresh)
         rows[name] = {
@@ -147,7 +156,9 @@ def main(cfg: DictConfig) -> None:
     use_threads(cfg.num_threads)
     if cfg.sweep is None:
         raise UserError(f"sweep is missing: set sweep=DIR, {HOW}.")
-    folder = Path(cfg.sweep)
+    check_numbers(cfg, NUMBERS)
+    check("", {"least_seconds": cfg.least_seconds}, Setting)
+    folder = Path(str(cfg.sweep))
     rows = compare(jobs_of(folder), cfg)
     beside = {key: int(cfg[key]) for key in ("num_sessions", "seed", "draws", "lanes")}
     measured = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
