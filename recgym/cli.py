@@ -91,9 +91,10 @@ def sentence(error: Exception) -> str:
         return _one_line(f"{error}: {cause}")
     if _of_place(error):
         assert isinstance(error, OSError)
+        place = error.filename2 or error.filename or "a file"
         return (
-            f"{error.filename or 'a file'}: {error.strerror}; expected a place that can be read "
-            "and written, with free space: see hydra.run.dir, cache_dir and the folder given."
+            f"{place}: {error.strerror}; expected a place that can be read and written, "
+            "with free space: see hydra.run.dir, cache_dir and the folder given."
         )
     if _of_search(error):
         return (

@@ -368,6 +368,7 @@ def test_the_command_ends_in_a_sentence(
         ([f"run={placed}"], "takes no runs of env=ad_allocate"),
         ([f"run={run}", "shopper=20"], "from 0 to 19"),
         ([f"run={run}", "policy=best"], "policy best is none of"),
+        ([f"run={run}", "page=2"], "page=2 is about an explanation: set explain=click too"),
         ([f"run={run}", "html=maybe"], "html=maybe: expected true or false"),
     ):
         with pytest.raises(SystemExit) as stopped:

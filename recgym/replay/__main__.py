@@ -29,6 +29,12 @@ def main(cfg: DictConfig) -> None:
     folder = run_folder(cfg)
     if not isinstance(cfg.html, bool):
         raise UserError(f"html={cfg.html}: expected true or false.")
+    for name in ("page", "methods"):
+        if cfg[name] is not None and cfg.explain is None:
+            raise UserError(
+                f"{name}={cfg[name]} is about an explanation: set explain=click too, or another of "
+                f"its questions, or leave {name} out."
+            )
     use_threads(cfg.num_threads)
     run = open_run(folder, choose_device(cfg.device))
     sessions = played(run, cfg)
