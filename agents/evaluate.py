@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from agents.ads.base import places_ads
@@ -31,6 +31,7 @@ from recgym.cli import check_numbers, command
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.logs.base import Log, open_log
+from recgym.runs import read_run, run_folder
 from recgym.shops import choose_device
 from recgym.stages import open_reader
 from recgym.types import Observation, Policy
@@ -104,13 +105,7 @@ class Run:
 
 def open_run(folder: Path, device: torch.device) -> Run:
     """Open what ``agents.train`` left in a run folder."""
-    if not (folder / "summary.json").is_file():
-        raise UserError(
-            f"run={folder} is no finished run (it lacks summary.json): expected the folder that "
-            "python -m agents.train printed under 'files'."
-        )
-    summary = json.loads((folder / "summary.json").read_text())
-    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    settings, summary = read_run(folder)
     if places_ads(settings["agent"]):
         raise UserError(
             f"run={folder} placed ads, and agents.evaluate values recommenders alone: run "
@@ -121,10 +116,13 @@ def open_run(folder: Path, device: torch.device) -> Run:
     log = open_log(summary["log"]["folder"])
     offered = resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"]))
     agent = make_agent(settings["agent"], offered)
-    if (folder / "agent.pt").is_file():
-        agent.load_state_dict(
-            torch.load(folder / "agent.pt", map_location=device, weights_only=True)
-        )
+    file = folder / "agent.pt"
+    if file.is_file():
+        try:
+            agent.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+        except (RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
+            said = " ".join(str(error).split())[:120]
+            raise UserError(f"{file} is damaged ({said}): make the run again.") from error
     places = sorted((folder / "members").glob("*"), key=lambda place: int(place.name))
     split = halves([load_model(place, device) for place in places])
     reader = open_reader(settings["log"])
@@ -134,16 +132,13 @@ def open_run(folder: Path, device: torch.device) -> Run:
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Value the policies of a finished run on fresh shoppers."""
-    if cfg.run is None:
-        raise UserError(
-            "run is missing: set run=DIR, the folder that python -m agents.train printed."
-        )
+    place = run_folder(cfg)
     check_numbers(cfg, {"sessions": 2, "seed": 0})
     device = choose_device(cfg.device)
     begun = time.perf_counter()
-    run = open_run(Path(cfg.run), device)
+    run = open_run(place, device)
     name = run.summary["agent"]
-    report, folder = run.summary["user_model"], Path(cfg.run) / "model"
+    report, folder = run.summary["user_model"], place / "model"
     world, logging = true_side(run.reader, device, int(run.settings["num_slots"]))
     shops = shops_of(
         run.model, folder, report, run.settings, run.offered, world, logging, run.split
@@ -159,7 +154,7 @@ def main(cfg: DictConfig) -> None:
         **judge(shops, valued, name, num_sessions=cfg.sessions, seed=cfg.seed),
         "seconds": {"evaluate": time.perf_counter() - begun},
     }
-    target = Path(cfg.run) / f"evaluation-seed{cfg.seed}-sessions{cfg.sessions}.json"
+    target = place / f"evaluation-seed{cfg.seed}-sessions{cfg.sessions}.json"
     write_json(target, summary)
     progress.say(policy_table(summary))
     if shops.assumptions:

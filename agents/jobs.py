@@ -153,12 +153,34 @@ def threads(launcher: Mapping[str, Any], num_cores: int) -> int | None:
         num_cores: of this machine.
     """
     if "n_jobs" in launcher:
-        jobs = int(launcher["n_jobs"])
-        # joblib's: -1 is all cores, -2 all but one
-        jobs = jobs if jobs > 0 else max(1, num_cores + 1 + jobs)
-        return max(1, num_cores // jobs)
+        return max(1, num_cores // _at_once(launcher, num_cores))
     cpus = launcher.get("cpus_per_task")
     return None if cpus is None else int(cpus)
+
+
+def _at_once(launcher: Mapping[str, Any], num_cores: int) -> int:
+    jobs = int(launcher["n_jobs"])
+    # joblib's: -1 is all cores, -2 all but one
+    return jobs if jobs > 0 else max(1, num_cores + 1 + jobs)
+
+
+def crowding(launcher: Mapping[str, Any], device: str, num_cores: int, num_gpus: int) -> str | None:
+    """What to say before a sweep whose jobs were counted by cores and share a GPU; None if not.
+
+    Args:
+        launcher: its settings; one who set ``n_jobs`` to a number has chosen.
+        device: as in the settings of a run; all jobs take the same one.
+        num_cores: of this machine.
+        num_gpus: of this machine.
+    """
+    shared = num_gpus > 0 and (device == "auto" or device.startswith("cuda"))
+    if not shared or int(launcher.get("n_jobs", 1)) > 0:
+        return None
+    jobs = _at_once(launcher, num_cores)
+    return (
+        f"up to {jobs} jobs at once, one a core, will share one GPU and its memory: set "
+        "hydra.launcher.n_jobs=2 for fewer at once, or device=cpu."
+    )
 
 
 def threads_here() -> int | None:

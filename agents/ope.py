@@ -20,6 +20,7 @@ from recgym import progress
 from recgym.cli import command
 from recgym.errors import UserError
 from recgym.files import write_json
+from recgym.runs import run_folder
 from recgym.shops import choose_device
 from recgym.types import Policy
 
@@ -82,14 +83,11 @@ def claims_of(summary: dict[str, Any]) -> dict[str, float | None]:
 @command("ope")
 def main(cfg: DictConfig) -> None:
     """Hold the claims for the policies of a finished run against its log."""
-    if cfg.run is None:
-        raise UserError(
-            "run is missing: set run=DIR, the folder that python -m agents.train printed."
-        )
+    folder = run_folder(cfg)
     clip = cfg.clip
     if isinstance(clip, bool) or not isinstance(clip, int | float) or clip < 1:
         raise UserError(f"clip={clip}: expected a number of at least 1.")
-    begun, folder = time.perf_counter(), Path(cfg.run)
+    begun = time.perf_counter()
     run = open_run(folder, choose_device(cfg.device))
     check_log(run, folder)
     rules = honest_policies(run.offered)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from agents.folders import SUMMARY
-from agents.jobs import ASKED, FAILED, swept
+from agents.jobs import ASKED, FAILED, crowding, swept
 from recgym import progress
 from recgym.errors import UserError
 from recgym.files import write_json
@@ -29,6 +31,10 @@ class Sweep(Callback):
             begin(Path(config.hydra.sweep.dir), asked_for(config))
         except UserError as error:
             stop(str(error))
+        cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+        note = crowding(config.hydra.launcher, str(config.device), cores, gpus)
+        if note is not None:
+            progress.say(f"sweep        {note}")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what became of the jobs; one that failed makes the exit code 1."""

@@ -20,11 +20,12 @@ from experiments.evaluating.judging import Setup, judge
 from experiments.evaluating.report import bandit_table, shop_table
 from recgym import progress
 from recgym.build import build
-from recgym.cli import check_numbers, command, use_threads
+from recgym.cli import command, use_threads
 from recgym.errors import UserError
-from recgym.files import write_json
+from recgym.files import write_json, write_text
 from recgym.logs.open_bandit import POLICIES, OpenBandit
 from recgym.record import LAW_VERSION
+from recgym.settings import check
 from recgym.stages import key_of
 
 SCHEMA_VERSION = 1
@@ -59,6 +60,7 @@ def _setup(cfg: DictConfig, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         resolve=True,
     )
     world |= given.pop("knobs")
+    check(f"setups.{name}", given, Setup)
     if len(given["filled"]) != given["num_slots"] + 1:
         raise UserError(
             f"setups.{name}.filled has {len(given['filled'])} entries: expected one for each of "
@@ -71,17 +73,17 @@ def _setup(cfg: DictConfig, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def main(cfg: DictConfig) -> None:
     """Run what is missing, then say what it shows."""
     use_threads(cfg.num_threads)
-    check_numbers(
-        cfg, {"rules": 2, "log_sessions": 100, "truth_sessions": 100, "draws": 1, "seed": 0}
-    )
+    check("", {key: cfg[key] for key in COMMON}, Setup)
     if cfg.data is None or cfg.shops:  # with data of its own a run may do without shops
         check_lists(cfg, {"shops": str})
-    begun, folder = time.perf_counter(), Path(cfg.folder)
+    for name in cfg.shops:  # all that is wrong is said before the first of them is run
+        _setup(cfg, name)
+    begun, folder = time.perf_counter(), Path(str(cfg.folder))
     folder.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "shops": {}}
     text = []
     if cfg.data is not None:
-        reader = OpenBandit(path=cfg.data, campaign=cfg.campaign)
+        reader = OpenBandit(path=cfg.data, campaign=str(cfg.campaign))
         logs = {policy: reader.read(policy) for policy in POLICIES}
         content["open_bandit"] = open_bandit.judge(
             logs, clip=BANDIT_CLIP, threshold=float(cfg.threshold), seed=int(cfg.seed)
@@ -91,7 +93,7 @@ def main(cfg: DictConfig) -> None:
         content["shops"][name] = run_shop(cfg, name, folder)
         text.append(shop_table(name, content["shops"][name]))
     write_json(folder / "off_policy.json", content)
-    (folder / "off_policy.md").write_text("\n\n".join(text) + "\n")
+    write_text(folder / "off_policy.md", "\n\n".join(text) + "\n")
     progress.say("\n\n".join(text))
     progress.say(f"\nfiles        {folder / 'off_policy.json'}, off_policy.md")
     progress.say(f"done in {time.perf_counter() - begun:.0f} s")

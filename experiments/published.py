@@ -27,7 +27,7 @@ from recgym.build import build
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
-from recgym.logs.base import scratch
+from recgym.logs.scratch import scratch
 from recgym.logs.source import plain_errors
 from recgym.shops import choose_device
 from recgym.stages import check_user_model

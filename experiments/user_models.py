@@ -14,14 +14,12 @@ the same sessions how well a purchase is foreseen from the first five events.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import CONFIG, SUMMARY
 from agents.valuing import true_side
 from experiments.comparing import intent, next_views
 from experiments.comparing.costs import costs
@@ -30,19 +28,22 @@ from experiments.comparing.scores import scored
 from experiments.predicting.base import make_predictors
 from experiments.speed.setting import Setting, commit, device_name
 from recgym import progress
-from recgym.cli import command, use_threads
+from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.logs.base import open_log
+from recgym.runs import FIT as FIT_SUMMARY
+from recgym.runs import SUMMARY, read_run
+from recgym.settings import check
 from recgym.stages import open_reader
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import FIT, load_model
 from recgym.worlds.taste import TasteShop
 
 SCHEMA_VERSION = 2
-FITTED = "fit.json"  # what a fit alone leaves in place of `SUMMARY`
 HOW = "the folder of python -m agents.train -m agent=greedy user_model=lstm,gru,rnn"
 REPORTED = ("nll", "nll_next_view", "recall_at_20", "mrr_at_20", "cart_auc", "purchase_auc")
+NUMBERS = {"num_sessions": 2, "seed": 0, "draws": 1, "lanes": 1, "repeats": 1}  # least values
 RANKED = ("kendall_tau", "regret", "exploitation_gap")
 TITLES = {
     "nll": "NLL a step",
@@ -68,10 +69,12 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     logs: set[str] = set()
-    files = [file for name in (SUMMARY, FITTED) for file in sorted(sweep.glob(f"*/{name}"))]
+    files = [file for name in (SUMMARY, FIT_SUMMARY) for file in sorted(sweep.glob(f"*/{name}"))]
     for folder in [file.parent for file in files]:
-        summary = _summary(folder)
+        _, summary = opened(folder)
         name = summary["user_model"]["name"]
+        if "env" in summary:
+            raise UserError(f"{folder} placed ads: expected {HOW}.")
         if name in found:
             raise UserError(
                 f"sweep={sweep} holds two jobs with user_model={name}: expected one of each model."
@@ -85,20 +88,17 @@ def jobs_of(sweep: Path) -> dict[str, Path]:
     return found
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    """What a job says of its log, its model and, if it trained an agent, of policies."""
-    if (folder / SUMMARY).exists():
-        whole: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
-        return whole
-    summary: dict[str, Any] = json.loads((folder / FITTED).read_text())
-    named = {"name": str(OmegaConf.load(folder / CONFIG).user_model.name)}
-    return {**summary, "user_model": {**named, **summary["user_model"]}}
+def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a job, and what it says of its log, its model and, if it has any, of policies."""
+    settings, summary = read_run(folder, fits=True)
+    named = {"name": str(settings["user_model"]["name"])}
+    return settings, {**summary, "user_model": {**named, **summary["user_model"]}}
 
 
 def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]:
     """A row for each model, and one for each way in which the true shop foresees; or none."""
     first = next(iter(jobs.values()))
-    settings: Any = OmegaConf.to_container(OmegaConf.load(first / CONFIG))
+    settings, _ = opened(first)
     world, policy = true_side(open_reader(settings["log"]), torch.device("cpu"))
     if world is None or policy is None:
         return {}
@@ -107,7 +107,7 @@ def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]
     models = {name: load_model(folder / "model") for name, folder in jobs.items()}
     spent = _costs(models, first, settings, cfg)
     for name, folder in jobs.items():
-        summary = _summary(folder)
+        _, summary = opened(folder)
         with progress.stage(name, 1.0, {}):
             found, knowing = scored(models[name], world, policy, **fresh)
         rows[name] = {
@@ -129,7 +129,7 @@ def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]
 def _costs(
     models: dict[str, SequenceModel], folder: Path, settings: Any, cfg: DictConfig
 ) -> dict[str, dict[str, float]]:
-    summary = _summary(folder)
+    _, summary = opened(folder)
     setting = Setting(
         repeats=int(cfg.repeats), lanes=int(cfg.lanes), least_seconds=float(cfg.least_seconds)
     )
@@ -172,11 +172,14 @@ def main(cfg: DictConfig) -> None:
     use_threads(cfg.num_threads)
     if cfg.sweep is None:
         raise UserError(f"sweep is missing: set sweep=DIR, {HOW}.")
-    folder = Path(cfg.sweep)
+    check_numbers(cfg, NUMBERS)
+    check("", {"least_seconds": cfg.least_seconds}, Setting)
+    folder = Path(str(cfg.sweep))
     known: Any = OmegaConf.to_container(cfg.predicting)
     predictors = make_predictors(list(cfg.predictors), known)
     jobs = jobs_of(folder)
-    log = open_log(Path(_summary(next(iter(jobs.values())))["log"]["folder"]))
+    _, summary = opened(next(iter(jobs.values())))
+    log = open_log(Path(summary["log"]["folder"]))
     rows = compare(jobs, cfg)
     models = fitted(jobs)
     ahead = next_views.foresee(models, predictors, log.sessions(), log.catalog().num_items)

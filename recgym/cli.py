@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import os
 import sys
@@ -23,7 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recgym.errors import UserError
 
-NO_TRIAL = "No trials are completed yet."  # of Optuna, asked for the best of trials that all failed
+REFUSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
+    errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
@@ -63,8 +67,8 @@ class _Sentences:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Print and exit, or let a bug through with its traceback."""
-        meant = isinstance(error, UserError | OmegaConfBaseException | HydraException)
-        if isinstance(error, Exception) and (meant or str(error) == NO_TRIAL):
+        known = isinstance(error, UserError | OmegaConfBaseException | HydraException)
+        if isinstance(error, Exception) and (known or any(of(error) for of in OTHERS)):
             print(f"error: {sentence(error)}", file=sys.stderr)
             sys.exit(1)
 
@@ -90,8 +94,42 @@ def sentence(error: Exception) -> str:
         if cause.full_key and isinstance(cause.parent_node, Mapping):
             return _unknown_key(cause.full_key, map(str, cause.parent_node))
         return _one_line(f"{error}: {cause}")
+    if _of_place(error):
+        assert isinstance(error, OSError)
+        place = error.filename2 or error.filename or "a file"
+        return (
+            f"{place}: {error.strerror}; expected a place that can be read and written, "
+            "with free space: see hydra.run.dir, cache_dir and the folder given."
+        )
+    if _of_search(error):
+        return (
+            "no trial of the search came to a value: expected at least one job that ends; what "
+            "each failed with is said above and in failed.json of its folder."
+        )
+    if _of_queue(error):
+        lines = [line for line in str(error).splitlines() if line.startswith("error: ")]
+        said = lines[-1].removeprefix("error: ") if lines else " ".join(str(error).splitlines()[:2])
+        return _one_line(f"a job of the queue failed: {said}")
     meant = isinstance(error, UserError | OmegaConfBaseException | HydraException)
     return _one_line(str(error) if meant else f"{type(error).__name__}: {error}")
+
+
+def _of_queue(error: Exception) -> bool:
+    """Whether submitit, which is not always installed, says of a job that it left no result."""
+    return any(kind.__name__ == "UncompletedJobError" for kind in type(error).__mro__)
+
+
+def _of_search(error: Exception) -> bool:
+    """Whether Optuna, which is not always installed, looked for the best of no trial at all."""
+    return isinstance(error, ValueError) and str(error) == "No trials are completed yet."
+
+
+def _of_place(error: Exception) -> bool:
+    """Whether the file system refused; a file that is missing may be a bug, and shows where."""
+    return isinstance(error, OSError) and error.errno in REFUSED
+
+
+OTHERS = (_of_place, _of_search, _of_queue)  # that a user can mend, of other libraries
 
 
 def _unknown_key(full_key: str, known: Iterable[str]) -> str:
@@ -138,6 +176,15 @@ def check_world(cfg: DictConfig) -> None:
 
 
 def use_threads(num_threads: int | None) -> None:
-    """Limit torch's threads, where a sweep runs several jobs on one machine."""
-    if num_threads:
-        torch.set_num_threads(num_threads)
+    """Limit torch's threads, where a sweep runs several jobs on one machine.
+
+    Raises:
+        UserError: if it is no number of threads.
+    """
+    if num_threads is None:
+        return
+    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+        raise UserError(
+            f"num_threads={num_threads}: expected a whole number of at least 1, or null."
+        )
+    torch.set_num_threads(num_threads)

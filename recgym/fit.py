@@ -18,7 +18,7 @@ from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.report import fit_lines, say_log
 from recgym.shops import choose_device
-from recgym.stages import check_user_model, prepare_log, prepare_model
+from recgym.stages import check_user_model, prepare_log, prepare_model, prepare_part
 
 
 def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any]) -> None:
@@ -62,6 +62,9 @@ def _whole(cfg: DictConfig) -> float:
         )
     seconds: dict[str, float] = {}
     cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)
+    if settings["log"].get("part") is not None:
+        prepare_part(settings["log"], cache)
+        return
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     say_log(log, reader, reused)
     writer = SummaryWriter(str(folder))

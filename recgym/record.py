@@ -24,6 +24,7 @@ from recgym.log_rows import event_rows, impression_rows, item_rows, shopper_rows
 from recgym.logging_policy import LoggingPolicy
 from recgym.logs.base import Log
 from recgym.logs.folder import Folder
+from recgym.logs.parts import FREE
 from recgym.rollout import rollout
 from recgym.simulator import SimState
 from recgym.types import Kind, Observation, Outcome, Page
@@ -195,7 +196,7 @@ class TrueShopLog(Folder):
 
     def content_hash(self) -> str:
         """Of the settings, which decide every row."""
-        settings = {k: v for k, v in vars(self).items() if k not in ("path", "memory_limit")}
+        settings = {k: v for k, v in vars(self).items() if k not in FREE}
         if self.max_sessions == 1:
             del settings["max_sessions"]  # a log that was written before the setting stays that log
         del settings["ads"]  # as above

@@ -45,7 +45,7 @@ def check(path: str, values: Mapping[str, Any], target: Any) -> None:
     """Stop where a plain value is not what the keyword of ``target`` is annotated with.
 
     Args:
-        path: of the settings, as on the command line.
+        path: of the settings, as on the command line; empty at the top.
         values: of the keywords.
         target: class or function that takes them.
 
@@ -54,10 +54,11 @@ def check(path: str, values: Mapping[str, Any], target: Any) -> None:
     """
     known, hints = keywords(target), _hints(target)
     for name, value in values.items():
+        key = f"{path}.{name}" if path else name
         if known and name not in known:
-            raise UserError(f"{path}.{name} is no setting: expected {', '.join(sorted(known))}.")
+            raise UserError(f"{key} is no setting: expected {', '.join(sorted(known))}.")
         if name in hints and not _fits(value, hints[name]):
-            raise UserError(f"{path}.{name}={value}: expected {_words(hints[name])}.")
+            raise UserError(f"{key}={value}: expected {_words(hints[name])}.")
 
 
 def keywords(target: Any) -> set[str]:

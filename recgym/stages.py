@@ -18,8 +18,10 @@ from recgym.build import build, check_settings
 from recgym.confounding import is_confounded
 from recgym.errors import UserError
 from recgym.locks import made_once
+from recgym.log_parts import OF_JOIN, check_parts, make_parts, part_folders
 from recgym.logging_policy import LoggedPages
-from recgym.logs.base import SCHEMA_VERSION, Log, ReaderBase, open_log
+from recgym.logs.base import FINISHED, SCHEMA_VERSION, Log, ReaderBase, open_log
+from recgym.logs.parts import FREE
 from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
 from recgym.record import TrueShopLog
 from recgym.settings import check
@@ -63,15 +65,44 @@ def prepare_log(
 ) -> tuple[Log, ReaderBase, bool]:
     """The cleaned log, its reader, and whether it was there already."""
     reader = open_reader(settings)
-    decided = {k: v for k, v in settings.items() if k not in ("path", "memory_limit")}
-    if decided.get("ads") is None:
-        decided.pop("ads", None)  # a log that was kept before the setting is still found
-    folder = cache / f"log-{key_of({**decided, 'content': reader.content_hash()})}"
+    if reader.part is not None:
+        raise UserError(
+            f"log.part={reader.part} is for python -m recgym.fit -m, which cleans each part of a "
+            f"log in a job of its own: leave it out here; log.parts={reader.parts} joins the parts."
+        )
+    check_parts(reader)
+    folder, parts = _log_folders(settings, reader, cache)
     total = reader.num_sessions if isinstance(reader, TrueShopLog) else 1
+
+    def make() -> None:
+        make_parts(reader, parts, range(len(parts)))
+        reader.join(folder, parts) if parts else reader.clean(folder)
+
     with progress.stage("log", total, seconds):
-        reused = made_once(folder, "meta.json", lambda: reader.clean(folder))
+        reused = made_once(folder, FINISHED, make)
         log = open_log(folder)
     return log, reader, reused
+
+
+def prepare_part(settings: Settings, cache: Path) -> None:
+    """Clean part ``log.part`` of ``log.parts``, unless it or the whole log is there already."""
+    reader = open_reader(settings)
+    check_parts(reader)
+    folder, parts = _log_folders(settings, reader, cache)
+    if (folder / FINISHED).exists():
+        progress.say(f"{folder} holds the whole log already: no part is needed")
+    elif reader.part is not None:
+        make_parts(reader, parts, [reader.part])
+
+
+def _log_folders(settings: Settings, reader: ReaderBase, cache: Path) -> tuple[Path, list[Path]]:
+    """The folder of a log in the cache, however it is cleaned, and those of its parts."""
+    decided = {k: v for k, v in settings.items() if k not in FREE}
+    if decided.get("ads") is None:
+        decided.pop("ads", None)  # a log that was kept before the setting is still found
+    decided["content"] = reader.content_hash()
+    of_part = {k: v for k, v in decided.items() if k not in OF_JOIN}
+    return cache / f"log-{key_of(decided)}", part_folders(reader, cache, key_of(of_part))
 
 
 def check_user_model(settings: Settings, num_slots: int) -> None:

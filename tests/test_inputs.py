@@ -10,8 +10,8 @@ import torch
 from family import F64, made
 
 from recgym import visit
-from recgym.users.fit_settings import decisive
 from recgym.types import DAY_MS, Catalog
+from recgym.users.fit_settings import decisive
 from recgym.users.items import beside
 from recgym.users.senses import Senses
 

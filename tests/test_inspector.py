@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -358,15 +358,17 @@ def test_the_command_ends_in_a_sentence(
 ) -> None:
     # Why: folders, shoppers and policies are typed by hand.
     placed = tmp_path / "ads"
-    placed.mkdir()
-    OmegaConf.save({"agent": {"_target_": "agents.ads.rules.Best"}}, placed / "config.yaml")
-    (placed / "summary.json").write_text(json.dumps({}))
+    shutil.copytree(run, placed)
+    settings = OmegaConf.load(placed / "config.yaml")
+    OmegaConf.update(settings, "agent._target_", "agents.ads.rules.Best")
+    OmegaConf.save(settings, placed / "config.yaml")
     for overrides, named in (
         ([], "run is missing"),
         ([f"run={tmp_path}"], "lacks summary.json"),
         ([f"run={placed}"], "takes no runs of env=ad_allocate"),
         ([f"run={run}", "shopper=20"], "from 0 to 19"),
         ([f"run={run}", "policy=best"], "policy best is none of"),
+        ([f"run={run}", "page=2"], "page=2 is about an explanation: set explain=click too"),
         ([f"run={run}", "html=maybe"], "html=maybe: expected true or false"),
     ):
         with pytest.raises(SystemExit) as stopped:

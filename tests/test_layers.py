@@ -24,6 +24,7 @@ LAYERS = [
         "recgym.progress",
         "recgym.locks",
         "recgym.cli",
+        "recgym.runs",
     ],
     ["recgym.logs"],
     [
@@ -53,7 +54,14 @@ LAYERS = [
         "recgym.record",
         "recgym.log_rows",
     ],
-    ["recgym.fidelity", "recgym.ope", "recgym.report", "recgym.stages", "recgym.explain"],
+    [
+        "recgym.fidelity",
+        "recgym.ope",
+        "recgym.report",
+        "recgym.log_parts",
+        "recgym.stages",
+        "recgym.explain",
+    ],
     ["recgym.envs"],
     ["agents"],
     ["experiments"],

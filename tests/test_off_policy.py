@@ -123,6 +123,9 @@ def test_settings_of_no_use_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
         ("shops=[moon]", "expected entries of setups"),
         ("setups.tiny.filled=[0.5,0.5]", "expected one for each of 0 to 2 slots"),
         ("data=/nowhere", "set data=DIR"),
+        ("threshold=wide", "threshold=wide: expected a number"),
+        ("clip=-1", "clip=-1: expected a number"),
+        ("setups.tiny.kept=2", "setups.tiny.kept=2: expected a number from 0 to 1"),
     ):
         with pytest.raises(SystemExit):
             call(main, override, f"folder={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}")

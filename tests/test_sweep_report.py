@@ -17,6 +17,7 @@ from experiments.reporting import figures, wording
 from experiments.reporting.contents import all_findings, crn_line
 from experiments.reporting.findings import Findings
 from experiments.reporting.runs import read_sweep
+from recgym.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +235,21 @@ def test_a_sweep_of_failures_says_why_the_first_failed(tmp_path: Path) -> None:
     sweep_probe.failed(tmp_path / "0", "steps=0: expected a whole number.", ["steps=0"])
     with pytest.raises(SystemExit):
         call(main, str(tmp_path), f"hydra.run.dir={tmp_path / 'h'}")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("summary.json", "{}"), ("config.yaml", "a: ["), (".hydra/overrides.yaml", "- [")],
+)
+def test_a_damaged_job_is_named_in_a_sentence(tmp_path: Path, file: str, text: str) -> None:
+    # Why: one file that a full disk cut must not hide which of a hundred jobs it is.
+    sweep_probe.run(tmp_path / "run", "dqn", curve=False, kept=False)
+    (tmp_path / "run" / file).write_text(text)
+    with pytest.raises(
+        UserError, match=r"run cannot be read .*: expected summary\.json and"
+    ) as said:
+        read_sweep(tmp_path)
+    assert len(str(said.value).splitlines()) == 1
 
 
 def test_a_folder_may_be_named_by_its_place() -> None:

@@ -184,6 +184,35 @@ def test_optuna_is_told_the_objectives_and_goes_on_where_it_was(
         assert one["values"] == [pytest.approx(2.0 - bonus), pytest.approx(bonus / 100)]
 
 
+def test_a_search_whose_trials_all_fail_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: a wrong setting fails every trial of a search, and Optuna then raises where it looks for
+    # the best of them; the sentences of the jobs are what a user can use.
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+
+    def failing(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+        raise UserError("this log is too short.")
+
+    monkeypatch.setattr(train, "_whole", failing)
+    asked = ["experiment=tune", "hydra.sweeper.n_trials=2", *SMALL, *here(tmp_path), BASIC]
+    out, err = stopped(capsys, *asked)
+    assert err.count("error: ") == 1 and "error: no trial of the search came to a value" in err
+    assert out.count("failed: this log is too short.") == 2 and "Traceback" not in out + err
+    assert len(list((tmp_path / "sweep").glob("*/failed.json"))) == 2
+
+
+def test_jobs_that_would_crowd_one_gpu_are_told_of() -> None:
+    # Why: joblib counts cores, and a GPU out of memory fails jobs in the middle of a night.
+    said = jobs.crowding({"n_jobs": -1}, "auto", 16, 1)
+    assert said is not None and said.startswith("up to 16 jobs at once")
+    assert "hydra.launcher.n_jobs=2" in said and jobs.crowding({"n_jobs": -3}, "cuda:0", 16, 4)
+    assert jobs.crowding({"n_jobs": 4}, "auto", 16, 1) is None  # chosen
+    assert jobs.crowding({"n_jobs": -1}, "cpu", 16, 1) is None
+    assert jobs.crowding({"n_jobs": -1}, "auto", 16, 0) is None
+    assert jobs.crowding({"cpus_per_task": 2}, "auto", 16, 1) is None  # a queue counts GPUs
+
+
 def test_cores_are_shared_among_jobs_by_hand() -> None:
     # Why: torch takes every core in each of the jobs otherwise, and all of them crawl.
     assert jobs.threads({"n_jobs": -1}, 16) == 1

@@ -228,6 +228,7 @@ def test_fits_alone_are_compared_without_a_true_shop(
 
 
 def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_path: Path) -> None:
+    # Why: sweeps of ads, and files of a disk that filled up, lie in the same places.
     with pytest.raises(UserError, match="no finished job: expected the folder"):
         jobs_of(tmp_path)
     for number, (name, log) in enumerate((("lstm", "one"), ("gru", "two"), ("gru", "two"))):
@@ -240,3 +241,8 @@ def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_pat
     with pytest.raises(UserError, match="jobs of 2 logs"):
         jobs_of(tmp_path)
     assert set(jobs_of(sweep)) == {"lstm", "gru"}
+    for content, said in (({"env": "ad_price"}, "0 placed ads"), ({"log": {}}, "is damaged")):
+        summary = {"user_model": {"name": "lstm"}, "log": {"folder": "one"}, **content}
+        (tmp_path / "0" / "summary.json").write_text(json.dumps(summary))
+        with pytest.raises(UserError, match=said):
+            jobs_of(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,31 +19,33 @@ from experiments.evaluating.shop import LoggedShop
 from recgym import progress
 from recgym.logging_policy import EmptyPages, LoggingPolicy
 from recgym.rollout import rollout
+from recgym.settings import Count, Positive, Share, Within
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy
 from recgym.worlds.base import TrueShop
 
 LOG_SEEDS, TRUE_SEEDS = 1 << 57, 1 << 58  # of the log's shoppers and of those of the truth
+Amount = Annotated[float, Within(0.0)]
 
 
 @dataclass(frozen=True)
 class Setup:
     """A shop, its log and the policies: see conf/off_policy.yaml."""
 
-    num_slots: int
-    filled: list[float]
-    logging_sharpness: float
-    sharpness: float
-    kept: float
-    rules: int
-    log_sessions: int
-    truth_sessions: int
-    clip: float | None
-    threshold: float
-    draws: int
-    ridge: float
-    seed: int
+    num_slots: Count
+    filled: list[Share]
+    logging_sharpness: Amount
+    sharpness: Amount
+    kept: Share
+    rules: Annotated[int, Within(2)]
+    log_sessions: Annotated[int, Within(100)]
+    truth_sessions: Annotated[int, Within(100)]
+    clip: Positive | None
+    threshold: Positive
+    draws: Count
+    ridge: Amount
+    seed: Annotated[int, Within(0)]
 
 
 def judge(shop: TrueShop, setup: Setup, seconds: dict[str, float]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from agents.folders import CONFIG, OVERRIDES, SUMMARY
 from agents.jobs import FAILED
@@ -17,6 +18,7 @@ from agents.shoppers import Shoppers, read_shoppers
 from recgym.errors import UserError
 
 DEPTH = 3  # folders below the sweep's in which a job may lie
+NEEDED = ("agent", "log", "user_model", "policies")  # of a summary
 SEED = "seed"  # that tells training runs of one candidate apart
 
 
@@ -120,12 +122,16 @@ def _run(place: Path, name: str) -> Run:
     try:
         summary = json.loads((place / SUMMARY).read_text())
         settings: Any = OmegaConf.to_container(OmegaConf.load(place / CONFIG))
-    except (OSError, ValueError) as error:
+        overrides = _overrides(place)
+        for needed in NEEDED:
+            summary[needed]
+    except (OSError, ValueError, TypeError, KeyError, YAMLError) as error:
+        said = " ".join(str(error).split())
         raise UserError(
-            f"{place} cannot be read ({error}): expected {SUMMARY} and {CONFIG} as agents.train "
+            f"{place} cannot be read ({said}): expected {SUMMARY} and {CONFIG} as agents.train "
             "leaves them; remove the folder to report on the others."
         ) from error
-    return Run(name, place, dict(settings), summary, _overrides(place), read_shoppers(place))
+    return Run(name, place, dict(settings), summary, overrides, read_shoppers(place))
 
 
 def _overrides(place: Path) -> dict[str, str]:

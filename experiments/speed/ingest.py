@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 
 from experiments.speed.figure import REPEATS, Figure, seconds
-from recgym.logs.base import MEMORY_LIMIT
 from recgym.logs.rees46 import Rees46
+from recgym.logs.scratch import MEMORY_LIMIT
 
 FIRST_S = 1_569_888_000  # 2019-10-01 UTC
 SPAN_S = 31 * 86_400

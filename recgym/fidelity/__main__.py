@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from recgym import progress
 from recgym.cli import check_numbers, command, use_threads
-from recgym.errors import UserError
 from recgym.fidelity.opening import LEAST_SESSIONS, compare, open_run
 from recgym.fidelity.page import page
 from recgym.fidelity.scorecard import Effort, as_json, make, write_json
 from recgym.fidelity.verdicts import FAIL
 from recgym.fidelity.wording import table_lines
 from recgym.files import write_text
+from recgym.runs import run_folder
 from recgym.shops import choose_device
 
 NUMBERS = {
@@ -30,15 +29,12 @@ NUMBERS = {
 @command("fidelity")
 def main(cfg: DictConfig) -> None:
     """Score a finished run: a table here, scorecard.json and scorecard.html in its folder."""
-    if cfg.run is None:
-        raise UserError(
-            "run is missing: set run=DIR, the folder that python -m agents.train printed."
-        )
+    folder = run_folder(cfg)
     check_numbers(cfg, NUMBERS)
     use_threads(cfg.num_threads)
     device = choose_device(cfg.device)
     seconds: dict[str, float] = {}
-    run = open_run(Path(cfg.run), device)
+    run = open_run(folder, device)
     with progress.stage("simulate", 2 * cfg.sessions, seconds):
         compared = compare(
             run,

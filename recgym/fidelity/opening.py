@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
 from recgym.errors import UserError
 from recgym.fidelity.counts import blocks_of
@@ -19,6 +17,7 @@ from recgym.fidelity.trace import SEED_BASE, STRANGERS, Trace, of_log, of_shop
 from recgym.logging_policy import EmptyPages
 from recgym.logs.base import Log, ReaderBase, open_log
 from recgym.record import TrueShopLog
+from recgym.runs import read_run
 from recgym.stages import logging_policy, open_reader
 from recgym.types import Split
 from recgym.users.sequence import SequenceModel
@@ -47,28 +46,11 @@ def open_run(folder: Path, device: torch.device) -> Run:
     Raises:
         UserError: if it is none, is damaged, or its log is gone.
     """
-    # a fit alone leaves fit.json: it says the same of log and model, and nothing of policies
-    file = folder / ("fit.json" if (folder / "fit.json").exists() else "summary.json")
-    for needed in (file, folder / "config.yaml", folder / "model"):
-        if not needed.exists():
-            raise UserError(
-                f"run={folder} is no finished run (it lacks {needed.name}): expected the folder "
-                "that python -m agents.train printed under 'files', or one of python -m recgym.fit."
-            )
-    try:
-        summary = json.loads(file.read_text())
-        log_folder = Path(summary["log"]["folder"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): make the run again.") from error
-    if not (log_folder / "meta.json").is_file():
-        raise UserError(
-            f"the log of run={folder} is gone ({log_folder} holds no cleaned log): start from the "
-            "folder in which the run was made, or make the run again."
-        )
-    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    settings, summary = read_run(folder, fits=True)
     model = load_model(folder / "model", device)
     model.requires_grad_(False)
-    return Run(folder, settings, summary, model, open_log(log_folder), open_reader(settings["log"]))
+    log = open_log(summary["log"]["folder"])
+    return Run(folder, settings, summary, model, log, open_reader(settings["log"]))
 
 
 @dataclass(frozen=True)

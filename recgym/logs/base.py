@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,9 +19,11 @@ from recgym.errors import UserError
 from recgym.logs import card as cards
 from recgym.logs.catalog import build_catalog, open_tables
 from recgym.logs.cleaning import check_tables, count
+from recgym.logs.parts import open_parts
 from recgym.logs.placing import check_variety, place_in_sessions, split_by_time, write_tables
 from recgym.logs.profiles import build_profiles
 from recgym.logs.rules import EARLIEST_MS, Rule
+from recgym.logs.scratch import MEMORY_LIMIT, WORK, scratch, whole
 from recgym.logs.source import content_hash, existing, find_files, plain_errors
 from recgym.logs.steps import Shown, Steps, rows_to_steps
 from recgym.logs.tensors import (
@@ -38,7 +37,7 @@ from recgym.logs.tensors import (
 from recgym.types import DAY_MS, Catalog, Field, Sessions, SessionStats, Split
 
 SCHEMA_VERSION = 1
-MEMORY_LIMIT = "1500MB"  # of DuckDB; the process stays below 2 GB, larger tables go to disk
+FINISHED = "meta.json"
 MAX_GAP_MINUTES = 1e6  # about two years
 SETTINGS = {"session_gap_minutes": 30, "valid_share": 0.1, "test_share": 0.1, "max_set_aside": 0.02}
 
@@ -88,6 +87,8 @@ class ReaderBase:
     test_share: float = 0.1
     max_set_aside: float = 0.02  # of the rows of a table, for one reason
     memory_limit: str = MEMORY_LIMIT
+    parts: int = 1  # that a log larger than one machine is cleaned by
+    part: int | None = None  # the one to clean; None joins all of them
     events: Mapping[str, str] = field(default_factory=dict)
     time_unit: str = "auto"
     own_rules: ClassVar[tuple[Rule, ...]] = ()
@@ -122,6 +123,14 @@ class ReaderBase:
 
     def clean(self, folder: str | Path) -> Log:
         """Clean the log into ``folder``."""
+        return self.join(folder, ())
+
+    def join(self, folder: str | Path, parts: Sequence[Path]) -> Log:
+        """Clean the log into ``folder`` from the folders of its parts; whole where there are none.
+
+        With the parts that `clean_part` wrote, all of them, it is the log that cleaning it whole
+        would write.
+        """
         return clean(
             self,
             Path(folder),
@@ -130,6 +139,7 @@ class ReaderBase:
             test_share=self.test_share,
             max_set_aside=self.max_set_aside,
             memory_limit=self.memory_limit,
+            parts=parts,
         )
 
 
@@ -142,8 +152,12 @@ def clean(
     test_share: float = 0.1,
     max_set_aside: float = 0.02,
     memory_limit: str = MEMORY_LIMIT,
+    parts: Sequence[Path] = (),
 ) -> Log:
-    """Clean a log into ``folder``, whole or not at all, and open it."""
+    """Clean a log into ``folder``, whole or not at all, and open it.
+
+    ``parts`` are folders of all its parts, if it was cleaned by parts: they are joined.
+    """
     settings = {
         "session_gap_minutes": session_gap_minutes,
         "valid_share": valid_share,
@@ -152,34 +166,29 @@ def clean(
     }
     _check_settings(settings)
     source = existing(reader.path, reader.name)
-    _check_target(folder, source)
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        # The hash needs one core and no table: it is taken while the rows are read.
-        with plain_errors(source), ThreadPoolExecutor(max_workers=1) as beside:
-            temporary.mkdir(parents=True)
-            content_hash = beside.submit(reader.content_hash)
-            with scratch(temporary / "work", memory_limit) as db:
+    # The hash needs one core and no table: it is taken while the rows are read.
+    with whole(folder, source, FINISHED) as place, ThreadPoolExecutor(max_workers=1) as beside:
+        content_hash = beside.submit(reader.content_hash)
+        with scratch(place / WORK, memory_limit) as db:
+            if parts:
+                open_parts(db, reader, parts, max_set_aside)
+            else:
                 reader.read(db)
-                check_tables(db, reader, max_set_aside, temporary / "work")
-                check_variety(db, source)
-                place_in_sessions(db, source, session_gap_minutes)
-                split_by_time(db, source, valid_share, test_share)
-                write_tables(db, temporary)
-                rows = cards.account(db)
-            shutil.rmtree(temporary / "work")
-            meta = {
-                "schema_version": SCHEMA_VERSION,
-                "name": reader.name,
-                "source": reader.source(),
-                "content_hash": content_hash.result(),
-                "settings": settings,
-                "rows": rows,
-            }
-            _write_meta(temporary, meta)
-            _replace(folder, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                check_tables(db, reader, max_set_aside, place / WORK)
+            check_variety(db, source)
+            place_in_sessions(db, source, session_gap_minutes)
+            split_by_time(db, source, valid_share, test_share)
+            write_tables(db, place)
+            rows = cards.account(db)
+        meta = {
+            "schema_version": SCHEMA_VERSION,
+            "name": reader.name,
+            "source": reader.source(),
+            "content_hash": content_hash.result(),
+            "settings": settings,
+            "rows": rows,
+        }
+        _write_meta(place, meta)
     return open_log(folder)
 
 
@@ -191,42 +200,6 @@ def _check_settings(settings: dict[str, float]) -> None:
                 f"log.{key}={value!r}: expected a number from 0 to {most:g}; "
                 f"set log.{key}={SETTINGS[key]}"
             )
-
-
-def scratch(folder: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    """A database on disk, so that a log larger than memory passes through."""
-    folder.mkdir()
-    db = duckdb.connect(str(folder / "work.duckdb"))
-    db.execute("SET TimeZone = 'UTC'")
-    try:
-        db.execute(f"SET memory_limit = '{memory_limit}'")
-    except duckdb.Error as error:
-        raise UserError(
-            f"log.memory_limit={memory_limit!r}: expected a size; set log.memory_limit=4GB"
-        ) from error
-    return db
-
-
-def _check_target(folder: Path, source: Path) -> None:
-    """Never write over the input, nor over a folder that is not a log."""
-    inside = folder.resolve() == source.resolve() or folder.resolve() in source.resolve().parents
-    if inside:
-        raise UserError(f"{folder} holds the input {source}: expected another folder to write to")
-    other = folder.is_dir() and any(folder.iterdir()) and not (folder / "meta.json").exists()
-    if folder.is_file() or other:
-        raise UserError(
-            f"{folder} exists and is no log: expected a new folder, or a log to replace; "
-            f"remove it or name another"
-        )
-
-
-def _replace(folder: Path, temporary: Path) -> None:
-    """Put the finished folder in place of an older one."""
-    old = temporary.with_suffix(".old")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_meta(folder: Path, known: dict[str, Any]) -> None:

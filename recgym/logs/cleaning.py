@@ -17,16 +17,24 @@ from recgym.logs.source import columns_of, identifier, literal, reject_lines
 
 if TYPE_CHECKING:
     from recgym.logs.base import Reader
+    from recgym.logs.parts import Part
 
 TABLES = ("events", "impressions", "items", "shoppers")
+# counts of accepted events: all, those that hold a column, and those at price 0
+FILLED = ("rows", "session", "price", "quantity", "page", "position", "sponsored", "free")
 
 
 def check_tables(
-    db: duckdb.DuckDBPyConnection, reader: Reader, max_set_aside: float, folder: Path
+    db: duckdb.DuckDBPyConnection,
+    reader: Reader,
+    max_set_aside: float,
+    folder: Path,
+    part: Part | None = None,
 ) -> None:
     """Make ``NAME_good`` of each raw table, and one table ``set_aside`` of all other rows.
 
-    What was read is kept in ``folder`` for as long as the tables are used.
+    What was read is kept in ``folder`` for as long as the tables are used. Of a ``part`` its own
+    rows alone are read, and none is refused: a share of all rows is not known yet.
     """
     db.execute(
         "CREATE TABLE set_aside (input VARCHAR, row BIGINT, reason VARCHAR, shopper VARCHAR, "
@@ -39,10 +47,12 @@ def check_tables(
         raw_columns = columns_of(db, f"raw_{table}")
         if not raw_columns and table == "events":
             raise UserError(f"{reader.path}: reader {reader.name} gave no events: expected rows")
-        if raw_columns:
+        of_another = table == "items" and part is not None and part.number > 0
+        if raw_columns and not of_another:
             _require_columns(reader, table, raw_columns)
-            _load_rows(db, reader, table, folder)
-            _refuse_common_reasons(db, reader, table, max_set_aside)
+            _load_rows(db, reader, table, folder, part)
+            if part is None:
+                refuse_common_reasons(db, reader, table, max_set_aside)
             found.append(table)
     _view_good(db, reader, found)
     _count_filled(db)
@@ -58,12 +68,15 @@ def _require_columns(reader: Reader, table: str, present: dict[str, str]) -> Non
             )
 
 
-def _load_rows(db: duckdb.DuckDBPyConnection, reader: Reader, table: str, folder: Path) -> None:
+def _load_rows(
+    db: duckdb.DuckDBPyConnection, reader: Reader, table: str, folder: Path, part: Part | None
+) -> None:
     """Read the raw rows into ``NAME_in`` and give each bad one its reason."""
-    raw = Raw(db, reader, table)
+    raw = Raw(db, reader, table, part)
     raw.load(folder)
     malformed = 0
-    if table == "events" and reject_lines(db):
+    first = part is None or part.number == 0
+    if table == "events" and first and reject_lines(db):
         db.execute(
             f"INSERT INTO set_aside (input, row, reason, line) "
             f"SELECT 'events', line, '{MALFORMED}', text FROM raw_rejects"
@@ -152,13 +165,11 @@ def _view_good(db: duckdb.DuckDBPyConnection, reader: Reader, tables: list[str])
 
 
 def _count_filled(db: duckdb.DuckDBPyConnection) -> None:
-    """Make ``filled`` of one row: how many accepted events hold each column that may be absent."""
-    columns = ("session", "price", "quantity", "page", "position", "sponsored")
-    counts = ", ".join(f"count({c}) AS {c}" for c in columns)
-    db.execute(
-        f"CREATE TABLE filled AS SELECT count(*) AS rows, {counts}, "
-        f"count(*) FILTER (price = 0) AS free FROM events_good"
-    )
+    """Make ``filled`` of one row: `FILLED`, and whether there is a column of positions at all."""
+    counts = {"rows": "count(*)", "free": "count(*) FILTER (price = 0)"}
+    chosen = ", ".join(f"{counts.get(c, f'count({c})')} AS {c}" for c in FILLED)
+    given = "position" in columns_of(db, "events_in")
+    db.execute(f"CREATE TABLE filled AS SELECT {chosen}, {given} AS positions FROM events_good")
 
 
 def filled(db: duckdb.DuckDBPyConnection, column: str) -> int:
@@ -185,9 +196,10 @@ def _all_whole(
     return True
 
 
-def _refuse_common_reasons(
+def refuse_common_reasons(
     db: duckdb.DuckDBPyConnection, reader: Reader, table: str, max_set_aside: float
 ) -> None:
+    """Stop where more than a share of the rows of a table was set aside for one reason."""
     total = db.execute("SELECT rows FROM rows_in WHERE input = ?", [table]).fetchall()[0][0]
     if total == 0 and table == "events":
         raise UserError(f"{reader.path} holds no rows: expected events; set log.path=PATH")

@@ -19,6 +19,7 @@ INTEGERS = (
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
 IDS = ("shopper", "session", "item", "page")
 NAMES = (*IDS, "category", "brand")
+EVENT_KIND = f"ENUM({', '.join(map(literal, EVENTS))})"  # a byte a row
 PLAIN_TIME = "%Y-%m-%d %H:%M:%S UTC"  # parsed far faster than ISO 8601 in general
 
 
@@ -51,8 +52,8 @@ def _event(name: str, text: str, reader: Reader) -> str:
     """Their name of an event to ours, as an ENUM: a byte a row."""
     names = {name: name for name in EVENTS}
     names |= {plain_name(str(theirs)): ours for theirs, ours in reader.events.items()}
-    kind = f"ENUM({', '.join(map(literal, EVENTS))})"
-    whens = " ".join(f"WHEN {literal(k)} THEN {literal(v)}::{kind}" for k, v in names.items())
+    cases = {literal(theirs): f"{literal(ours)}::{EVENT_KIND}" for theirs, ours in names.items()}
+    whens = " ".join(f"WHEN {theirs} THEN {ours}" for theirs, ours in cases.items())
     plain = f"regexp_replace(lower({text}), '[^\\p{{L}}\\p{{N}}]+', '_', 'g')"
     # Most rows spell it exactly; only the others pay for the regular expression.
     return f"CASE CAST({name} AS VARCHAR) {whens} ELSE CASE {plain} {whens} END END"

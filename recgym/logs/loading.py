@@ -20,21 +20,25 @@ from recgym.logs.columns import (
     typed,
     whole,
 )
-from recgym.logs.rules import EVENT_COLUMNS, IMPRESSION_COLUMNS, rules_of
+from recgym.logs.rules import EVENT_COLUMNS, IMPRESSION_COLUMNS, REQUIRED, rules_of
 from recgym.logs.source import PARQUET, columns_of, identifier, literal
 
 if TYPE_CHECKING:
     from recgym.logs.base import Reader
+    from recgym.logs.parts import Part
 
 KNOWN = {"events": EVENT_COLUMNS, "impressions": IMPRESSION_COLUMNS}
 GUESS_ROWS = 1000  # from which the types of the columns are guessed
+ROW_OF_ALL = "row_of_all"  # number that a row of a part has in the whole log, from 1
 NOT_WHOLE = "not a whole number: "  # what DuckDB says where a guess fails
 
 
 class Raw:
     """How the raw rows of a table are read; the guesses change as they fail."""
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, reader: Reader, table: str) -> None:
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, reader: Reader, table: str, part: Part | None = None
+    ) -> None:
         self.db, self.reader, self.table = db, reader, table
         self.kinds = {c: k for c, k in columns_of(db, f"raw_{table}").items() if c != "row"}
         known = KNOWN.get(table)
@@ -42,7 +46,10 @@ class Raw:
             self.kinds = {c: self.kinds[c] for c in known if c in self.kinds}
         self.absent = absent_columns(table, self.kinds)
         self.timed = table in ("events", "impressions")
-        self.unit = self._unit(f"(SELECT * FROM raw_{table} LIMIT {GUESS_ROWS})")
+        self.part = part if "shopper" in REQUIRED[table] else None
+        first = f"(SELECT * FROM raw_{table} LIMIT {GUESS_ROWS})"
+        # the commonest format is that of all rows, of which a part reads some
+        self.unit = self._unit(f"raw_{table}" if part else first)
         self.numbered = self._guess_numbered()
 
     def load(self, folder: Path) -> None:
@@ -64,9 +71,12 @@ class Raw:
                     raise
                 self.numbered -= set(wrong)
                 continue
+            row, number = "file_row_number + 1", "file_row_number"
+            if self.part:
+                row, number = ROW_OF_ALL, f"file_row_number, {ROW_OF_ALL}"
             self.db.execute(
-                f"CREATE OR REPLACE VIEW {self.table}_in AS SELECT file_row_number + 1 AS row, "
-                f"* EXCLUDE (file_row_number) FROM read_parquet({file}, file_row_number=true)"
+                f"CREATE OR REPLACE VIEW {self.table}_in AS SELECT {row} AS row, "
+                f"* EXCLUDE ({number}) FROM read_parquet({file}, file_row_number=true)"
             )
             if self._unit_holds():
                 return
@@ -102,7 +112,7 @@ class Raw:
 
     def _unit_holds(self) -> bool:
         """Whether the commonest format is the one guessed; takes the right one where not."""
-        if self.reader.time_unit != "auto" or not self.timed:
+        if self.reader.time_unit != "auto" or not self.timed or self.part:
             return True
         found = self.db.execute(
             f"SELECT time_format FROM {self.table}_in WHERE time_format IS NOT NULL "
@@ -118,6 +128,9 @@ class Raw:
         seen = {n: sql for c, k in kinds.items() for n, sql in self._typed(c, k).items()}
         stored = [self._stored(c) for c in self.kinds]
         before = nulls(self.absent)
+        if self.part:
+            given.append(ROW_OF_ALL)
+            stored.append(ROW_OF_ALL)
         if self.timed:
             kind = self.kinds["time"]
             earliest, latest = self.reader.time_span_ms()
@@ -139,8 +152,16 @@ class Raw:
         return (
             f"SELECT {', '.join(stored)}, CASE {cases} END AS reason FROM (SELECT "
             f"{', '.join(given)}, {names} FROM (SELECT *{before} "
-            f"FROM raw_{self.table}))"
+            f"FROM {self._raw_rows()}))"
         )
+
+    def _raw_rows(self) -> str:
+        """SQL for the raw rows to read: all, or those of the part, numbered as in the whole log."""
+        if not self.part:
+            return f"raw_{self.table}"
+        shopper = typed("shopper", self.kinds["shopper"], self.reader)["shopper"]
+        numbered = f"SELECT *, row_number() OVER () AS {ROW_OF_ALL} FROM raw_{self.table}"
+        return f"(SELECT * FROM ({numbered}) WHERE {self.part.holds(shopper)})"
 
     def _stored(self, column: str) -> str:
         given = identifier("given_" + column)

@@ -203,7 +203,7 @@ def _optional(db: duckdb.DuckDBPyConnection) -> str:
     }  # fmt: skip
     kept = {column for column in columns if filled(db, column)}
     if columns_of(db, "impressions_good"):
-        kept |= {"position"} & set(columns_of(db, "events_in"))
+        kept |= {"position"} if filled(db, "positions") else set()
     return "".join(f"{sql}, " for column, sql in columns.items() if column in kept)
 
 

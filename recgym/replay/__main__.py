@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -20,20 +19,24 @@ from recgym.replay.page import page
 from recgym.replay.playing import play
 from recgym.replay.steps import Session
 from recgym.replay.text import needed, pair_text, session_text
+from recgym.runs import run_folder
 from recgym.shops import choose_device
 
 
 @command("replay")
 def main(cfg: DictConfig) -> None:
     """Show one shopper's session, or the same shopper's under two policies."""
-    if cfg.run is None:
-        raise UserError(
-            "run is missing: set run=DIR, the folder that python -m agents.train printed."
-        )
+    folder = run_folder(cfg)
     if not isinstance(cfg.html, bool):
         raise UserError(f"html={cfg.html}: expected true or false.")
+    for name in ("page", "methods"):
+        if cfg[name] is not None and cfg.explain is None:
+            raise UserError(
+                f"{name}={cfg[name]} is about an explanation: set explain=click too, or another of "
+                f"its questions, or leave {name} out."
+            )
     use_threads(cfg.num_threads)
-    run = open_run(Path(cfg.run), choose_device(cfg.device))
+    run = open_run(folder, choose_device(cfg.device))
     sessions = played(run, cfg)
     reasons = []
     if cfg.explain is not None:
@@ -45,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     if run.assumed:
         progress.say(f"assumed: {run.assumed}")
     if cfg.html:
-        target = Path(cfg.run) / file_name(sessions)
+        target = folder / file_name(sessions)
         write_text(target, page(sessions, reasons, run.assumed))
         progress.say(f"files        {target}")
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from agents import evaluate
 from agents.ads.base import places_ads
@@ -19,6 +17,7 @@ from agents.judging import shops_of
 from agents.seeds import policies
 from agents.valuing import SEED_BASE, honest_policies, seeing, shop_specs, true_side
 from recgym.errors import UserError
+from recgym.runs import read_run
 from recgym.spaces import ObservationSpec
 from recgym.types import Policy
 from recgym.users.sequence import SequenceModel
@@ -93,13 +92,12 @@ def open_run(folder: Path, device: torch.device) -> Opened:
     Raises:
         UserError: if it is none, or one that placed ads.
     """
-    if (folder / "summary.json").is_file() and (folder / "config.yaml").is_file():
-        settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
-        if places_ads(settings["agent"]):
-            raise UserError(
-                f"run={folder} placed ads: recgym.replay shows sessions of recommenders alone, and "
-                "takes no runs of env=ad_allocate, ad_insert, ad_price or shop."
-            )
+    settings, _ = read_run(folder)
+    if places_ads(settings["agent"]):
+        raise UserError(
+            f"run={folder} placed ads: recgym.replay shows sessions of recommenders alone, and "
+            "takes no runs of env=ad_allocate, ad_insert, ad_price or shop."
+        )
     run = evaluate.open_run(folder, device)
     world, logging = true_side(run.reader, device)
     report = run.summary["user_model"]
