@@ -104,7 +104,7 @@ def test_a_run_folder_stands_on_its_own(run: tuple[Path, str]) -> None:
     # Why: it is sent to colleagues, and a cache is emptied.
     folder, said = run
     left = {path.name for path in folder.iterdir()}
-    assert left >= {"summary.json", "config.yaml", "table.txt", "agent.pt", "model"}
+    assert left >= {"summary.json", "config.yaml", "table.txt", "agent.pt", "model", "front.png"}
     assert (folder / "model" / "ads.json").is_file() and not (folder / PROGRESS).exists()
     assert (folder / "table.txt").read_text().strip() in said
 

@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.ads import valuing
 from agents.ads.base import places_ads
+from agents.ads.front import fronts
 from agents.ads.table import ad_table, verdict_lines
 from agents.ads.verdict import earned, summarise
-from agents.board import show_end, show_fit
+from agents.board import show_end, show_fit, show_front
 from agents.folders import CONFIG, file_lines, keep
 from agents.logger import Logger
 from agents.loop import train
@@ -181,12 +182,14 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             "log": {"folder": str(log.folder), **log.meta},
             "user_model": {"name": str(cfg.user_model.name), **report},
             "ad_law": told,
-            **summarise(played, name, env["weights"], int(cfg.evaluation.seed)),
+            **(judged := summarise(played, name, env["weights"], int(cfg.evaluation.seed))),
+            "front": fronts(judged["policies"], list(played)),
             "hindsight": hindsight,
             "environment_steps": steps,
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
         logger.policies(summary, "net_ad_revenue", "net ad revenue a shopper")
+        show_front(logger, summary)
         show_end(logger, settings, summary, played, ad_table(summary))
     keep_shoppers(
         folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.ads.front import WORST
 from agents.ads.valuing import FIXED
 from agents.ads.verdict import AD_REVENUE, EARNED, NET
 from agents.table import aligned, cell
@@ -63,6 +64,11 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
             f"its choices were expected to pay {met['share']:.0%} of what hindsight could have "
             "had from the same requests at the cap"
         )
+    front = summary["front"][shop]
+    lines.append(
+        f"front of ad revenue and satisfaction: {', '.join(front['policies'])}; hypervolume "
+        f"{front['hypervolume']:.3g} above no ad revenue at the satisfaction under {WORST}"
+    )
     if shop == "learned":
         return [
             *lines,
