@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agents.ads.front import WORST
+from agents.ads.spans import spans_table
 from agents.ads.valuing import FIXED
 from agents.ads.verdict import AD_REVENUE, EARNED, NET
 from agents.table import aligned, cell
@@ -23,8 +24,15 @@ WITHOUT_INTERVAL = ("rpm", "ad_load", "conversion_rate", "leave_rate")  # it wou
 
 
 def ad_table(summary: dict[str, Any]) -> str:
-    """A table for each shop, a row a policy; money with its 95 % interval."""
-    return "\n\n".join(_table(summary, shop) for shop in summary["differences"])
+    """A table for each shop, a row a policy; money with its 95 % interval.
+
+    Where shoppers come back another one for each, of the first session and of what follows.
+    """
+    shops = list(summary["differences"])
+    tables = [_table(summary, shop) for shop in shops]
+    if "spans" in summary:
+        tables += [spans_table(summary["spans"], shop) for shop in shops]
+    return "\n\n".join(tables)
 
 
 def _table(summary: dict[str, Any], shop: str) -> str:
