@@ -89,6 +89,7 @@ def front_of(
         points = {name: (row[shop][across], row[shop][up]) for name, row in policies.items()}
         best = sorted((points[n][0]["mean"], points[n][1]["mean"]) for n in found["policies"])
         axes.plot(*zip(*best, strict=True), color="#c8553d", linewidth=1.0)
+        named: dict[tuple[float, float], list[str]] = {}
         for name, both in points.items():
             colour = "#c8553d" if name in found["policies"] else "#7a8fb8"
             mean = [value["mean"] for value in both]
@@ -96,7 +97,10 @@ def front_of(
                 [[max(0.0, x)] for x in (v["mean"] - v["low"], v["high"] - v["mean"])] for v in both
             ]
             axes.errorbar(*mean, xerr=width, yerr=height, fmt="o", color=colour, capsize=2)
-            axes.annotate(name, mean, xytext=(4, 4), textcoords="offset points", fontsize=7)
+            named.setdefault((mean[0], mean[1]), []).append(name)
+        for place, names in named.items():  # policies that do the same share a label
+            text = ", ".join(names)
+            axes.annotate(text, place, xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.set_title(f"{shop} shop, hypervolume {found['hypervolume']:.3g}", fontsize=9)
         axes.set(xlabel=f"{label}, 95 % interval", ylabel=title)
     return figure
