@@ -9,12 +9,15 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from agents.drawings import calibration_of
+from agents.ads.front import LABELS as LABELS_OF_FRONT
+from agents.ads.front import PICTURE
+from agents.drawings import calibration_of, front_of
 from agents.folders import OVERRIDES
 from agents.jobs import swept
 from agents.logger import Logger
 from recgym.fidelity.calibration import forecasts
 from recgym.fidelity.trace import of_log
+from recgym.files import beside
 from recgym.logs.base import Log
 from recgym.types import Split
 from recgym.users.sequence import SequenceModel
@@ -95,3 +98,13 @@ def compared(settings: Mapping[str, Any], overrides: Path) -> dict[str, bool | s
         for key, value in found.items()
         if value is not None and not OmegaConf.is_config(value)
     }
+
+
+def show_front(logger: Logger, summary: Mapping[str, Any]) -> None:
+    """The picture of an ad run's fronts, in its folder and in TensorBoard."""
+    figure = front_of(summary["policies"], summary["front"], LABELS_OF_FRONT)
+    with beside(logger.folder / PICTURE) as place:
+        figure.savefig(place, dpi=130, format="png")
+    logger.figure("front", figure)
+    for shop, found in summary["front"].items():
+        logger.scalar(f"front/{shop}_hypervolume", found["hypervolume"], 0)

@@ -67,3 +67,40 @@ def calibration_of(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
         axes.set(xlim=(0, most), ylim=(0, most), title=name, xlabel="forecast")
     figure.axes[0].set_ylabel("frequency in the log")
     return figure
+
+
+def front_of(
+    policies: Mapping[str, Mapping[str, Any]],
+    fronts: Mapping[str, Mapping[str, Any]],
+    aims: Mapping[str, str],
+) -> Figure:
+    """Two estimates of each policy against each other, a drawing for each shop.
+
+    Args:
+        policies: name, then shop, then metric.
+        fronts: shop, then who is on it and what it covers, as `agents.ads.front.front` has them.
+        aims: metrics across and up, and what each is called.
+    """
+    figure = Figure(figsize=(5.2 * len(fronts), 4.0), layout="constrained")
+    (across, label), (up, title) = aims.items()
+    for axes, (shop, found) in zip(
+        figure.subplots(1, len(fronts), squeeze=False)[0], fronts.items(), strict=True
+    ):
+        points = {name: (row[shop][across], row[shop][up]) for name, row in policies.items()}
+        best = sorted((points[n][0]["mean"], points[n][1]["mean"]) for n in found["policies"])
+        axes.plot(*zip(*best, strict=True), color="#c8553d", linewidth=1.0)
+        named: dict[tuple[float, float], list[str]] = {}
+        for name, both in points.items():
+            colour = "#c8553d" if name in found["policies"] else "#7a8fb8"
+            mean = [value["mean"] for value in both]
+            width, height = [
+                [[max(0.0, x)] for x in (v["mean"] - v["low"], v["high"] - v["mean"])] for v in both
+            ]
+            axes.errorbar(*mean, xerr=width, yerr=height, fmt="o", color=colour, capsize=2)
+            named.setdefault((mean[0], mean[1]), []).append(name)
+        for place, names in named.items():  # policies that do the same share a label
+            text = ", ".join(names)
+            axes.annotate(text, place, xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.set_title(f"{shop} shop, hypervolume {found['hypervolume']:.3g}", fontsize=9)
+        axes.set(xlabel=f"{label}, 95 % interval", ylabel=title)
+    return figure

@@ -20,6 +20,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from agents.ads import evaluating
 from agents.ads.base import places_ads
 from agents.judging import judge, shops_of
 from agents.sb3 import PredictPolicy
@@ -104,12 +105,12 @@ class Run:
 
 
 def open_run(folder: Path, device: torch.device) -> Run:
-    """Open what ``agents.train`` left in a run folder."""
+    """Open what ``agents.train`` left of a recommender."""
     settings, summary = read_run(folder)
     if places_ads(settings["agent"]):
         raise UserError(
-            f"run={folder} placed ads, and agents.evaluate values recommenders alone: run "
-            "agents.train with its settings and another evaluation.seed; log and fit are reused."
+            f"run={folder} placed ads, and what is asked is about recommenders alone: expected a "
+            "run of env=recommend; python -m agents.evaluate values this one anew."
         )
     model = load_model(folder / "model", device)
     model.requires_grad_(False)
@@ -132,20 +133,50 @@ def open_run(folder: Path, device: torch.device) -> Run:
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Value the policies of a finished run on fresh shoppers."""
-    place = run_folder(cfg)
+    folder = run_folder(cfg)
     check_numbers(cfg, {"sessions": 2, "seed": 0})
     device = choose_device(cfg.device)
+    target = folder / f"evaluation-seed{cfg.seed}-sessions{cfg.sessions}.json"
+    settings, kept = read_run(folder)
+    if places_ads(settings["agent"]):
+        evaluating.evaluate(
+            folder, settings, kept, target,
+            sessions=int(cfg.sessions), seed=int(cfg.seed), device=device,
+            others={} if cfg.policy is None else {_name(cfg.policy): _of_ads(cfg.policy)},
+        )  # fmt: skip
+    else:
+        _recommender(cfg, folder, target, device)
+    progress.say(f"\nfiles        {target}")
+
+
+def _name(policy: Any) -> str:
+    return str(policy).partition(":")[2] or str(policy)
+
+
+def _of_ads(name: str) -> Any:
+    """Anyone's policy of ads: indices of options, [N]."""
+    policy = foreign_policy(name)
+    if isinstance(policy, PredictPolicy):
+        raise UserError(
+            f"policy={name} predicts pages from features, and this run placed ads: expected a "
+            "function of an ad observation that gives the index of an option for each lane, or "
+            "act()."
+        )
+    return policy
+
+
+def _recommender(cfg: DictConfig, folder: Path, target: Path, device: torch.device) -> None:
     begun = time.perf_counter()
-    run = open_run(place, device)
+    run = open_run(folder, device)
     name = run.summary["agent"]
-    report, folder = run.summary["user_model"], place / "model"
+    report = run.summary["user_model"]
     world, logging = true_side(run.reader, device, int(run.settings["num_slots"]))
     shops = shops_of(
-        run.model, folder, report, run.settings, run.offered, world, logging, run.split
+        run.model, folder / "model", report, run.settings, run.offered, world, logging, run.split
     )
     valued = {**honest_policies(run.offered, shops.replayed), **policies(run.agent, name)}
     if cfg.policy is not None:
-        valued[str(cfg.policy).partition(":")[2] or str(cfg.policy)] = foreign_policy(cfg.policy)
+        valued[_name(cfg.policy)] = foreign_policy(cfg.policy)
     summary = {
         "schema_version": run.summary["schema_version"],
         "run": str(cfg.run),
@@ -154,12 +185,10 @@ def main(cfg: DictConfig) -> None:
         **judge(shops, valued, name, num_sessions=cfg.sessions, seed=cfg.seed),
         "seconds": {"evaluate": time.perf_counter() - begun},
     }
-    target = place / f"evaluation-seed{cfg.seed}-sessions{cfg.sessions}.json"
     write_json(target, summary)
     progress.say(policy_table(summary))
     if shops.assumptions:
         progress.say(f"\nassumed: {shops.assumptions['sentence']}")
-    progress.say(f"\nfiles        {target}")
 
 
 if __name__ == "__main__":

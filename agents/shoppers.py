@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recgym.ads.metrics import AD_METRICS
 from recgym.ads.stats import AdStats
 from recgym.errors import UserError
 from recgym.files import beside
@@ -60,7 +61,7 @@ def columns_of(stats: SessionStats) -> Columns:
 
 
 def ad_columns_of(stats: AdStats, earned_B: Tensor) -> Columns:
-    """Of pages with ads: sales, what the platform earns, what campaigns paid, and the ad load."""
+    """Of pages with ads: sales, the platform's earnings, what campaigns pay, load, satisfaction."""
     return _plain(
         revenue=stats.revenue,
         converted=stats.converted,
@@ -69,6 +70,8 @@ def ad_columns_of(stats: AdStats, earned_B: Tensor) -> Columns:
         ad_revenue=stats.ad_revenue(),
         shown=stats.impressions,
         sponsored=stats.ads,
+        satisfaction=AD_METRICS["satisfaction"](stats)[0],
+        pages=stats.pages,
     )
 
 

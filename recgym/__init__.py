@@ -25,3 +25,5 @@ for _name, _task in (
         vector_entry_point="recgym.envs.ad_vector:AdVectorEnv",
         kwargs={"task": _task, "num_slots": 10},
     )
+
+_gymnasium.register(id="RecGym/AdBid-v0", entry_point="recgym.envs.ad_bid:AdBidEnv")

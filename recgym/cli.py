@@ -84,11 +84,6 @@ def sentence(error: Exception) -> str:
             f"{error.override} cannot be read: expected KEY=VALUE; put quotes around a value with "
             "spaces, brackets or equals signs."
         )
-    if str(error) == NO_TRIAL:
-        return (
-            "no job of the search came to a value: each says above why it failed; mend what is "
-            "common to them, or set hydra.sweeper.params to other ranges."
-        )
     cause = error.__cause__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         if cause.full_key and isinstance(cause.parent_node, Mapping):
@@ -103,8 +98,9 @@ def sentence(error: Exception) -> str:
         )
     if _of_search(error):
         return (
-            "no trial of the search came to a value: expected at least one job that ends; what "
-            "each failed with is said above and in failed.json of its folder."
+            "no trial of the search came to a value: expected at least one job that ends; each says "
+            "above why it failed; mend what is common to them, or give hydra.sweeper.params other "
+            "ranges."
         )
     if _of_queue(error):
         lines = [line for line in str(error).splitlines() if line.startswith("error: ")]

@@ -110,8 +110,12 @@ def summary_of(agent: str, log: str, shops: dict[str, dict[str, Columns]]) -> di
     }  # fmt: skip
 
 
-def ad_run(folder: Path, agent: str, load: float, earned: float) -> None:
-    """A run with ads that shows ``load`` of its slots to them and earns so much a shopper."""
+def ad_run(folder: Path, agent: str, load: float, earned: float, tires: float | None) -> None:
+    """A run with ads that shows ``load`` of its slots to them and earns so much a shopper.
+
+    Each of two pages takes ``tires`` times the load off a shopper's satisfaction; None: of a
+    version that did not keep it.
+    """
     run(folder, "dqn", curve=False, overrides={"agent": agent})
     summary = json.loads((folder / "summary.json").read_text())
     columns: dict[str, Columns] = {}
@@ -124,6 +128,9 @@ def ad_run(folder: Path, agent: str, load: float, earned: float) -> None:
             "ad_revenue": ones_B * np.float32(share), "shown": 20 * ones_B,
             "sponsored": np.float32(20 * share) * ones_B,
         }  # fmt: skip
+        if tires is not None:
+            content = np.float32(-2.0 * tires * share) * ones_B
+            columns[name] |= {"satisfaction": content, "pages": 2 * ones_B}
     shops = {"learned": columns, "true": columns}
     row = {"earned_per_shopper": estimate([earned])}
     summary |= {"agent": agent, "env": "ad_allocate",

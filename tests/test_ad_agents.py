@@ -121,17 +121,49 @@ def test_the_price_of_an_ad_by_hand() -> None:
     # Why: a price of the wrong sign or unit raises the load. A cap of 0.1 of 10 slots is 1 ad; 2
     # are shown, as much again, and the best option pays 0.6 an ad: 0.1 * 0.6 * 1 = 0.06.
     price = Multiplier(0.1, 0.1, torch.device("cpu"))
-    options = options_of(torch.tensor(PAYS))
-    ten = torch.tensor([10.0])
-    price.step(torch.tensor([2.0]), ten, options)
+    unit, ten = torch.tensor(0.6), torch.tensor([10.0])
+    price.step(torch.tensor([2.0]), ten, unit)
     assert float(price.price) == pytest.approx(0.06)
     assert price.excess(torch.tensor([2.0]), ten).tolist() == [1.0]
-    price.step(torch.tensor([0.0]), ten, options)
-    price.step(torch.tensor([0.0]), ten, options)
+    price.step(torch.tensor([0.0]), ten, unit)
+    price.step(torch.tensor([0.0]), ten, unit)
     assert float(price.price) == 0.0  # never below
     free = Multiplier(None, 0.1, torch.device("cpu"))
-    free.step(torch.tensor([2.0]), ten, options)
+    free.step(torch.tensor([2.0]), ten, unit)
     assert float(free.price) == 0.0 and free.excess(torch.tensor([2.0]), ten).tolist() == [0.0]
+
+
+def test_the_three_terms_of_the_price_by_hand() -> None:
+    # Why: the same pages, with all gains: as much again above the cap adds 0.1 * 0.6 to the
+    # integral and, smoothed to a half, is felt as (0.4 + 0.2) * 0.6 / 2. At the cap a quarter of it
+    # is left, and no rise; below it the integral stops at 0, and so does the price.
+    price = Multiplier(
+        0.1, 0.1, torch.device("cpu"),
+        proportional=0.4, derivative=0.2, smoothing=0.5, settling=None,
+    )  # fmt: skip
+    seen = []
+    for ads in (2.0, 1.0, 0.0):
+        price.step(torch.tensor([ads]), torch.tensor([10.0]), torch.tensor(0.6))
+        seen.append([float(price.integral), float(price.violation), float(price.price)])
+    assert seen[0] == pytest.approx([0.06, 0.5, 0.24])
+    assert seen[1] == pytest.approx([0.06, 0.25, 0.12])
+    assert seen[2] == pytest.approx([0.0, -0.375, 0.0], abs=1e-7)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_lagrangian_ppo_ends_at_the_cap(seed: int) -> None:
+    # Why: a price that needs a hundred steps of all lanes to arrive leaves the load 3 points above
+    # a cap of 10 % after as many. 200 kinds of pages, so that every load has its price; the first
+    # policy shows two ads on each.
+    generator = torch.Generator().manual_seed(seed)
+    pays_R2 = 0.02 * (0.7 * torch.randn(200, 2, generator=generator)).exp()
+    zero_R1 = torch.zeros(200, 1)
+    pays = torch.cat([zero_R1, pays_R2, pays_R2.sum(-1, keepdim=True)], -1).tolist()
+    probe = AdProbe(pays, [0.1] * 4, organic=0.05)
+    agent = trained(agent_named("ad_lagrangian_ppo", load_cap=0.1, seed=seed), probe, 96)
+    page = probe.of(torch.arange(200))
+    num_ads = page.options.num_ads[torch.arange(200), agent.act(page)]
+    assert float(num_ads.sum() / 2000) == pytest.approx(0.1, abs=0.005)
 
 
 def test_the_target_by_hand() -> None:

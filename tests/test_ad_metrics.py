@@ -153,6 +153,12 @@ def test_hypervolume_of_a_front() -> None:
     assert metrics.hypervolume(points[:0], (0.0, 0.0)) == 0.0
 
 
+def test_the_front_by_hand() -> None:
+    # Why: (1, 1) is dominated by (2, 1); two equal points stay both.
+    assert metrics.on_front([(1, 3), (2, 1), (1, 1), (2, 1)]) == [True, True, False, True]
+    assert metrics.on_front([(1, 3, -0.2), (1, 3, -0.1)]) == [False, True]
+
+
 def outcome() -> AdOutcome:
     """A page of 4 items with an ad in slot 2; it cost 0.25, and 8 of 20 sold are credited to it."""
     zero, none = row(0.0), whole(0)

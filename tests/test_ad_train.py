@@ -24,6 +24,7 @@ from agents.loop import PROGRESS
 from agents.loop import train as train_agent
 from agents.shoppers import read_shoppers
 from recgym import progress
+from recgym.errors import UserError
 
 SMALL = [
     *[text for text in FIT if not text.startswith("num_slots")],
@@ -104,7 +105,7 @@ def test_a_run_folder_stands_on_its_own(run: tuple[Path, str]) -> None:
     # Why: it is sent to colleagues, and a cache is emptied.
     folder, said = run
     left = {path.name for path in folder.iterdir()}
-    assert left >= {"summary.json", "config.yaml", "table.txt", "agent.pt", "model"}
+    assert left >= {"summary.json", "config.yaml", "table.txt", "agent.pt", "model", "front.png"}
     assert (folder / "model" / "ads.json").is_file() and not (folder / PROGRESS).exists()
     assert (folder / "table.txt").read_text().strip() in said
 
@@ -162,13 +163,33 @@ def test_two_runs_with_one_seed_say_the_same(home: Path, run: tuple[Path, str]) 
 
 
 @pytest.mark.slow
-def test_a_run_that_placed_ads_is_not_valued_as_a_recommender(
-    run: tuple[Path, str], home: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_is_valued_anew(
+    run: tuple[Path, str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Why: a traceback about features is no answer.
-    with pytest.raises(SystemExit):
-        call(evaluate.main, f"run={run[0]}", f"hydra.run.dir={home / 'valued'}")
-    assert "placed ads" in capsys.readouterr().err
+    # Why: the run's own shoppers must give the run's own numbers, to the last digit: then a folder
+    # holds all that its values hang on, and other shoppers are other shoppers alone.
+    (home / "my_ads.py").write_text(
+        "def never(observation):\n    return observation.market.ads * 0\n"
+    )
+    monkeypatch.chdir(home)
+    asked = [f"run={run[0]}", "policy=my_ads:never", "device=cpu", f"hydra.run.dir={home / 'v'}"]
+    call(evaluate.main, *asked, "sessions=60", "seed=0")
+    anew = json.loads((run[0] / "evaluation-seed0-sessions60.json").read_text())
+    never = anew["policies"].pop("never")
+    first = summary_of(run[0])
+    assert anew["policies"] == first["policies"] and anew["hindsight"] == first["hindsight"]
+    # what never shows an ad is what the rule without ads is
+    assert never == first["policies"]["ad_none"]
+    call(evaluate.main, *asked, "sessions=8", "seed=5")
+    other = json.loads((run[0] / "evaluation-seed5-sessions8.json").read_text())
+    assert other["policies"]["ad_dqn"] != first["policies"]["ad_dqn"]
+
+
+@pytest.mark.slow
+def test_what_is_about_recommenders_takes_no_run_of_ads(run: tuple[Path, str]) -> None:
+    # Why: agents.ope opens runs too, and a traceback about features is no answer.
+    with pytest.raises(UserError, match=r"placed ads.*recommenders alone.*agents\.evaluate"):
+        evaluate.open_run(run[0], torch.device("cpu"))
 
 
 BAD = [

@@ -73,7 +73,7 @@ LEARNERS = ("recgym.users", "recgym.logs", "recgym.envs", "recgym.simulator", "r
             "recgym.reward", "recgym.stages", "recgym.record", "recgym.fit", "agents")  # fmt: skip
 VALUING = ("agents.train", "agents.evaluate", "agents.judging", "agents.verdict", "agents.ranges",
            "agents.cases", "agents.scoring", "agents.valuing", "agents.checks", "agents.ope",
-           "agents.ads.job")  # fmt: skip
+           "agents.ads.job", "agents.ads.playing", "agents.ads.evaluating")  # fmt: skip
 
 
 def modules() -> dict[str, ast.Module]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from experiments.reporting.curves import band, curve_of, iqm
-from experiments.reporting.figures import fills_a_map, heat, on_front
+from experiments.reporting.figures import fills_a_map, heat
 from experiments.reporting.sampling import (
     RESAMPLES,
     all_pairs,
@@ -119,12 +119,6 @@ def test_variances_pair_seed_with_seed() -> None:
     # Why: by hand: each of two seeds is paired with the one run of a baseline.
     two = np.array([[0.0, 2.0], [0.0, 4.0]])
     assert variances(two, np.array([[0.0, 2.0]])) == (0.5 * (0.0 + 1.0), 0.5 * (1 + 4) + 1.0)
-
-
-def test_the_front_by_hand() -> None:
-    # Why: (1, 1) is dominated by (2, 1); two equal points stay both.
-    assert on_front([(1, 3), (2, 1), (1, 1), (2, 1)]) == [True, True, False, True]
-    assert on_front([(1, 3, -0.2), (1, 3, -0.1)]) == [False, True]
 
 
 def test_the_interquartile_mean_by_hand() -> None:

@@ -171,22 +171,37 @@ def test_a_choice_that_the_learned_shop_would_not_make_is_told(tmp_path: Path) -
 def test_a_sweep_of_ads_weighs_earnings_against_the_ad_load(tmp_path: Path) -> None:
     # Why: by hand: ad_ppo earns 0.3 more than no ads at a load of 20 %, ad_dqn 0.2 more at 5 %, so
     # that neither dominates; ad_linucb earns less than ad_dqn at a higher load.
-    for agent, load, earned in (
-        ("ad_dqn", 0.05, 0.7),
-        ("ad_ppo", 0.2, 0.8),
-        ("ad_linucb", 0.1, 0.6),
+    # Campaigns pay the load, and tire by as much: no policy has more of both than another, but
+    # ad_linucb, which tires by thrice its load. By hand, above -0.3: 0.25 x 0.05 + 0.1 x 0.15.
+    for agent, load, earned, tires in (
+        ("ad_dqn", 0.05, 0.7, 1.0),
+        ("ad_ppo", 0.2, 0.8, 1.0),
+        ("ad_linucb", 0.1, 0.6, 3.0),
     ):
-        sweep_probe.ad_run(tmp_path / agent, agent, load, earned)
+        sweep_probe.ad_run(tmp_path / agent, agent, load, earned, tires)
     (found,) = report(tmp_path)
     assert found.winner.name == "ad_ppo" and found.arena.nothing == "ad_none"
     assert found.winner.lift.mean == pytest.approx(0.3, abs=1e-5)
     assert found.winner.values["load"].mean == pytest.approx(0.2)
     assert found.winner.values["ad_revenue"].mean == pytest.approx(0.2)
     drawn = {one.name: one for one in figures.pareto(found)}
-    assert set(drawn) == {"pareto", "pareto-load"}
+    assert set(drawn) == {"pareto", "pareto-load", "pareto-satisfaction"}
+    note = drawn["pareto-satisfaction"].note
+    assert "ad revenue and satisfaction at once (ad_ppo, ad_dqn, ad_none)" in note
+    assert "satisfaction of -0.3: 0.0275." in note
     assert "at once (ad_ppo, ad_dqn, ad_none)" in drawn["pareto-load"].note
     text = (tmp_path / "report.md").read_text()
     assert "+0.300 a shopper" in text and "| ad load |" in text
+
+
+def test_runs_that_kept_no_satisfaction_are_still_compared(tmp_path: Path) -> None:
+    # Why: a folder of earlier runs, one of them made anew, must not end in a KeyError or in a
+    # satisfaction of 1.
+    sweep_probe.ad_run(tmp_path / "old", "ad_dqn", 0.05, 0.7, None)
+    sweep_probe.ad_run(tmp_path / "new", "ad_ppo", 0.2, 0.8, 1.0)
+    (found,) = all_findings(read_sweep(tmp_path))
+    assert "satisfaction" not in found.winner.values
+    assert len(figures.pareto(found)) == 2
 
 
 def test_alarms_and_assumptions_stand_beside_the_numbers(tmp_path: Path) -> None:

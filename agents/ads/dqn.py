@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from agents import slateq
-from agents.ads.base import at, best, options_of, some_options_at_random
+from agents.ads.base import at, best, best_payment_per_ad, options_of, some_options_at_random
 from agents.ads.dual import Multiplier
 from agents.ads.network import OptionNetwork
 from agents.exploring import falling
@@ -168,7 +168,7 @@ class AdDQN(FromMemory):
             rows = self._rows(observation, options, action_N, transition)
             num_ads_N = at(options.num_ads, self._greedy(observation)).to(rows["reward"].dtype)
             shown_N = transition.outcome.impressions.to(num_ads_N.dtype)
-            self.multiplier.step(num_ads_N, shown_N, options)
+            self.multiplier.step(num_ads_N, shown_N, best_payment_per_ad(options).mean())
             load = num_ads_N.sum() / shown_N.sum().clamp(min=1.0)
         said = {
             "load": load,

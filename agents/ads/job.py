@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from agents.ads import valuing
 from agents.ads.base import places_ads
+from agents.ads.playing import judged, learned_shop, play_all
 from agents.ads.table import ad_table, verdict_lines
-from agents.ads.verdict import earned, summarise
-from agents.board import show_end, show_fit
+from agents.ads.verdict import earned
+from agents.board import show_end, show_fit, show_front
 from agents.folders import CONFIG, file_lines, keep
 from agents.logger import Logger
 from agents.loop import train
 from agents.shoppers import ad_columns_of, keep_shoppers
-from agents.valuing import SEED_BASE, make_agent, resources, true_side
+from agents.valuing import make_agent, resources, true_side
 from recgym import progress
 from recgym.ads.auction import pricing_named
 from recgym.ads.campaigns import campaign, draw_campaigns
@@ -33,16 +33,12 @@ from recgym.ads.rewards import AdReward, RewardWeights
 from recgym.envs.ad_settings import campaigns_from, keywords_for
 from recgym.envs.ads import AdCore
 from recgym.errors import UserError
-from recgym.logs.base import Log
 from recgym.record import TrueShopLog
 from recgym.report import fit_lines, say_log
 from recgym.settings import Share, check
 from recgym.shops import choose_device
 from recgym.stages import check_priced, open_reader, prepare_log, prepare_model
-from recgym.users.ad_fit import prepare_ads
 from recgym.users.ad_law import AdLaw
-from recgym.users.sequence import SequenceModel
-from recgym.users.sponsored import AdShoppers, measured
 
 SCHEMA_VERSION = 1
 RECOMMEND = "recommend"  # env.task of a main job without ads
@@ -153,7 +149,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         )
         for line in fit_lines(report, reused):
             progress.say(line)
-        learned, told = _learned(model, log, model_folder, env, reader, seconds)
+        learned, told = learned_shop(model, log, model_folder, env, reader, seconds)
         found = valuing.shops(learned, world, env)
         core = valuing.core_of(
             found["learned"], model, settings, num_envs=int(cfg.num_envs), sales=env["sales"]
@@ -171,28 +167,25 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         steps = _train(agent, core, cfg, folder, logger, seconds, resume)
         policies = {**valuing.rules(env, offered), name: agent}
         cores = {shop: valuing.core_of(it, model, settings) for shop, it in found.items()}
-        played, hindsight = _play(cores, policies, name, settings, device, seconds)
+        played = play_all(cores, policies, name, settings, device, seconds)
         summary = {
             "schema_version": SCHEMA_VERSION,
-            "agent": name,
             "env": str(cfg.env_name),
-            "load_cap": env["load_cap"],
-            "num_sessions": env["num_sessions"],
             "log": {"folder": str(log.folder), **log.meta},
             "user_model": {"name": str(cfg.user_model.name), **report},
             "ad_law": told,
-            **summarise(played, name, env["weights"], int(cfg.evaluation.seed)),
-            "hindsight": hindsight,
+            **judged(played, name, env, int(cfg.evaluation.seed)),
             "environment_steps": steps,
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
         logger.policies(summary, "net_ad_revenue", "net ad revenue a shopper")
-        show_end(logger, settings, summary, played, ad_table(summary))
+        show_front(logger, summary)
+        show_end(logger, settings, summary, played.stats, ad_table(summary))
     keep_shoppers(
         folder,
         {
             shop: {n: ad_columns_of(x, earned(x, env["weights"])[0]) for n, x in runs.items()}
-            for shop, runs in played.items()
+            for shop, runs in played.stats.items()
         },
         seed=int(cfg.evaluation.seed),
         sessions=int(cfg.evaluation.sessions),
@@ -206,34 +199,6 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
 def closing_lines(summary: dict[str, Any], folder: Path) -> list[str]:
     """What the user reads below the table."""
     return [*verdict_lines(summary), *file_lines(summary, folder)]
-
-
-def _learned(
-    model: SequenceModel,
-    log: Log,
-    folder: Path,
-    env: Mapping[str, Any],
-    reader: Any,
-    seconds: dict[str, float],
-) -> tuple[AdShoppers, dict[str, Any]]:
-    """The learned shop's shoppers, whom ads do something to, and where its numbers come from."""
-    sessions = log.sessions()
-    if sessions.page.sponsored is None:
-        progress.say(
-            f"ads: the log does not say where ads stood, so what they do is assumed: {env['law']}"
-        )
-        law = measured(model, env["law"])
-        told = {"law": vars(law), "fitted": [], "assumed": sorted(vars(law))}
-        return AdShoppers(model, law), told
-    with progress.stage("ads", 1.0, seconds):
-        fit, _ = prepare_ads(
-            model, sessions, folder, carried=getattr(reader, "max_sessions", 1) > 1
-        )
-    for line in fit.lines():
-        progress.say(line)
-    estimates = {name: [*each, *each.interval()] for name, each in fit.estimates.items()}
-    told = {"law": vars(fit.law), "fitted": estimates, "assumed": fit.assumed()}
-    return fit.shoppers(model), told
 
 
 def _train(
@@ -259,34 +224,3 @@ def _train(
             checkpoint_steps=int(cfg.checkpoint_steps),
             resume=resume,
         )
-
-
-def _play(
-    cores: Mapping[str, AdCore],
-    policies: Mapping[str, Any],
-    agent: str,
-    settings: Mapping[str, Any],
-    device: torch.device,
-    seconds: dict[str, float],
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Every policy in every shop, and what hindsight could have had of the agent's requests."""
-    count, seed = int(settings["evaluation"]["sessions"]), int(settings["evaluation"]["seed"])
-    seed_B = SEED_BASE + (seed << 32) + torch.arange(count, device=device)
-    played: dict[str, dict[str, Any]] = {}
-    hindsight: dict[str, Any] = {}
-    with progress.stage("evaluate", count * len(cores) * len(policies), seconds):
-        for shop, core in cores.items():
-            played[shop] = {}
-            for name, policy in policies.items():
-                playing = valuing.Recording(policy) if name == agent else policy
-                stats = valuing.play(core.platform, playing, seed_B, core.max_pages)
-                played[shop][name] = stats
-                if isinstance(playing, valuing.Recording):
-                    met = playing.met(settings["env"]["load_cap"], float(stats.impressions.sum()))
-                    hindsight[shop] = {
-                        "share": met.share(),
-                        "chosen": met.chosen,
-                        "bound": met.bound.payment,
-                        "price": met.bound.price,
-                    }
-    return played, hindsight

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.ads.front import WORST
+from agents.ads.spans import spans_table
 from agents.ads.valuing import FIXED
 from agents.ads.verdict import AD_REVENUE, EARNED, NET
 from agents.table import aligned, cell
@@ -22,8 +24,15 @@ WITHOUT_INTERVAL = ("rpm", "ad_load", "conversion_rate", "leave_rate")  # it wou
 
 
 def ad_table(summary: dict[str, Any]) -> str:
-    """A table for each shop, a row a policy; money with its 95 % interval."""
-    return "\n\n".join(_table(summary, shop) for shop in summary["differences"])
+    """A table for each shop, a row a policy; money with its 95 % interval.
+
+    Where shoppers come back another one for each, of the first session and of what follows.
+    """
+    shops = list(summary["differences"])
+    tables = [_table(summary, shop) for shop in shops]
+    if "spans" in summary:
+        tables += [spans_table(summary["spans"], shop) for shop in shops]
+    return "\n\n".join(tables)
 
 
 def _table(summary: dict[str, Any], shop: str) -> str:
@@ -63,6 +72,11 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
             f"its choices were expected to pay {met['share']:.0%} of what hindsight could have "
             "had from the same requests at the cap"
         )
+    front = summary["front"][shop]
+    lines.append(
+        f"front of ad revenue and satisfaction: {', '.join(front['policies'])}; hypervolume "
+        f"{front['hypervolume']:.3g} above no ad revenue at the satisfaction under {WORST}"
+    )
     if shop == "learned":
         return [
             *lines,

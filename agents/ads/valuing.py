@@ -15,7 +15,7 @@ from agents.ads.rules import FixedSlots, GreedyAds, NoAds, OneRanking, Threshold
 from recgym import progress
 from recgym.ads.platform import Platform
 from recgym.ads.records import AdObservation
-from recgym.ads.rollout import LANES, AdPolicy, rollout
+from recgym.ads.rollout import LANES, AdPolicy, OnStep, rollout
 from recgym.ads.stats import AdStats
 from recgym.envs.ads import AdCore, open_ad_core
 from recgym.users.base import Shoppers
@@ -123,8 +123,14 @@ class Recording:
         )
 
 
-def play(platform: Platform, policy: AdPolicy, seed_B: Tensor, max_pages: int) -> AdStats:
-    """One episode of each shopper."""
+def play(
+    platform: Platform,
+    policy: AdPolicy,
+    seed_B: Tensor,
+    max_pages: int,
+    on_step: OnStep | None = None,
+) -> AdStats:
+    """One episode of each shopper; ``on_step`` as in `recgym.ads.rollout.rollout`."""
     return rollout(
         platform,
         policy,
@@ -132,5 +138,6 @@ def play(platform: Platform, policy: AdPolicy, seed_B: Tensor, max_pages: int) -
         torch.zeros_like(seed_B),
         lanes=LANES,
         max_pages=max_pages,
+        on_step=on_step,
         progress=progress.advance,
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
 
+from agents.ads.front import front
 from experiments.reporting.arenas import AGENT
 from experiments.reporting.curves import TAGS, Curve
 from experiments.reporting.findings import Findings, Standing
 from experiments.reporting.sampling import Interval
 from experiments.reporting.svg import CHARACTER, Mark, Plot, around, percent, tidy
+from recgym.ads.metrics import on_front
 
 ROW = 26  # pixels of a policy
 MOST_CURVES = 8  # in colour; more cannot be told apart
@@ -132,17 +134,8 @@ def learning(found: Findings, curves: Mapping[str, Mapping[str, Curve]]) -> list
     return figures
 
 
-def on_front(points: Sequence[tuple[float, ...]]) -> list[bool]:
-    """Whether each point, the larger the better, is one that no other dominates."""
-    value_PD = np.array(points)
-    at_least_PP = (value_PD[:, None] >= value_PD[None]).all(-1)
-    above_PP = (value_PD[:, None] > value_PD[None]).any(-1)
-    beaten_P = np.asarray((at_least_PP & above_PP).any(0))
-    return [not x for x in beaten_P.tolist()]
-
-
 def pareto(found: Findings) -> list[Figure]:
-    """Conversion against money; with ads, ad load against money too."""
+    """Conversion against money; with ads, load and the shoppers' satisfaction against it too."""
     rows = found.deployable
     money = "earnings a shopper" if found.arena.ads else "revenue a session"
     aims = ["conversion", "money", *(["load"] if found.arena.ads else [])]
@@ -154,37 +147,62 @@ def pareto(found: Findings) -> list[Figure]:
     if found.arena.ads:
         others.append(("load", "ad load"))
     whole = ", ".join(["revenue" if not found.arena.ads else "earnings", *(x for _, x in others)])
-    figures = []
-    for key, label in others:
-        figures.append(_scatter(found, rows, best, key, label, money, whole))
+    figures = [
+        _scatter(found, best, Aim(key, label, percent), Aim("money", money, tidy), whole)
+        for key, label in others
+    ]
+    if "satisfaction" in found.winner.values:
+        figures.append(_content(found))
     return figures
 
 
-def _scatter(
-    found: Findings, rows: Sequence[Standing], best: Sequence[bool],
-    key: str, label: str, money: str, whole: str,
-) -> Figure:  # fmt: skip
-    colour = colours(found)
-    xs, ys = ([one.values[name].mean for one in rows] for name in (key, "money"))
+@dataclass(frozen=True)
+class Aim:
+    """A value of each policy, as an axis."""
+
+    key: str  # in the values of a standing
+    label: str
+    form: Callable[[float], str]
+
+
+def _content(found: Findings) -> Figure:
+    """Ad revenue against the shoppers' satisfaction, and the area that the policies cover."""
+    across = Aim("satisfaction", "satisfaction a page", tidy)
+    up = Aim("ad_revenue", "ad revenue a session", tidy)
+    point = {
+        one.name: (one.values[across.key].mean, one.values[up.key].mean) for one in found.deployable
+    }
+    covered = front(point)
+    best = [name in covered["policies"] for name in point]
+    figure = _scatter(found, best, across, up, "ad revenue and satisfaction")
+    worst = covered["worst"]["satisfaction"]
+    area = f" Hypervolume above no ad revenue and a satisfaction of {tidy(worst)}: "
+    return replace(figure, note=f"{figure.note}{area}{covered['hypervolume']:.3g}.")
+
+
+def _scatter(found: Findings, best: Sequence[bool], across: Aim, up: Aim, whole: str) -> Figure:
+    colour, rows = colours(found), found.deployable
+    xs, ys = ([one.values[aim.key].mean for one in rows] for aim in (across, up))
     plot = Plot(
-        f"Pareto front: {money} against {label}", around(xs, 0.15), around(ys, 0.15), (560, 340)
-    )
-    plot.x_axis(label, percent)
-    plot.y_axis(money, tidy)
-    front = sorted((x, y) for x, y, chosen in zip(xs, ys, best, strict=True) if chosen)
-    plot.front([x for x, _ in front], [y for _, y in front])
+        f"Pareto front: {up.label} against {across.label}",
+        around(xs, 0.15), around(ys, 0.15), (560, 340),
+    )  # fmt: skip
+    plot.x_axis(across.label, across.form)
+    plot.y_axis(up.label, up.form)
+    chosen = sorted((x, y) for x, y, on in zip(xs, ys, best, strict=True) if on)
+    plot.front([x for x, _ in chosen], [y for _, y in chosen])
     marks = []
-    for one, x, y, chosen in zip(rows, xs, ys, best, strict=True):
-        said = f"{one.name}: {label} {percent(x)}, {money} {tidy(y)}"
-        marks.append(Mark((x, y), colour.get(one.name, -1), one.name, said, hollow=not chosen))
+    for one, x, y, on in zip(rows, xs, ys, best, strict=True):
+        said = f"{one.name}: {across.label} {across.form(x)}, {up.label} {up.form(y)}"
+        marks.append(Mark((x, y), colour.get(one.name, -1), one.name, said, hollow=not on))
     plot.points(marks)
-    names = ", ".join(one.name for one, chosen in zip(rows, best, strict=True) if chosen)
+    names = ", ".join(one.name for one, on in zip(rows, best, strict=True) if on)
     note = (
         f"Filled: no other policy is at least as good in {whole} at once ({names}). Intervals: see "
         "the ranking."
     )
-    name = "pareto" if key == "conversion" else f"pareto-{key}"
-    return Figure(name, f"Pareto front: {money} and {label}", plot.svg(), note)
+    name = "pareto" if across.key == "conversion" else f"pareto-{across.key}"
+    return Figure(name, f"Pareto front: {up.label} and {across.label}", plot.svg(), note)
 
 
 def heat(cells: Mapping[tuple[str, str], float], names: tuple[str, str], what: str) -> Figure:

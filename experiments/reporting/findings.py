@@ -46,7 +46,9 @@ WITH_ADS = {
     "sales": Metric("revenue_per_session", "revenue", "sessions"),
     "ad_revenue": Metric("ad_revenue_per_session", "ad_revenue", "sessions"),
     "load": Metric("ad_load", "sponsored", "shown"),
+    "satisfaction": Metric("satisfaction", "satisfaction", "pages"),
 }
+LATER = ("satisfaction",)  # that runs of earlier versions did not keep
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Standing:
     """A candidate's place."""
 
     candidate: Candidate
-    values: dict[str, Interval]  # money, conversion, and with ads sales, ad_revenue, load
+    values: dict[str, Interval]  # money, conversion; with ads sales, ad_revenue, load, satisfaction
     lift: Interval  # of money, above showing nothing
     best: float | None  # share of resamples in which it is the best; None for what sees the truth
     claim: Interval | None  # the lift in the learned shop, where another shop decides
@@ -104,7 +106,7 @@ class Findings:
 
 def findings_of(arena: Arena) -> Findings:
     """Rank, compare and plan the tests, in the shop that decides."""
-    shop, metrics = arena.deciding, WITH_ADS if arena.ads else RECOMMENDED
+    shop, metrics = arena.deciding, _metrics(arena)
     draws = {key: _all_draws(arena, shop, metric) for key, metric in metrics.items()}
     lift = _lifts(arena, shop, draws["money"])
     claims = {}
@@ -129,6 +131,20 @@ def findings_of(arena: Arena) -> Findings:
     found = Findings(arena, tuple(standings), pairs, conversion_pairs, {})
     trials = _trials(found, shop) if arena.paired else {}
     return Findings(arena, found.standings, pairs, conversion_pairs, trials)
+
+
+def _metrics(arena: Arena) -> dict[str, Metric]:
+    """Those that every run of the arena kept."""
+    if not arena.ads:
+        return RECOMMENDED
+    seeds, shop = [seed for one in arena.candidates for seed in one.seeds], arena.deciding
+
+    def kept(metric: Metric) -> bool:
+        if arena.paired:
+            return all(metric.top in (seed.columns(shop) or {metric.top}) for seed in seeds)
+        return all(metric.key in (seed.row(shop) or {metric.key}) for seed in seeds)
+
+    return {key: one for key, one in WITH_ADS.items() if key not in LATER or kept(one)}
 
 
 # ---- draws --------------------------------------------------------------------------------------

@@ -218,10 +218,15 @@ class PidPacing:
 
     def act(self, stream: BidStream, state: BidState, memory: PidState) -> tuple[Tensor, PidState]:
         """The multiplier for the next request [N], and what is remembered."""
-        day_N, budget_N = stream.share_left(state)
+        return self.paced(*stream.share_left(state), memory, stream.num_requests)
+
+    def paced(
+        self, day_N: Tensor, budget_N: Tensor, memory: PidState, num_steps: int
+    ) -> tuple[Tensor, PidState]:
+        """The same from the shares of day and budget that are left, of a day of so many steps."""
         error_N = budget_N - day_N  # of what should be spent by now, as a share of the budget
         # time that nobody bid against is not saved up, to be spent at any price later
-        total_N = (memory.total + error_N / stream.num_requests).clamp(max=0.0)
+        total_N = (memory.total + error_N / num_steps).clamp(max=0.0)
         signal_N = self.proportional * error_N + self.integral * total_N
         signal_N = signal_N + self.derivative * (error_N - memory.error)
         return self.most * signal_N.clamp(-5.0, 0.0).exp(), PidState(error_N, total_N)

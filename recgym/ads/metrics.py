@@ -6,7 +6,7 @@ Those of the platform and of shoppers are ratios of sums over episodes, with the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -146,6 +146,15 @@ def hypervolume(point_P2: NDArray[np.float64], worst: tuple[float, float]) -> fl
             area += (first - worst[0]) * (second - reached)
             reached = second
     return area
+
+
+def on_front(points: Sequence[tuple[float, ...]]) -> list[bool]:
+    """Whether each point, the larger the better, is one that no other dominates."""
+    value_PD = np.array(points)
+    at_least_PP = (value_PD[:, None] >= value_PD[None]).all(-1)
+    above_PP = (value_PD[:, None] > value_PD[None]).any(-1)
+    beaten_P = np.asarray((at_least_PP & above_PP).any(0))
+    return [not x for x in beaten_P.tolist()]
 
 
 def _same(stats: AdStats, other: AdStats) -> None:

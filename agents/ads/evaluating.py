@@ -1,0 +1,86 @@
+"""``python -m agents.evaluate`` of a run that placed ads: on other shoppers, and more of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.ads import valuing
+from agents.ads.playing import judged, learned_shop, play_all
+from agents.ads.table import ad_table, verdict_lines
+from agents.valuing import make_agent, resources, true_side
+from recgym import progress
+from recgym.ads.rollout import AdPolicy
+from recgym.files import write_json
+from recgym.logs.base import open_log
+from recgym.stages import open_reader
+from recgym.users.store import load_model
+
+
+def evaluate(
+    folder: Path,
+    settings: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    target: Path,
+    *,
+    sessions: int,
+    seed: int,
+    device: torch.device,
+    others: Mapping[str, AdPolicy],
+) -> dict[str, Any]:
+    """Value the agent, the rules and anyone's policies anew; returns what it also writes.
+
+    Args:
+        folder: of the run.
+        settings: that it left.
+        summary: that it left.
+        target: file of the values.
+        sessions: shoppers of each policy and shop.
+        seed: of the shoppers.
+        device: of all tensors.
+        others: policies by name, each of which gives the index of an option for each lane.
+    """
+    begun, env, name = time.perf_counter(), settings["env"], str(summary["agent"])
+    model = load_model(folder / "model", device)
+    model.requires_grad_(False)
+    log, reader = open_log(summary["log"]["folder"]), open_reader(settings["log"])
+    world, _ = true_side(reader, device)
+    learned, _ = learned_shop(model, log, folder / "model", env, reader, {})
+    anew = {**settings, "evaluation": {"sessions": sessions, "seed": seed}}
+    cores = {
+        shop: valuing.core_of(it, model, anew)
+        for shop, it in valuing.shops(learned, world, env).items()
+    }
+    platform = cores["learned"].platform
+    offered = {
+        **resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"])),
+        "num_features": platform.num_features,
+        "num_option": platform.num_option,
+        "device": device,
+        "load_cap": env["load_cap"],
+        "take_rate": env["weights"]["take_rate"],
+    }
+    agent = make_agent(settings["agent"], offered)
+    if (folder / "agent.pt").is_file():
+        agent.load_state_dict(
+            torch.load(folder / "agent.pt", map_location=device, weights_only=True)
+        )
+    policies = {**valuing.rules(env, offered), name: agent, **others}
+    played = play_all(cores, policies, name, anew, device, {})
+    found = {
+        "schema_version": summary["schema_version"],
+        "run": str(folder),
+        "sessions": sessions,
+        "seed": seed,
+        **judged(played, name, env, seed),
+        "seconds": {"evaluate": time.perf_counter() - begun},
+    }
+    write_json(target, found)
+    progress.say(ad_table(found) + "\n")
+    for line in verdict_lines(found):
+        progress.say(line)
+    return found
