@@ -35,7 +35,8 @@ from recgym.types import Catalog, Sessions, Split
 from recgym.users.report import Figures
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
-from recgym.users.training import FitSettings, fit
+from recgym.users.fit_settings import FitSettings
+from recgym.users.training import fit
 
 SCHEMA_VERSION = 1
 

@@ -98,9 +98,9 @@ def sentence(error: Exception) -> str:
         )
     if _of_search(error):
         return (
-            "no trial of the search came to a value: expected at least one job that ends; each says "
-            "above why it failed; mend what is common to them, or give hydra.sweeper.params other "
-            "ranges."
+            "no trial of the search came to a value: expected at least one job that ends; each "
+            "says above why it failed; mend what is common to them, or give hydra.sweeper.params "
+            "other ranges."
         )
     if _of_queue(error):
         lines = [line for line in str(error).splitlines() if line.startswith("error: ")]

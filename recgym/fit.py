@@ -48,8 +48,8 @@ def main(cfg: DictConfig) -> float | None:
         return None
 
 
-def _whole(cfg: DictConfig) -> float:
-    """Check, fit, and say what came out; returns what a sweeper is told."""
+def _whole(cfg: DictConfig) -> float | None:
+    """Check, fit, and say what came out; returns what a sweeper is told, of a part nothing."""
     use_threads(cfg.num_threads)
     check_world(cfg)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -64,7 +64,7 @@ def _whole(cfg: DictConfig) -> float:
     cache, folder = Path(cfg.cache_dir), Path(HydraConfig.get().runtime.output_dir)
     if settings["log"].get("part") is not None:
         prepare_part(settings["log"], cache)
-        return
+        return None
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     say_log(log, reader, reused)
     writer = SummaryWriter(str(folder))

@@ -77,7 +77,7 @@ def test_a_search_of_which_every_fit_fails_ends_in_a_sentence(
         call(fit.main, "-m", *TINY, *below(tmp_path))
     out, err = capsys.readouterr()
     assert code.value.code == 1 and "job 1 failed: fit 1 is bad" in out
-    assert err.splitlines()[-1].startswith("error: no job of the search came to a value")
+    assert err.splitlines()[-1].startswith("error: no trial of the search came to a value")
     assert "best_trial" not in out + err  # the line that Optuna's traceback ends in
     failing.remove(1)
     call(fit.main, "-m", *TINY, *below(tmp_path))
