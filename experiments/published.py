@@ -32,10 +32,10 @@ from recgym.logs.source import plain_errors
 from recgym.shops import choose_device
 from recgym.stages import check_user_model
 from recgym.types import Catalog, Sessions, Split
+from recgym.users.fit_settings import FitSettings
 from recgym.users.report import Figures
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
-from recgym.users.fit_settings import FitSettings
 from recgym.users.training import fit
 
 SCHEMA_VERSION = 1

@@ -232,8 +232,11 @@ def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_pat
     with pytest.raises(UserError, match="no finished job: expected the folder"):
         jobs_of(tmp_path)
     for number, (name, log) in enumerate((("lstm", "one"), ("gru", "two"), ("gru", "two"))):
-        (tmp_path / str(number)).mkdir()
-        summary = {"user_model": {"name": name}, "log": {"folder": log}}
+        for empty in (tmp_path / str(number) / "model", tmp_path / log):
+            empty.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sweep / "1" / "config.yaml", tmp_path / str(number))
+        (tmp_path / log / "meta.json").write_text("{}")
+        summary = {"user_model": {"name": name}, "log": {"folder": str(tmp_path / log)}}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(UserError, match="two jobs with user_model=gru"):
         jobs_of(tmp_path)
@@ -242,7 +245,8 @@ def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_pat
         jobs_of(tmp_path)
     assert set(jobs_of(sweep)) == {"lstm", "gru"}
     for content, said in (({"env": "ad_price"}, "0 placed ads"), ({"log": {}}, "is damaged")):
-        summary = {"user_model": {"name": "lstm"}, "log": {"folder": "one"}, **content}
+        log = {"folder": str(tmp_path / "one")}
+        summary = {"user_model": {"name": "lstm"}, "log": log, **content}
         (tmp_path / "0" / "summary.json").write_text(json.dumps(summary))
         with pytest.raises(UserError, match=said):
             jobs_of(tmp_path)
