@@ -28,7 +28,7 @@ KINDS = sorted(path.stem for path in (Path("conf") / "user_model").glob("*.yaml"
 ITEMS, SLOTS, WINDOW = 40, 3, 3
 F64 = torch.float64
 LEAVING = 0.5  # on its logit: sessions of some ten pages at most, that is, and seconds
-SMALL = {"hidden": 8, "embedding": 4, "classes": 4, "segments": 2}
+SMALL = {"hidden": 8, "embedding": 4, "classes": 4, "segments": 2, "num_tastes": 3}
 
 
 def settings_of(name: str) -> dict[str, Any]:

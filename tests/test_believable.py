@@ -54,7 +54,11 @@ SMALL = [
     "num_slots=3",
     "num_threads=1",
     "device=cpu",
-    *[f"user_models.{kind}.model.hidden=8" for kind in ("lstm", "page_blind", "item_clicks")],
+    *[
+        f"user_models.{kind}.model.{size}=8"
+        for kind in ("lstm", "page_blind", "item_clicks")
+        for size in ("hidden", "num_tastes")
+    ],
 ]
 
 

@@ -50,6 +50,7 @@ SMALL = [
     "budgets.quick.num_envs=32",
     "budgets.quick.sessions=200",
     "user_model.model.hidden=8",
+    "user_model.model.num_tastes=8",
     "num_slots=3",
     "device=cpu",
     "processes=1",

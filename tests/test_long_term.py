@@ -27,6 +27,7 @@ SMALL = [
     "budgets.quick.num_envs=32",
     "budgets.quick.shoppers=200",
     "user_model.model.hidden=8",
+    "user_model.model.num_tastes=8",
     "user_model.model.embedding=4",
     "user_model.fit.least_updates=5",
     "world.num_items=40",

@@ -28,6 +28,7 @@ SMALL = [
     "world.num_items=60",
     "num_slots=5",
     "user_model.model.hidden=32",
+    "user_model.model.num_tastes=8",
     "user_model.fit.epochs=1",
     "user_model.on_policy.sessions=200",
     "user_model.on_policy.true_sessions=200",

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FIT = [
     "user_model.model.hidden=8",
+    "user_model.model.num_tastes=8",
     "user_model.model.embedding=4",
     "user_model.fit.epochs=1",
     "user_model.on_policy.sessions=100",
