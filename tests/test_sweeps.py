@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,8 @@ def test_a_search_whose_trials_all_fail_is_one_sentence(
         raise UserError("this log is too short.")
 
     monkeypatch.setattr(train, "_whole", failing)
+    # handlers of runs before hold a stream that its test has closed, and would tell of that
+    monkeypatch.setattr(logging, "raiseExceptions", False)
     asked = ["experiment=tune", "hydra.sweeper.n_trials=2", *SMALL, *here(tmp_path), BASIC]
     out, err = stopped(capsys, *asked)
     assert err.count("error: ") == 1 and "error: no trial of the search came to a value" in err
