@@ -54,11 +54,23 @@ def bolder(name: str, by: float, sessions: Sessions) -> LSTMUserModel:
     return model.eval()
 
 
+Drawn = dict[str, tuple[LSTMUserModel, dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def drawn_back(sessions: Sessions) -> Drawn:
+    """For each head, the model that was twice as bold in it, and the slopes that it was given."""
+    found = {}
+    for name in ("clicked", "worth"):
+        model = bolder(name, 2.0, sessions)
+        found[name] = model, shrink(model, sessions, torch.arange(len(sessions.split)))
+    return found
+
+
 @pytest.mark.parametrize("name", ["clicked", "worth"])
-def test_a_head_that_is_too_bold_is_drawn_back(name: str, sessions: Sessions) -> None:
+def test_a_head_that_is_too_bold_is_drawn_back(name: str, drawn_back: Drawn) -> None:
     # Why: predictions twice too far apart have a calibration slope of a half.
-    model = bolder(name, 2.0, sessions)
-    slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
+    model, slopes = drawn_back[name]
     assert slopes[name] == pytest.approx(0.5, abs=0.15)
     torch.testing.assert_close(model.heads.of(name)[0], 2.0 * slopes[name] * TRUE.heads.of(name)[0])
 
@@ -71,16 +83,15 @@ def test_predictions_that_are_right_stay_nearly_as_they_are(sessions: Sessions) 
 
 
 @torch.no_grad()
-def test_shoppers_are_drawn_together_and_not_moved(sessions: Sessions) -> None:
+def test_shoppers_are_drawn_together_and_not_moved(sessions: Sessions, drawn_back: Drawn) -> None:
     # Why: a slope must not change how much is clicked or bought in all.
-    model, row_B = bolder("worth", 2.0, sessions), torch.arange(len(sessions.split))
-    state = states(model, sessions)
-    before = worth(model, state)
-    slope = shrink(model, sessions, row_B)["worth"]
-    model.eval()
-    after = worth(model, state)
+    bold = bolder("worth", 2.0, sessions)
+    state = states(bold, sessions)
+    before = worth(bold, state)
+    model, slopes = drawn_back["worth"]
+    after = worth(model.eval(), state)
     torch.testing.assert_close(after.mean(0), before.mean(0))
-    torch.testing.assert_close(after.std(0), slope * before.std(0))
+    torch.testing.assert_close(after.std(0), slopes["worth"] * before.std(0))
 
 
 def worth(model: LSTMUserModel, state: SequenceState) -> Tensor:
@@ -91,11 +102,10 @@ def worth(model: LSTMUserModel, state: SequenceState) -> Tensor:
 
 @pytest.mark.parametrize(("name", "other"), [("clicked", "worth"), ("worth", "clicked")])
 def test_the_loads_of_the_belief_are_drawn_back_with_their_head(
-    name: str, other: str, sessions: Sessions
+    name: str, other: str, drawn_back: Drawn
 ) -> None:
     # Why: a belief moves the same predictions as the head does, and would stay as bold as it was.
-    model = bolder(name, 2.0, sessions)
-    slopes = shrink(model, sessions, torch.arange(len(sessions.split)))
+    model, slopes = drawn_back[name]
     assert slopes[name] < 0.8 and slopes[name] != slopes[other]
     torch.testing.assert_close(model.tastes.click, slopes["clicked"] * TRUE.tastes.click)
     torch.testing.assert_close(model.tastes.sale, slopes["worth"] * TRUE.tastes.sale)
