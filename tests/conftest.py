@@ -1,5 +1,6 @@
 """One thread, files in an order that keeps all workers busy, and what many files share."""
 
+import gc
 import os
 from collections import Counter
 from pathlib import Path
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(beside)
     slow = Counter(item.path for item in items if "slow" in item.keywords)
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Nothing imported so far is garbage: its collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
