@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from agents.ads import evaluating
 from agents.ads.base import places_ads
+from agents.folders import restore
 from agents.judging import judge, shops_of
 from agents.sb3 import PredictPolicy
 from agents.seeds import policies
@@ -117,13 +117,7 @@ def open_run(folder: Path, device: torch.device) -> Run:
     log = open_log(summary["log"]["folder"])
     offered = resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"]))
     agent = make_agent(settings["agent"], offered)
-    file = folder / "agent.pt"
-    if file.is_file():
-        try:
-            agent.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-        except (RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
-            said = " ".join(str(error).split())[:120]
-            raise UserError(f"{file} is damaged ({said}): make the run again.") from error
+    restore(agent, folder, device)
     places = sorted((folder / "members").glob("*"), key=lambda place: int(place.name))
     split = halves([load_model(place, device) for place in places])
     reader = open_reader(settings["log"])

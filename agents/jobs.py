@@ -18,13 +18,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from agents.folders import CONFIG, SUMMARY
 from agents.loop import PROGRESS
 from recgym import progress
 from recgym.cli import sentence
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.locks import held
+from recgym.runs import CONFIG, SUMMARY
 
 SCHEMA_VERSION = 1
 FAILED, TRACEBACK, OUTPUT, LOCK = "failed.json", "traceback.txt", "output.txt", ".lock"

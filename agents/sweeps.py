@@ -12,11 +12,11 @@ import torch
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from agents.folders import SUMMARY
 from agents.jobs import ASKED, FAILED, crowding, swept
 from recgym import progress
 from recgym.errors import UserError
 from recgym.files import write_json
+from recgym.runs import SUMMARY
 
 
 class Sweep(Callback):

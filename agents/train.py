@@ -18,7 +18,7 @@ from agents.ads.verdict import EARNED
 from agents.base import Lanes
 from agents.board import show_end, show_fit
 from agents.checks import check
-from agents.folders import CONFIG, SUMMARY, file_lines, keep
+from agents.folders import file_lines, keep
 from agents.judging import judge, shops_of
 from agents.logged import LoggedCore, check_pages, learns_from_log, logged_core
 from agents.logger import Logger
@@ -43,6 +43,7 @@ from recgym.errors import UserError
 from recgym.logs.base import Log
 from recgym.report import fit_lines, say_log
 from recgym.reward import Reward, pessimistic, reward_named, with_orders
+from recgym.runs import CONFIG, SUMMARY
 from recgym.shops import choose_device
 from recgym.spaces import ObservationSpec
 from recgym.stages import (

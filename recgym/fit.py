@@ -17,14 +17,15 @@ from recgym.cli import check_world, command, sentence, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.report import fit_lines, say_log
+from recgym.runs import CONFIG, FIT, MODEL
 from recgym.shops import choose_device
 from recgym.stages import check_user_model, prepare_log, prepare_model, prepare_part
 
 
 def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any]) -> None:
     """Leave what `recgym.fidelity` opens: a log without prices is fitted, and never trained on."""
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    write_json(folder / "fit.json", summary)
+    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    write_json(folder / FIT, summary)
 
 
 def searching() -> bool:
@@ -76,7 +77,7 @@ def _whole(cfg: DictConfig) -> float | None:
     for line in fit_lines(report, reused):
         progress.say(line)
     keep(folder, cfg, {"log": {"folder": str(log.folder), **log.meta}, "user_model": report})
-    shutil.copytree(model_folder, folder / "model", dirs_exist_ok=True)
+    shutil.copytree(model_folder, folder / MODEL, dirs_exist_ok=True)
     progress.say(f"\nmodel        {model_folder}   (use it as shop='model:{model_folder}')")
     progress.say(f"log          {log.folder}")
     progress.say(f"scorecard    python -m recgym.fidelity run={folder}")

@@ -10,8 +10,8 @@ import torch
 from probe_shop import ProbeShop
 
 from agents.evaluate import foreign_policy, open_run
-from agents.folders import write_json
 from recgym.errors import UserError
+from recgym.files import write_json
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Observation

@@ -18,7 +18,7 @@ from tiny import FIT, WORLD, call, compose
 
 from agents import valuing
 from agents.baselines import Greedy
-from agents.folders import CONFIG, keep
+from agents.folders import keep
 from recgym import choice
 from recgym.build import build
 from recgym.errors import UserError
@@ -33,6 +33,7 @@ from recgym.replay.playing import play
 from recgym.replay.steps import Session
 from recgym.replay.text import needed, pair_text, session_text
 from recgym.rollout import rollout
+from recgym.runs import CONFIG
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages import prepare_log

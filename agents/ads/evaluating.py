@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from agents.ads import valuing
-from agents.ads.playing import judged, learned_shop, play_all
+from agents.ads.playing import judged, learned_shop, offered_to_agents, play_all
 from agents.ads.table import ad_table, verdict_lines
-from agents.valuing import make_agent, resources, true_side
+from agents.folders import restore
+from agents.valuing import make_agent, true_side
 from recgym import progress
 from recgym.ads.rollout import AdPolicy
 from recgym.files import write_json
@@ -55,20 +56,9 @@ def evaluate(
         shop: valuing.core_of(it, model, anew)
         for shop, it in valuing.shops(learned, world, env).items()
     }
-    platform = cores["learned"].platform
-    offered = {
-        **resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"])),
-        "num_features": platform.num_features,
-        "num_option": platform.num_option,
-        "device": device,
-        "load_cap": env["load_cap"],
-        "take_rate": env["weights"]["take_rate"],
-    }
+    offered = offered_to_agents(model, log, cores["learned"], settings, device)
     agent = make_agent(settings["agent"], offered)
-    if (folder / "agent.pt").is_file():
-        agent.load_state_dict(
-            torch.load(folder / "agent.pt", map_location=device, weights_only=True)
-        )
+    restore(agent, folder, device)
     policies = {**valuing.rules(env, offered), name: agent, **others}
     played = play_all(cores, policies, name, anew, device, {})
     found = {

@@ -14,15 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from agents.ads import valuing
 from agents.ads.base import places_ads
-from agents.ads.playing import judged, learned_shop, play_all
+from agents.ads.playing import judged, learned_shop, offered_to_agents, play_all
 from agents.ads.table import ad_table, verdict_lines
 from agents.ads.verdict import earned
 from agents.board import show_end, show_fit, show_front
-from agents.folders import CONFIG, file_lines, keep
+from agents.folders import file_lines, keep
 from agents.logger import Logger
 from agents.loop import train
 from agents.shoppers import ad_columns_of, keep_shoppers
-from agents.valuing import make_agent, resources, true_side
+from agents.valuing import make_agent, true_side
 from recgym import progress
 from recgym.ads.auction import pricing_named
 from recgym.ads.campaigns import campaign, draw_campaigns
@@ -35,6 +35,7 @@ from recgym.envs.ads import AdCore
 from recgym.errors import UserError
 from recgym.record import TrueShopLog
 from recgym.report import fit_lines, say_log
+from recgym.runs import CONFIG
 from recgym.settings import Share, check
 from recgym.shops import choose_device
 from recgym.stages import check_priced, open_reader, prepare_log, prepare_model
@@ -154,14 +155,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
         core = valuing.core_of(
             found["learned"], model, settings, num_envs=int(cfg.num_envs), sales=env["sales"]
         )
-        offered = {
-            **resources(model, log.sessions(), int(cfg.num_slots), int(cfg.seed)),
-            "num_features": core.platform.num_features,
-            "num_option": core.platform.num_option,
-            "device": device,
-            "load_cap": env["load_cap"],
-            "take_rate": env["weights"]["take_rate"],
-        }
+        offered = offered_to_agents(model, log, core, settings, device)
         show_fit(logger, log, model, offered["views_I"])
         agent = make_agent(settings["agent"], offered)
         steps = _train(agent, core, cfg, folder, logger, seconds, resume)

@@ -16,7 +16,7 @@ from agents.ads import valuing
 from agents.ads.front import fronts
 from agents.ads.spans import Spans, spans_of
 from agents.ads.verdict import summarise
-from agents.valuing import SEED_BASE
+from agents.valuing import SEED_BASE, resources
 from recgym import progress
 from recgym.ads.stats import AdStats
 from recgym.envs.ads import AdCore
@@ -52,6 +52,24 @@ def learned_shop(
     estimates = {name: [*each, *each.interval()] for name, each in fit.estimates.items()}
     told = {"law": vars(fit.law), "fitted": estimates, "assumed": fit.assumed()}
     return fit.shoppers(model), told
+
+
+def offered_to_agents(
+    model: SequenceModel,
+    log: Log,
+    core: AdCore,
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> dict[str, Any]:
+    """What the constructor of an agent of ads may ask for by name."""
+    return {
+        **resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"])),
+        "num_features": core.platform.num_features,
+        "num_option": core.platform.num_option,
+        "device": device,
+        "load_cap": settings["env"]["load_cap"],
+        "take_rate": settings["env"]["weights"]["take_rate"],
+    }
 
 
 @dataclass(frozen=True)

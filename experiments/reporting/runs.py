@@ -12,10 +12,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from agents.folders import CONFIG, OVERRIDES, SUMMARY
+from agents.folders import OVERRIDES
 from agents.jobs import FAILED
 from agents.shoppers import Shoppers, read_shoppers
 from recgym.errors import UserError
+from recgym.runs import CONFIG, SUMMARY
 
 DEPTH = 3  # folders below the sweep's in which a job may lie
 NEEDED = ("agent", "log", "user_model", "policies")  # of a summary

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgym.types import Shared
-from recgym.users.memory import Nothing, before, packed
+from recgym.users.memory import Nothing, TorchLayer
 from recgym.users.products import tanh
 from recgym.users.sequence import SequenceModel
 
@@ -39,7 +39,7 @@ class Fused(Shared):
         return new_NH + kept_NH * (h - new_NH), kept
 
 
-class Layer(nn.GRU):
+class Layer(TorchLayer, nn.GRU):
     """One layer, X inputs and H outputs."""
 
     def fused(self) -> Fused:
@@ -52,23 +52,6 @@ class Layer(nn.GRU):
         weight = torch.cat([of_gates, of_input, of_state]).T.contiguous()
         bias = torch.cat([input_G[:gates] + hidden_G[:gates], input_G[gates:], hidden_G[gates:]])
         return Fused(weight, bias)
-
-    def unroll(
-        self,
-        h: Tensor,
-        kept: Nothing,
-        inputs_nX: Tensor,
-        active: list[int],
-        *,
-        going: bool = False,
-    ) -> Tensor:
-        """What is said before each step, [n, H]; see `memory.Memory`."""
-        after, _ = self(packed(inputs_nX, active), h.unsqueeze(0))
-        return before(h, after.data, active)
-
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.get_parameter("weight_ih_l0")[:, column] = 0.0
 
 
 class GRUUserModel(SequenceModel):

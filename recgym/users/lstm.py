@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgym.types import Record, Shared
-from recgym.users.memory import before, packed
+from recgym.users.memory import TorchLayer, before, packed
 from recgym.users.products import tanh
 from recgym.users.sequence import SequenceModel
 
@@ -41,7 +41,7 @@ class Fused(Shared):
         return out_NH * tanh(c_NH), Kept(c_NH)
 
 
-class Cell(nn.LSTM):
+class Cell(TorchLayer, nn.LSTM):
     """One layer, X inputs and H outputs."""
 
     def fused(self) -> Fused:
@@ -72,10 +72,6 @@ class Cell(nn.LSTM):
         after, _ = self(packed(inputs_nX, active), start)
         after_nH: Tensor = after.data
         return after_nH
-
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.get_parameter("weight_ih_l0")[:, column] = 0.0
 
 
 class LSTMUserModel(SequenceModel):

@@ -79,3 +79,24 @@ def before(first_BH: Tensor, after_nH: Tensor, active: list[int]) -> Tensor:
         parts.append(after_nH[first : first + following])
         first += now
     return torch.cat(parts)
+
+
+class TorchLayer(nn.RNNBase):
+    """What torch's recurrent layers share as memories; `unroll` is of those that keep nothing."""
+
+    def unroll(
+        self,
+        h: Tensor,
+        kept: Any,
+        inputs_nX: Tensor,
+        active: list[int],
+        *,
+        going: bool = False,
+    ) -> Tensor:
+        """What is said before each step, [n, H]; see `memory.Memory`."""
+        after, _ = self(packed(inputs_nX, active), h.unsqueeze(0))
+        return before(h, after.data, active)
+
+    def ignore(self, column: int) -> None:
+        """Read no more of one of the inputs."""
+        self.get_parameter("weight_ih_l0")[:, column] = 0.0

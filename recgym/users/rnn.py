@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgym.types import Shared
-from recgym.users.memory import Nothing, before, packed
+from recgym.users.memory import Nothing, TorchLayer
 from recgym.users.products import tanh
 from recgym.users.sequence import SequenceModel
 
@@ -30,30 +30,13 @@ class Fused(Shared):
         return tanh(torch.addmm(self.bias, torch.cat([*inputs, h], -1), self.weight)), kept
 
 
-class Layer(nn.RNN):
+class Layer(TorchLayer, nn.RNN):
     """One layer, X inputs and H outputs."""
 
     def fused(self) -> Fused:
         """Its weights as they are now, as a step uses them."""
         input_HX, hidden_HH, input_H, hidden_H = self.all_weights[0]
         return Fused(torch.cat([input_HX, hidden_HH], 1).T.contiguous(), input_H + hidden_H)
-
-    def unroll(
-        self,
-        h: Tensor,
-        kept: Nothing,
-        inputs_nX: Tensor,
-        active: list[int],
-        *,
-        going: bool = False,
-    ) -> Tensor:
-        """What is said before each step, [n, H]; see `memory.Memory`."""
-        after, _ = self(packed(inputs_nX, active), h.unsqueeze(0))
-        return before(h, after.data, active)
-
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.get_parameter("weight_ih_l0")[:, column] = 0.0
 
 
 class RNNUserModel(SequenceModel):
