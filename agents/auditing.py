@@ -84,7 +84,7 @@ def claims(model: SequenceModel, seen: Observation, item_NK: Tensor, cart_paid: 
     page = Page(item_NK, price_NK.masked_fill(item_NK < 0, 0.0))
     total_NK2 = torch.zeros(*item_NK.shape, 2, dtype=torch.float64, device=item_NK.device)
     assert seen.encoder is not None
-    for share_N1, supposed in by_segment(model, model.read(seen.encoder)):  # type: ignore[arg-type]
+    for share_N1, supposed in by_segment(model, model.read(seen.encoder), page, seen.visit):  # type: ignore[arg-type]
         law = choice.law(model.respond(supposed, page, seen.visit), seen.visit)
         view_N1 = law.upper[:, int(Kind.VIEW)].exp().unsqueeze(-1)
         click_NK = share_N1 * view_N1 * choice.slot_given_view(law)

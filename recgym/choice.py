@@ -21,7 +21,7 @@ from torch import Tensor
 
 from recgym import organic
 from recgym.rng import pick
-from recgym.types import Event, Kind, Record, Response, Visit
+from recgym.types import Event, Kind, Record, Response, Rivalry, Visit
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def law(response: Response, visit: Visit) -> Law:
     # an empty slot has v = -inf: replaced before the arithmetic, since inf - inf poisons gradients
     slot_NK = response.slot.masked_fill(~filled_NK, 0.0)
     added_NK, kept_NK = nest(log_twin_NK, slot_NK, response.dissimilarity)
+    if response.rivalry is not None:
+        kept_NK = kept(response.rivalry, log_twin_NK, slot_NK, response.dissimilarity)
     added_NK = added_NK.masked_fill(~filled_NK, 0.0)
     attraction_N = torch.log1p(added_NK.sum(-1))
     upper_N3 = torch.stack(
@@ -78,6 +80,18 @@ def law(response: Response, visit: Visit) -> Law:
         kept=kept_NK.masked_fill(~filled_NK, 1.0),
         attraction=attraction_N,
     )
+
+
+def kept(rivalry: Rivalry, log_twin: Tensor, slot: Tensor, dissimilarity: Tensor) -> Tensor:
+    """The mean of what a page leaves of the twins, as a share of their mean masses, [N, K].
+
+    By the two-point rule, which is exact for polynomials of degree 3.
+    """
+    shares = [
+        nest(log_twin, slot + rivalry.mean + sign * rivalry.sd, dissimilarity)[1]
+        for sign in (-1.0, 1.0)
+    ]
+    return 0.5 * (shares[0] + shares[1])
 
 
 def slot_given_view(law: Law) -> Tensor:

@@ -162,7 +162,7 @@ class Simulator:
         key_PN = rng.page_keys(state.noise, now.page_number, self._drawn_P1)
         *levels, u_after_N, u_segment_N = rng.uniform(key_PN[:-1], dtype=self.dtype).unbind(0)
         reading = shop.read(state.user)
-        supposed = shop.suppose(reading, u_segment_N)
+        supposed = shop.facing(shop.suppose(reading, u_segment_N), page, now)
         law = choice.law(shop.respond(supposed, page, now), now)
         kind_N, item_N, slot_N = choice.sample(law, choice.Draws(*levels))
         price_N = self._chosen_price(state, page, item_N, slot_N)

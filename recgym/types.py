@@ -285,6 +285,18 @@ class Organic(Record):
 
 
 @dataclass(frozen=True)
+class Rivalry(Record):
+    """Each slot against its organic twin, where a shopper's own taste for both is not known.
+
+    The difference of their log-masses, to those who would find the twin, is normal: that of
+    `Response.slot` and `Response.organic` with ``mean`` added, of a standard deviation ``sd``.
+    """
+
+    mean: Tensor  # [N, K]
+    sd: Tensor  # [N, K]
+
+
+@dataclass(frozen=True)
 class Response(Record):
     """How a shopper would answer a page: all that is needed to draw, or to score, a choice.
 
@@ -298,6 +310,7 @@ class Response(Record):
     page_item: Tensor  # [N, K] int64, the page answered
     page_weight: Tensor  # [] or [N] in [0, 1], weight of the page's added attraction in going on
     dissimilarity: Tensor  # [] or [N, 1] in (0, 1], of an item on the page and its organic twin
+    rivalry: Rivalry | None = None  # of slots and twins; None where their masses are known exactly
 
 
 @dataclass(frozen=True)

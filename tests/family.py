@@ -94,7 +94,7 @@ def stepwise(model: SequenceModel, sessions: Sessions, b: int) -> Tensor:
         event, page = sessions.event.lanes(slice(s, s + 1)), sessions.page.lanes(slice(s, s + 1))
         reading = model.read(state)
         chance = torch.zeros(1, dtype=F64)
-        for share, supposed in by_segment(model, reading):
+        for share, supposed in by_segment(model, reading, page, now):
             law = choice.law(model.respond(supposed, page, now), now)
             of_segment = choice.log_prob(law, event)
             item, clicked = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)

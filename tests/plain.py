@@ -122,6 +122,9 @@ class Shoppers:
     kept: Tensor  # [N, K]
     mass: Tensor  # [N] of the lower level
     covariance: Tensor  # [N, V, V] of what is not known of own taste
+    spoken_to: Tensor  # [N, V] one standard deviation of the taste that the page speaks to
+    node: Tensor  # [N] in these
+    found: Tensor  # [N, X] mean of the items found alone, as the LSTM reads them
 
     def slot_chance(self) -> Tensor:
         """P(slot | view), [N, K]."""
@@ -139,8 +142,18 @@ class Shoppers:
         chance, own_I6 = [], self.model.items.bias * self.model.items.seen
         # one worth, on which buying, carting and favouring depend by scales of their own
         worth_N = (vectors(self.model)[item_N] * self.worth_query).sum(-1) + own_I6[item_N, 2]
-        load_NV = (vectors(self.model) @ self.model.tastes.sale.T)[item_N]
-        spread_N = torch.einsum("nv,nvw,nw->n", load_NV, self.covariance, load_NV)
+        # who chose an item has shown a taste for it: of the page's own direction by the node, of
+        # the rest by its covariance with what the choice speaks of
+        tastes, clicked_N1 = self.model.tastes, (slot_N >= 0).unsqueeze(-1)
+        load_NV = (vectors(self.model) @ tastes.sale.T)[item_N]
+        click_NV = (vectors(self.model) @ tastes.click.T)[item_N]
+        in_find = 2 / (1 + (-tastes.efficiency[2]).exp())
+        find_NV = in_find * (as_read(self.model)[item_N] - self.found) @ tastes.found.T
+        rest_NVV = self.covariance - outer(self.spoken_to)
+        chose_NV = torch.where(clicked_N1, click_NV, find_NV)
+        worth_N = worth_N + torch.einsum("nv,nvw,nw->n", load_NV, rest_NVV, chose_NV)
+        worth_N = worth_N + self.node * (load_NV * self.spoken_to).sum(-1)
+        spread_N = torch.einsum("nv,nvw,nw->n", load_NV, rest_NVV, load_NV)
         for which, scale in enumerate(self.model.answers.worth_scale):
             logit_N = scale * worth_N + own_I6[item_N, 3 + which] + self.level[:, 1 + which]
             logit_N = logit_N + self.level[:, 4 + which] * (slot_N >= 0)
@@ -235,8 +248,8 @@ def liked(
     return torch.stack(slots, -1)
 
 
-def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit, node_N: Tensor) -> Tensor:
-    """What own taste, as far as it is unknown, adds to the slots' log-masses at a node, [N, K]."""
+def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit) -> Tensor:
+    """One standard deviation of the taste that the page as a whole speaks to, [N, V]."""
     load_IV = vectors(model) @ model.tastes.click.T
     covariance_NVV = torch.linalg.inv(known.precision)
     # the direction in which the page's mean item lies, by what a shopper of any segment likes
@@ -247,15 +260,46 @@ def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit, node_N
         share_N = weight_NK[:, k] / weight_NK.sum(-1).clamp(min=TINY**4)
         mean_NV = mean_NV + share_N.unsqueeze(-1) * load_IV[page.item[:, k].clamp(min=0)]
     variance_N = torch.einsum("nv,nvw,nw->n", mean_NV, covariance_NVV, mean_NV)
-    added = []
+    along_NV = torch.einsum("nvw,nw->nv", covariance_NVV, mean_NV)
+    return along_NV / (variance_N + TINY).sqrt().unsqueeze(-1)
+
+
+def unknown(model: LSTMUserModel, them: Shoppers, page: Page) -> Tensor:
+    """What own taste, as far as it is unknown, adds to the slots' log-masses, [N, K]."""
+    load_IV, added = vectors(model) @ model.tastes.click.T, []
     for k in range(page.item.shape[1]):
         load_NV = load_IV[page.item[:, k].clamp(min=0)]
-        along_N = torch.einsum("nv,nvw,nw->n", load_NV, covariance_NVV, mean_NV)
-        along_N = along_N / (variance_N + TINY).sqrt()
-        whole_N = torch.einsum("nv,nvw,nw->n", load_NV, covariance_NVV, load_NV)
+        along_N = (load_NV * them.spoken_to).sum(-1)
+        whole_N = torch.einsum("nv,nvw,nw->n", load_NV, them.covariance, load_NV)
         # of the direction the node, of the rest the mean of a log-normal
-        added.append(along_N * node_N + (whole_N - along_N**2).clamp(min=0) / 2)
+        added.append(along_N * them.node + (whole_N - along_N**2).clamp(min=0) / 2)
     return torch.stack(added, -1)
+
+
+def kept(model: LSTMUserModel, them: Shoppers, page: Page, slot_NK: Tensor) -> Tensor:
+    """What the slots leave of their twins on average over own taste, as far as it is unknown."""
+    tastes, d, left = model.tastes, model.answers.dissimilarity, []
+    in_find = 2 / (1 + (-tastes.efficiency[2]).exp())
+    rest_NVV = them.covariance - outer(them.spoken_to)
+
+    def covariance(one_NV: Tensor, other_NV: Tensor, of_NVV: Tensor) -> Tensor:
+        return torch.einsum("nv,nvw,nw->n", one_NV, of_NVV, other_NV)
+
+    for k in range(page.item.shape[1]):
+        item_N = page.item[:, k].clamp(min=0)
+        slot_NV = (vectors(model) @ tastes.click.T)[item_N]
+        twin_NV = in_find * (as_read(model)[item_N] - them.found) @ tastes.found.T
+        slot_N = covariance(slot_NV, slot_NV, rest_NVV).clamp(min=0)
+        twin_N = covariance(twin_NV, twin_NV, them.covariance)
+        apart_N = slot_N + twin_N - 2 * covariance(slot_NV, twin_NV, rest_NVV)
+        mean_N = covariance(slot_NV, twin_NV, them.covariance) - twin_N / 2 - slot_N / 2
+        sides = []
+        for side in (-1, 1):
+            more_N = mean_N + side * (apart_N.clamp(min=0) + TINY).sqrt()
+            ratio_N = (slot_NK[:, k] + more_N).exp() / them.twin[:, k]
+            sides.append((1 + ratio_N ** (1 / d)) ** (d - 1))
+        left.append((sides[0] + sides[1]) / 2)
+    return torch.stack(left, -1)
 
 
 def shoppers(
@@ -278,10 +322,11 @@ def shoppers(
     them = Shoppers(
         model, head("level"), head("worth"), torch.nn.functional.softplus(head("slope")),
         head("usual_slope"), none, found_NI.gather(-1, item_NK), none, none, none,
-        torch.linalg.inv(known.precision),
+        torch.linalg.inv(known.precision), spoken_to(model, known, page, now), node_N,
+        found_NI @ as_read(model),
     )  # fmt: skip
     slot_NK = liked(model, head("clicked"), known.sated, page, now) + them.level[:, :1]
-    slot_NK = slot_NK + spoken_to(model, known, page, now, node_N)
+    slot_NK = slot_NK + unknown(model, them, page)
     lost = [them.deterred(0, item_NK[:, k], page.price[:, k]) for k in range(item_NK.shape[1])]
     slot_NK = slot_NK - torch.stack(lost, -1)
 
@@ -289,7 +334,7 @@ def shoppers(
     d, twin_NK = model.answers.dissimilarity, them.twin
     both_NK = (twin_NK ** (1 / d) + (slot_NK / d).exp()) ** d
     them.added = torch.where(shown_NK, both_NK - twin_NK, 0.0)
-    them.kept = torch.where(shown_NK, (twin_NK / both_NK) ** (1 / d - 1), 1.0)
+    them.kept = torch.where(shown_NK, kept(model, them, page, slot_NK), 1.0)
     them.mass = 1 + them.added.sum(-1)
 
     # upper level
@@ -547,7 +592,9 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     left_NI = left_NI / left_NI.sum(-1, keepdim=True)
 
     # surprises, one step of the LSTM and one of the belief
-    expected = Expectation(leave_N, slot_NK, follow_N4, left_NI @ as_read(model))
+    expected = Expectation(
+        leave_N, slot_NK, follow_N4, left_NI @ as_read(model), found_NI @ as_read(model)
+    )
     inputs_NX = inputs(model, expected, event, now)
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.memory.all_weights[0])
     mean, precision = believed(model, known, expected, page, event)

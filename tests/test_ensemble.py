@@ -153,6 +153,7 @@ def test_doubt_is_what_the_clicked_slots_sales_are_uncertain_by() -> None:
     sold = []
     for member in pair:
         supposed = member.typical(member.read(member.init_state(arrival)))
+        supposed = member.facing(supposed, page, visit)
         logits = member.after(supposed, item_NK, page.price, True)
         bought_NK = logits.buy.sigmoid()
         sold.append(bought_NK + (1 - bought_NK) * logits.cart.sigmoid())

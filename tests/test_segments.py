@@ -342,7 +342,7 @@ def test_a_prospect_is_what_the_verbs_say_of_each_segment(segments: int) -> None
         recent_item=torch.randint(-1, 3, (count, 10)),
     )
     whole = model.prospect(reading, page, event, now)
-    for g, (_, supposed) in enumerate(by_segment(model, reading)):
+    for g, (_, supposed) in enumerate(by_segment(model, reading, page, now)):
         law = choice.law(model.respond(supposed, page, now), now)
         follow_N4 = follow(model, supposed, event.item, event.price, event.slot)
         viewed_N = event.kind == int(Kind.VIEW)

@@ -68,7 +68,7 @@ class Scores(Tally):
         known: Record = self.state_of(state)
         viewed_N = event.kind == Kind.VIEW
         chance_N = torch.zeros_like(event.gap)
-        for share_N1, supposed in by_segment(self.shoppers, self.shoppers.read(known)):
+        for share_N1, supposed in by_segment(self.shoppers, self.shoppers.read(known), page, now):
             law = choice.law(self.shoppers.respond(supposed, page, now), now)
             after_N4 = follow(self.shoppers, supposed, event.item, event.price, event.slot)
             after_N = after_N4.gather(-1, event.after.unsqueeze(-1)).squeeze(-1)

@@ -53,9 +53,10 @@ class Question:
         count = share_BG.shape[1]
         lane_M = torch.arange(len(share_BG), device=share_BG.device).repeat_interleave(count)
         here_M = torch.zeros_like(lane_M)
-        page = self.page.lanes(here_M)
-        law = choice.law(model.respond(supposed, page, visit.lanes(lane_M)), visit.lanes(lane_M))
-        chance_M = self._chance(model, supposed, law, visit.lanes(lane_M), here_M)
+        page, now = self.page.lanes(here_M), visit.lanes(lane_M)
+        supposed = model.facing(supposed, page, now)
+        law = choice.law(model.respond(supposed, page, now), now)
+        chance_M = self._chance(model, supposed, law, now, here_M)
         chance_B = (chance_M.view_as(share_BG) * share_BG).sum(-1)
         return chance_B.clamp(min=LEAST).log()
 

@@ -85,11 +85,12 @@ class _Teller:
         reading = self.shop.read(state.user)
         share_1G, supposed_G = self.shop.segments(reading)
         self.log_share_G = share_1G[0].to(self.simulator.dtype).log()
-        self.supposed_G = supposed_G
         self.num_kinds = share_1G.shape[1]
         lane_G = torch.zeros(self.num_kinds, dtype=torch.int64, device=share_1G.device)
         self.event_G: Event = outcome.event.lanes(lane_G)
-        self.law_G = self._law(supposed_G, page.lanes(lane_G), self.now.lanes(lane_G))
+        page_G, now_G = page.lanes(lane_G), self.now.lanes(lane_G)
+        self.supposed_G = self.shop.facing(supposed_G, page_G, now_G)
+        self.law_G = self._law(self.supposed_G, page_G, now_G)
         key_1 = rng.page_keys(state.noise, self.now.page_number, int(Purpose.SEGMENT))
         supposed = self.shop.suppose(reading, rng.uniform(key_1, dtype=self.simulator.dtype))
         self.drawn = choice.probabilities(self._law(supposed, page, self.now))

@@ -163,9 +163,7 @@ def _batch(
     share_nM = tastes.at_nodes(reading.share)
     lane_M = lanes_of(share_nM, share_nM.shape[1])
     event_M, page = steps.event.lanes(lane_M), steps.page
-    law_M, _, _ = model.answers.laws(
-        model.tables, reading, page, event_M, steps.event.item, steps.visit, lane_M
-    )
+    law_M, _, _ = model.answers.laws(model.tables, reading, page, steps.event, steps.visit)
     found, response = law_M.response.organic, law_M.response
     # one table for all batches: of many items it is the largest of all
     organic = Organic(found.category.double().cpu(), found.latent.double().cpu(), table)

@@ -6,6 +6,8 @@ the same of all segments at all nodes of taste at once, sharing what these have 
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -66,13 +68,14 @@ class Answers(nn.Module):
         like_NK, anyone_NK = (like_N2K + place_NK.unsqueeze(1)).unbind(1)
         common = _common(tables, supposed.covariance, page, anyone_NK)
         like_NK = like_NK + common.at(supposed.node.unsqueeze(-1)).squeeze(-1)
-        return self.response(tables, supposed.found, supposed.levels, like_NK, page, visit)
+        rivalry = tastes.rivalry(tables.loads, supposed.covariance, common, supposed.usual, item_NK)
+        found = self.response(tables, supposed.found, supposed.levels, like_NK, page, visit)
+        return dataclasses.replace(found, rivalry=rivalry)
 
     def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
         like_NI = supposed.clicked @ tables.vector_ID.T
-        alone = tastes.alone(tables.loads, supposed.covariance)
-        like_NI = like_NI + alone.at(supposed.node.unsqueeze(-1)).squeeze(-1)
+        like_NI = like_NI + tastes.alone(tables.loads, supposed.covariance, supposed.node)
         tired_NI = times_shown_of_all(visit.recent_item, price_NI.shape[1], like_NI.dtype)
         sated_NI = supposed.sated[:, tables.groups(supposed.sated.shape[1])]
         mass_NI = self.mass(tables, supposed.levels, like_NI, tables.detail_I5, price_NI)
@@ -93,10 +96,25 @@ class Answers(nn.Module):
         else:
             detail = F.embedding(item_NJ, tables.detail_I5)
             like_NJ = match(item_NJ, tables.vector_ID, supposed.worth.unsqueeze(1)).squeeze(1)
-        spread_NJ = tastes.variance(tables.loads.sale_IV, supposed.covariance, item_NJ)
+        loads, toward_NV = tables.loads, supposed.toward
+        rest_NVV = supposed.covariance - toward_NV.unsqueeze(-1) * toward_NV.unsqueeze(-2)
+        shift_NV = supposed.node.unsqueeze(-1) * toward_NV
+        if item_NJ is None:
+            like_NJ = like_NJ + shift_NV @ loads.sale_IV.T
+        else:
+            like_NJ = like_NJ + match(item_NJ, loads.sale_IV, shift_NV.unsqueeze(1)).squeeze(1)
+        like_NJ = like_NJ + tastes.chosen(loads, rest_NVV, supposed.usual, item_NJ, clicked_NJ)
+        spread_NJ = tastes.variance(loads.sale_IV, rest_NVV, item_NJ).clamp(min=0.0)
         return mean_logits(
             *self._logits(tables, supposed.levels, like_NJ, spread_NJ, detail, price_NJ, clicked_NJ)
         )
+
+    def toward(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
+        """`CommonTaste.toward` of a page, [N, V]."""
+        anyone_N1D = supposed.anyone.unsqueeze(1)
+        like_NK = match(page.item.clamp(min=0), tables.vector_ID, anyone_N1D).squeeze(1)
+        like_NK = like_NK + self._place(tables, supposed.sated, page, visit)
+        return _common(tables, supposed.covariance, page, like_NK).toward
 
     # ---- all segments at once -------------------------------------------------------------------
 
@@ -107,9 +125,7 @@ class Answers(nn.Module):
         num_lanes = reading.share.shape[1] * len(NODES)
         lane_M = lanes_of(reading.share, num_lanes)
         event_M = event.lanes(lane_M)
-        law, logits_M3, spread_M3 = self.laws(
-            tables, reading, page, event_M, event.item, visit, lane_M
-        )
+        law, logits_M3, spread_M3 = self.laws(tables, reading, page, event, visit)
         return prospect(law, logits_M3, spread_M3, event_M, num_lanes)
 
     def laws(
@@ -117,10 +133,8 @@ class Answers(nn.Module):
         tables: Tables,
         reading: Reading,
         page: Page,
-        event_M: Event,
-        item_N: Tensor,
+        event: Event,
         visit: Visit,
-        lane_M: Tensor,
     ) -> tuple[choice.Law, Tensor, Tensor]:
         """What `respond` and `after` say of a page and its event, of N · G · S lanes.
 
@@ -129,7 +143,8 @@ class Answers(nn.Module):
         A query is the shopper's plus the segment's, and so is what an item is to it: no vector is
         gathered for each segment anew.
         """
-        nodes, vector_ID = len(NODES), tables.vector_ID
+        nodes, vector_ID, loads = len(NODES), tables.vector_ID, tables.loads
+        lane_M = lanes_of(reading.share, reading.share.shape[1] * nodes)
         clicked_ND, worth_ND, levels_NL = self.heads.parts(reading.shared)
         clicked_GD, worth_GD, levels_GL = self.heads.parts(self.heads.segment_offset)
         levels_NGL = levels_NL.unsqueeze(1) + levels_GL
@@ -139,7 +154,8 @@ class Answers(nn.Module):
         like_NK = match(shown_NK, vector_ID, clicked_ND.unsqueeze(1)).squeeze(1)
         like_NK = like_NK + self._place(tables, reading.state.sated, page, visit)
         common = _common(tables, reading.covariance, page, like_NK)
-        common_NKS = common.at(tastes.nodes(like_NK).expand(len(item_N), -1))
+        node_S = tastes.nodes(like_NK)
+        common_NKS = common.at(node_S.expand(len(like_NK), -1))
         like_NKG = like_NK.unsqueeze(-1) + match_all(shown_NK, vector_ID, clicked_GD)
         like_NKM = (like_NKG.unsqueeze(-1) + common_NKS.unsqueeze(2)).flatten(2)
         page, now = page.lanes(lane_M), brief(visit).lanes(lane_M)
@@ -148,13 +164,21 @@ class Answers(nn.Module):
             tables, reading.found, levels, like_NKM.mT.flatten(0, 1), page, now
         )
 
-        item_N1 = item_N.clamp(min=0).unsqueeze(-1)
-        like_N11 = match(item_N1, vector_ID, worth_ND.unsqueeze(1))
-        like_NG = like_N11.squeeze(1) + match_all(item_N1, vector_ID, worth_GD).squeeze(1)
-        like_M1 = like_NG.repeat_interleave(nodes, 1).flatten().unsqueeze(-1)
-        spread_N1 = tastes.variance(tables.loads.sale_IV, reading.covariance, item_N1)
+        usual_NV = loads.efficiency[2] * (reading.usual @ loads.found_XV)
+        rivalry = tastes.rivalry(loads, reading.covariance, common, usual_NV, shown_NK)
+        response = dataclasses.replace(response, rivalry=rivalry.lanes(lane_M))
+
+        item_N1, clicked_N1 = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
+        toward_NV = common.toward
+        rest_NVV = reading.covariance - toward_NV.unsqueeze(-1) * toward_NV.unsqueeze(-2)
+        like_N1 = match(item_N1, vector_ID, worth_ND.unsqueeze(1)).squeeze(1)
+        like_N1 = like_N1 + tastes.chosen(loads, rest_NVV, usual_NV, item_N1, clicked_N1)
+        like_NG1 = (like_N1 + match_all(item_N1, vector_ID, worth_GD).squeeze(1)).unsqueeze(-1)
+        along_N11 = match(item_N1, loads.sale_IV, toward_NV.unsqueeze(1))
+        like_M1 = (like_NG1 + along_N11 * node_S).flatten().unsqueeze(-1)
+        spread_N1 = tastes.variance(loads.sale_IV, rest_NVV, item_N1).clamp(min=0.0)
         detail_M15 = F.embedding(item_N1, tables.detail_I5)[lane_M]
-        clicked_M1, price_M1 = (event_M.slot >= 0).unsqueeze(-1), event_M.price.unsqueeze(-1)
+        clicked_M1, price_M1 = clicked_N1[lane_M], event.price[lane_M].unsqueeze(-1)
         logit_M13, spread_M13 = self._logits(
             tables, levels, like_M1, spread_N1[lane_M], detail_M15, price_M1, clicked_M1
         )

@@ -65,6 +65,14 @@ class Shoppers(Protocol):
         """The reading, with what it leaves open at its mean: one shopper, without a draw."""
         ...
 
+    def facing(self, supposed: Any, page: Page, visit: Visit) -> Any:
+        """The same shoppers in front of a page, as whom `after` speaks of its views.
+
+        Who chose among its items has said something of a taste that the site does not know, and
+        so has who found an item beside them.
+        """
+        ...
+
     def respond(self, supposed: Any, page: Page, visit: Visit) -> Response:
         """How they would answer a page of [N, K] slots."""
         ...
@@ -160,21 +168,31 @@ class Known:
         """The reading itself."""
         return reading
 
+    def facing(self, supposed: Any, page: Page, visit: Visit) -> Any:
+        """The reading itself: nothing is left to be said."""
+        return supposed
+
     def segments(self, reading: Any) -> tuple[Tensor, Any]:
         """One segment, of probability 1."""
         some: Tensor = next(value for value in vars(reading).values() if isinstance(value, Tensor))
         return torch.ones(len(some), 1, device=some.device), reading
 
 
-def by_segment(shop: Shoppers, reading: Any) -> Iterator[tuple[Tensor, Any]]:
-    """One segment after another: its probability [N, 1], and the readings supposing it, [N]."""
+def by_segment(
+    shop: Shoppers, reading: Any, page: Page | None = None, visit: Visit | None = None
+) -> Iterator[tuple[Tensor, Any]]:
+    """One segment after another: its probability [N, 1], and the readings supposing it, [N].
+
+    Given a page and the visit before it, they are `facing` it.
+    """
     share_NG, supposed = shop.segments(reading)
     count = share_NG.shape[1]
     for g in range(count):
-        yield (
-            share_NG[:, g : g + 1],
-            supposed if count == 1 else supposed.lanes(slice(g, None, count)),
-        )
+        own = supposed if count == 1 else supposed.lanes(slice(g, None, count))
+        if page is not None:
+            assert visit is not None
+            own = shop.facing(own, page, visit)
+        yield share_NG[:, g : g + 1], own
 
 
 def after_log_probs(logits: AfterLogits) -> Tensor:

@@ -187,6 +187,11 @@ class Ensemble:
         member_M = reading.member.repeat_interleave(share_NMG.shape[-1])
         return self._own(share_NMG, reading.member), EnsembleSupposed(member_M, each)
 
+    def facing(self, supposed: EnsembleSupposed, page: Page, visit: Visit) -> EnsembleSupposed:
+        """Every member's shopper in front of the page."""
+        each = self._each(SequenceModel.facing, (supposed.each,), page, visit)
+        return EnsembleSupposed(supposed.member, each)
+
     def respond(self, supposed: EnsembleSupposed, page: Page, visit: Visit) -> Response:
         """What the member says that a shopper meets.
 
@@ -273,7 +278,7 @@ def _sales(
     model: SequenceModel, reading: Reading, page: Page, visit: Visit
 ) -> tuple[Tensor, Tensor]:
     """P(slot clicked) and E[money sold | clicked] of a typical shopper, each [N, K]."""
-    supposed = model.typical(reading)
+    supposed = model.facing(model.typical(reading), page, visit)
     law = choice.law(model.respond(supposed, page, visit), visit)
     view_N1 = law.upper[:, int(Kind.VIEW)].exp().unsqueeze(-1)
     after = model.after(supposed, page.item.clamp(min=0), page.price, True)

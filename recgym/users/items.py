@@ -99,7 +99,7 @@ class Items(nn.Module):
         after_I3 = own_I6[:, 3:] + own_I6[:, 2:3] * worth_scale_3
         detail_I5 = torch.cat([own_I6[:, 1:2], after_I3, usual_I1], -1)
         input_IX = torch.cat([read_ID, usual_I1 - self.mean_log_price, self.beside], -1)
-        loads = tastes.loads(vector_ID)
+        loads = tastes.loads(vector_ID, input_IX)
         law = organic.item_table(
             vector_ID @ self.class_taste.T + own_I6[:, :1],
             catalog.category,

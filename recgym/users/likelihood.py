@@ -180,6 +180,7 @@ def expectations(
         slot=torch.cat([part.slot for part in parts]),
         after=torch.cat([part.after for part in parts]),
         found=torch.cat([part.found for part in parts]),
+        usual=torch.cat([part.usual for part in parts]),
     )
 
 
@@ -225,7 +226,7 @@ def run(
         even_BG[row_n],
         sated_nJ,
     )
-    reading = model.read(state)
+    reading = model.read(state, expected.usual)
     found = model.prospect(reading, steps.page, steps.event, steps.visit)
     # what all segments make alike of a step would cost a long session's sum its digits
     step_nG = tastes.over_nodes(found.evidence()).log_softmax(-1)

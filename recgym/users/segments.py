@@ -102,6 +102,7 @@ def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Ten
         slot=(viewing_NG.unsqueeze(-1) * found.slot).sum(1),
         after=(chosen_NG.unsqueeze(-1) * found.follow).sum(1),
         found=_left_to_find(share_NG, found, mean_NX, page_NKX),
+        usual=mean_NX,
     )
 
 

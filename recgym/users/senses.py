@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recgym import organic
 from recgym.types import After, Event, Kind, Page, Visit
 from recgym.users import tastes
 from recgym.users.items import Tables
@@ -54,10 +53,9 @@ class Senses(nn.Module):
 
     def expect(self, tables: Tables, reading: Reading, found: Prospect, page: Page) -> Expectation:
         """What is expected of the page whose prospect this is."""
-        mean_NX = organic.mean(reading.found, tables.mean_CZX)
         found = dataclasses.replace(found, taken=found.taken * self.knows_clicks)
         page_NKX = F.embedding(page.item.clamp(min=0), tables.input_IX)
-        return expect(tastes.at_nodes(reading.share), found, mean_NX, page_NKX)
+        return expect(tastes.at_nodes(reading.share), found, reading.usual, page_NKX)
 
     def as_read(self, event: Event) -> Event:
         """The event as states heed it: every view a find, where nothing is known of clicks."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from recgym import rng
+from recgym import organic, rng
 from recgym.errors import at_least_1
 from recgym.rng import Purpose
 from recgym.settings import check
@@ -234,8 +234,8 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         read = [h_NH, *known, state.belief.mean, state.viewed]
         return torch.cat(read, -1)
 
-    def read(self, state: SequenceState) -> Reading:
-        """All heads at once."""
+    def read(self, state: SequenceState, usual_NX: Tensor | None = None) -> Reading:
+        """All heads at once; ``usual_NX`` where it is known, see `Expectation.usual`."""
         said = self.heads(self.wide(state), self.weight_HW)
         found = self.items.found(said.category, said.latent, self.tables.law)
         clicked_ND, worth_ND, levels_NL = self.heads.parts(said.shared)
@@ -247,6 +247,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             found=found,
             share=(state.evidence + said.gate).log_softmax(-1),
             covariance=covariance_NVV,
+            usual=organic.mean(found, self.tables.mean_CZX) if usual_NX is None else usual_NX,
             shared=torch.cat([clicked_ND, worth_ND, levels_NL], -1),
         )
 
@@ -277,7 +278,9 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         return Supposed(
             found=reading.found,
             covariance=reading.covariance,
+            usual=self.tables.loads.efficiency[2] * (reading.usual @ self.tables.loads.found_XV),
             node=node_N,
+            toward=torch.zeros_like(reading.state.belief.mean),
             clicked=clicked,
             anyone=self.heads.parts(reading.shared)[0],
             worth=worth,
@@ -286,6 +289,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         )
 
     # ---- what shoppers do -----------------------------------------------------------------------
+
+    def facing(self, supposed: Supposed, page: Page, visit: Visit) -> Supposed:
+        """With the taste that the page as a whole speaks to, which its sales share."""
+        toward_NV = self.answers.toward(self.tables, supposed, page, visit)
+        return dataclasses.replace(supposed, toward=toward_NV)
 
     def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""

@@ -139,6 +139,10 @@ class AdShoppers:
             state = state.lanes(lanes.repeat_interleave(count))
         return share_NG, AdReading(supposed, state)
 
+    def facing(self, supposed: AdReading, page: Page, visit: Visit) -> AdReading:
+        """As in the inner shop."""
+        return AdReading(self.inner.facing(supposed.inner, page, visit), supposed.state)
+
     # ---- what they do ---------------------------------------------------------------------------
 
     def respond(self, supposed: AdReading, page: Page, visit: Visit) -> Response:

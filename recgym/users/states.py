@@ -35,6 +35,7 @@ class Reading(Record):
     found: Organic  # what is found alone: the same in all segments
     share: Tensor  # [N, G] log-probability of each segment
     covariance: Tensor  # [N, V, V] of the shopper's own taste
+    usual: Tensor  # [N, X] mean input of what is found alone
     shared: Tensor  # [N, S] the heads of `Supposed` before the part of the segment
 
 
@@ -54,7 +55,9 @@ class Supposed(Record):
 
     found: Organic
     covariance: Tensor  # [N, V, V]
+    usual: Tensor  # [N, V] mean load of what is found alone
     node: Tensor  # [N] in standard deviations
+    toward: Tensor  # [N, V] one of which is this, of the taste that a page speaks to; 0 before one
     clicked: Tensor  # [N, D] query of the items shown
     anyone: Tensor  # [N, D] the same without the part of the segment
     worth: Tensor  # [N, D] query of what is bought, carted, made a favourite

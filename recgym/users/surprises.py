@@ -20,6 +20,7 @@ class Expectation(Record):
     slot: Tensor  # [N, K] probability of each slot, given a view
     after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
     found: Tensor  # [N, X] mean over what would be found alone of the items' inputs to the memory
+    usual: Tensor  # [N, X] the same with nothing on the page
 
     def sold(self) -> Tensor:
         """Probability that what was viewed is carted or bought, [N]."""

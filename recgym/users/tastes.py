@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import After, Event, Kind, Page, Record, Shared
+from recgym.types import After, Event, Kind, Page, Record, Rivalry, Shared
 from recgym.users.surprises import Expectation
 
 NUM_TASTES = 8  # V, dimensions of taste, where nothing else is said
@@ -53,6 +53,7 @@ class Loads(Shared):
 
     click_IV: Tensor  # the log-mass of its slot
     sale_IV: Tensor  # the logits of buying, carting and favouring it, before their scales
+    find_IV: Tensor  # its being found alone, by so much as counts
     found_XV: Tensor  # of each of an item's inputs to the LSTM on its being found alone, [X, V]
     found_VV: Tensor  # information in an item found alone: mean square of its score
     # how much of the score and the information in a click, a sale and a find counts, [3]: the
@@ -78,6 +79,7 @@ class CommonTaste(Record):
 
     along: Tensor  # [N, K] of each slot for one standard deviation of that direction
     rest: Tensor  # [N, K] variance that is left
+    toward: Tensor  # [N, V] what one standard deviation of that direction is in tastes
 
     def at(self, node_NX: Tensor) -> Tensor:
         """What it adds to the log-masses at X points, in standard deviations, [N, K, X]."""
@@ -103,14 +105,16 @@ class Tastes(nn.Module):
         # covariance of what was found alone less what would have been, see `measure`
         self.register_buffer("surprise_XX", torch.eye(num_inputs))
 
-    def loads(self, vector_ID: Tensor) -> Loads:
-        """Of all items."""
+    def loads(self, vector_ID: Tensor, input_IX: Tensor) -> Loads:
+        """Of all items, of these vectors and inputs."""
+        efficiency_3 = 2.0 * self.efficiency.sigmoid()
         return Loads(
             click_IV=vector_ID @ self.click.T,
             sale_IV=vector_ID @ self.sale.T,
+            find_IV=efficiency_3[2] * (input_IX @ self.found.T),
             found_XV=self.found.T,
             found_VV=self.found @ self.get_buffer("surprise_XX") @ self.found.T,
-            efficiency=2.0 * self.efficiency.sigmoid(),
+            efficiency=efficiency_3,
         )
 
     @torch.no_grad()
@@ -187,19 +191,92 @@ def common(loads: Loads, covariance_NVV: Tensor, item_NK: Tensor, mass_NK: Tenso
     load_NKV = F.embedding(item_NK, loads.click_IV)
     # an empty page has no mass at all, and softmax needs some
     share_NK = mass_NK.clamp(min=torch.finfo(mass_NK.dtype).min).softmax(-1)
+    share_NK = share_NK.masked_fill(mass_NK == -torch.inf, 0.0)  # it speaks to no taste
     mean_NV1 = (share_NK.unsqueeze(-1) * load_NKV).sum(1).unsqueeze(-1)
     spread_NV1 = covariance_NVV @ mean_NV1
     variance_N11 = (mean_NV1 * spread_NV1).sum(1, keepdim=True)
-    along_NK = (load_NKV @ (spread_NV1 / (variance_N11 + TINY).sqrt())).squeeze(-1)
+    toward_NV1 = spread_NV1 / (variance_N11 + TINY).sqrt()
+    along_NK = (load_NKV @ toward_NV1).squeeze(-1)
     rest_NK = variance(loads.click_IV, covariance_NVV, item_NK) - along_NK.square()
-    return CommonTaste(along_NK, rest_NK.clamp(min=0.0))
+    return CommonTaste(along_NK, rest_NK.clamp(min=0.0), toward_NV1.squeeze(-1))
 
 
-def alone(loads: Loads, covariance_NVV: Tensor) -> CommonTaste:
-    """The same of each item of the catalogue on a page of its own, [N, I]."""
+def alone(loads: Loads, covariance_NVV: Tensor, node_N: Tensor) -> Tensor:
+    """What taste adds to the log-mass of each item on a page of its own, at a node, [N, I]."""
     variance_NI = variance(loads.click_IV, covariance_NVV, None).clamp(min=0.0)
     along_NI = variance_NI / (variance_NI + TINY).sqrt()
-    return CommonTaste(along_NI, variance_NI - along_NI.square())
+    return 0.5 * (variance_NI - along_NI.square()) + along_NI * node_N.unsqueeze(-1)
+
+
+def rivalry(
+    loads: Loads,
+    covariance_NVV: Tensor,
+    found: CommonTaste,
+    usual_NV: Tensor,
+    item_NK: Tensor,
+) -> Rivalry:
+    """The slots of a page against their organic twins.
+
+    Taste z moves a slot's log-mass by a = A z and its twin's log-share by b = B z. What a page
+    leaves of a twin is the mean of e^b kept(a - b), of which e^b, with a mean of 1, tilts the
+    normal z: to means of cov(a, b) and var(b). As the logs' own means are half a variance less than
+    the logs of the mean masses, that of a - b comes to cov(a, b) - var(b) / 2 - var(a) / 2, var(a)
+    without the common taste, which has moved the slots already.
+
+    Args:
+        loads: of the items.
+        covariance_NVV: of taste.
+        found: the page's common taste.
+        usual_NV: mean load of what is found alone.
+        item_NK: int64, of the page.
+    """
+    click_NKV = F.embedding(item_NK, loads.click_IV)
+    find_NKV = F.embedding(item_NK, loads.find_IV) - usual_NV.unsqueeze(1)
+    spread_NKV = find_NKV @ covariance_NVV
+    twin_NK, both_NK = ((spread_NKV * other).sum(-1) for other in (find_NKV, click_NKV))
+    shared_NK = found.along * (find_NKV @ found.toward.unsqueeze(-1)).squeeze(-1)
+    apart_NK = found.rest + twin_NK - 2.0 * (both_NK - shared_NK)
+    mean_NK = both_NK - 0.5 * (twin_NK + found.rest)
+    return Rivalry(mean_NK, (apart_NK.clamp(min=0.0) + TINY).sqrt())
+
+
+def chosen(
+    loads: Loads,
+    covariance_NVV: Tensor,
+    usual_NV: Tensor,
+    item_NJ: Tensor | None,
+    clicked_NJ: Tensor | bool,
+) -> Tensor:
+    """How much better these items (None: all) sell to who chose them, logits, [N, J].
+
+    Choosing an item tilts a Gaussian belief by the gradient g of the choice's log-likelihood, to
+    the mean m + C g (`learn`, before what followed): a click by the item's load on clicks less the
+    page's mean load, which has no part in the covariance C that a page's common taste leaves; a
+    find by its load on finds less that of what is usually found.
+
+    Args:
+        loads: of the items.
+        covariance_NVV: of taste; on a page, what `CommonTaste.toward` leaves of it.
+        usual_NV: mean load of what is found alone.
+        item_NJ: int64.
+        clicked_NJ: whether they are clicked on the page, or found alone.
+    """
+    if item_NJ is not None:
+        sale_NJV = F.embedding(item_NJ, loads.sale_IV) @ covariance_NVV
+        if clicked_NJ is True:
+            return (sale_NJV * F.embedding(item_NJ, loads.click_IV)).sum(-1)
+        find_NJV = F.embedding(item_NJ, loads.find_IV) - usual_NV.unsqueeze(1)
+        if clicked_NJ is False:
+            return (sale_NJV * find_NJV).sum(-1)
+        click_NJV = F.embedding(item_NJ, loads.click_IV)
+        return (sale_NJV * torch.where(clicked_NJ.unsqueeze(-1), click_NJV, find_NJV)).sum(-1)
+    assert isinstance(clicked_NJ, bool)  # all items are found, or all are clicked
+    load_IV = loads.click_IV if clicked_NJ else loads.find_IV
+    cross_IX = (loads.sale_IV.unsqueeze(-1) * load_IV.unsqueeze(-2)).flatten(1)
+    gain_NI = covariance_NVV.flatten(1) @ cross_IX.T
+    if clicked_NJ:
+        return gain_NI
+    return gain_NI - (usual_NV.unsqueeze(1) @ covariance_NVV).squeeze(1) @ loads.sale_IV.T
 
 
 def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) -> Tensor:

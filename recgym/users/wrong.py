@@ -32,6 +32,10 @@ class _ToNoPage(Answers):
         empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
         return super().response(tables, found, levels, like_NK, empty, visit)
 
+    def toward(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
+        """None."""
+        return torch.zeros_like(supposed.toward)
+
     def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """No item has any."""
         return torch.full_like(price_NI, -torch.inf)

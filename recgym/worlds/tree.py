@@ -76,7 +76,7 @@ def options(shop: Shoppers, reading: Any, page: Page, now: Visit) -> Options:
     price_NI = shop.catalog.price_at(now.time_ms)
     item_NK = page.item.clamp(min=0)
     chance_NJ4, checkout_N = torch.zeros(2).to(price_NI)
-    for share_N1, supposed in by_segment(shop, reading):
+    for share_N1, supposed in by_segment(shop, reading, page, now):
         chosen = choice.probabilities(choice.law(shop.respond(supposed, page, now), now))
         found_NI4 = after_log_probs(shop.after(supposed, None, price_NI, False)).exp()
         shown_NK4 = after_log_probs(shop.after(supposed, item_NK, page.price, True)).exp()

@@ -29,10 +29,10 @@ class PageValue(Record):
     revenue: Tensor  # currency units paid now, for all items
 
 
-def _over_segments(shop: Shoppers, state: SimState, part: Callable[[Any], R]) -> R:
-    """The mean of a record [N, ...] over the segments that the shoppers may belong to."""
+def _over_segments(shop: Shoppers, state: SimState, page: Page, part: Callable[[Any], R]) -> R:
+    """The mean of a record [N, ...] over the segments that who faces the page may belong to."""
     total: R | None = None
-    for share_N1, supposed in by_segment(shop, shop.read(state.user)):
+    for share_N1, supposed in by_segment(shop, shop.read(state.user), page, state.visit):
         found, weight_N = part(supposed), share_N1.squeeze(-1)
         sums = {}
         for field in dataclasses.fields(found):  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def _chosen(shop: Shoppers, supposed: Any, page: Page, state: SimState) -> choic
 @torch.no_grad()
 def choice_probabilities(shop: Shoppers, state: SimState, page: Page) -> choice.ChoiceProbs:
     """The shop's own probabilities of all that can be chosen on a page in a state."""
-    return _over_segments(shop, state, lambda supposed: _chosen(shop, supposed, page, state))
+    return _over_segments(shop, state, page, lambda supposed: _chosen(shop, supposed, page, state))
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def page_value(
         counted_I = torch.ones_like(shop.catalog.price[0])
     weight_I = counted_I
     return _over_segments(
-        shop, state, lambda supposed: _value(shop, supposed, state, page, price_NI, weight_I)
+        shop, state, page, lambda supposed: _value(shop, supposed, state, page, price_NI, weight_I)
     )
 
 
@@ -100,7 +100,7 @@ def item_sold(
             sold_2N.append(chance_N * after_N4[:, int(After.CART) :].sum(-1))
         return _Sold(sold_2N[0] + sold_2N[1])
 
-    return _over_segments(shop, state, part).sold
+    return _over_segments(shop, state, page, part).sold
 
 
 @dataclass(frozen=True)
