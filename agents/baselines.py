@@ -121,9 +121,11 @@ def alone(
     """
     found_NI = organic.probabilities(law.response.organic)
     log_found_NI = found_NI.clamp(min=torch.finfo(found_NI.dtype).tiny).log()
-    added_NI, kept_NI = choice.nest(
-        log_found_NI, model.appeal(reading, visit, price_NI), law.response.dissimilarity
-    )
+    appeal_NI, d = model.appeal(reading, visit, price_NI), law.response.dissimilarity
+    added_NI, kept_NI = choice.nest(log_found_NI, appeal_NI, d)
+    rivalry = model.rivals(reading)
+    if rivalry is not None:
+        kept_NI = choice.kept(rivalry, log_found_NI, appeal_NI, d)
     return added_NI, found_NI * (1.0 - kept_NI)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice
-from recgym.types import Event, Organic, Page, Response, Visit
+from recgym.types import Event, Organic, Page, Response, Rivalry, Visit
 from recgym.users import tastes
 from recgym.users.base import AfterLogits
 from recgym.users.heads import Heads
@@ -81,6 +81,10 @@ class Answers(nn.Module):
         mass_NI = self.mass(tables, supposed.levels, like_NI, tables.detail_I5, price_NI)
         tired_NI = tired_NI * self.fatigue + sated_NI * self.satiation
         return mass_NI - tired_NI + self.position[0]
+
+    def rivals(self, tables: Tables, supposed: Supposed) -> Rivalry:
+        """Of each item alone, see `tastes.rivalry_alone`."""
+        return tastes.rivalry_alone(tables.loads, supposed.covariance, supposed.usual)
 
     def after(
         self,

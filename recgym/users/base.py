@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Visit
+from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Rivalry, Visit
 
 
 class AfterLogits(NamedTuple):
@@ -79,6 +79,10 @@ class Shoppers(Protocol):
 
     def appeal(self, supposed: Any, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass [N, I] that each item would have alone in the first slot, as in `respond`."""
+        ...
+
+    def rivals(self, supposed: Any) -> Rivalry | None:
+        """Each item, alone on a page, against its organic twin, [N, I]; see `Response.rivalry`."""
         ...
 
     def after(
@@ -171,6 +175,9 @@ class Known:
     def facing(self, supposed: Any, page: Page, visit: Visit) -> Any:
         """The reading itself: nothing is left to be said."""
         return supposed
+
+    def rivals(self, supposed: Any) -> None:
+        """None: what they like is known exactly."""
 
     def segments(self, reading: Any) -> tuple[Tensor, Any]:
         """One segment, of probability 1."""

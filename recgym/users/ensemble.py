@@ -33,6 +33,7 @@ from recgym.types import (
     Page,
     Record,
     Response,
+    Rivalry,
     Visit,
 )
 from recgym.users.base import AfterLogits
@@ -211,6 +212,12 @@ class Ensemble:
         each = self._each(SequenceModel.appeal, (supposed.each,), visit, price_NI)
         value: Tensor = self._own(each, supposed.member)
         return value
+
+    def rivals(self, supposed: EnsembleSupposed) -> Rivalry:
+        """As the member says that a shopper meets."""
+        each: Rivalry = self._each(SequenceModel.rivals, (supposed.each,))
+        own: Rivalry = self._own(each, supposed.member)
+        return own
 
     def after(
         self,

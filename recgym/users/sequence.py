@@ -21,7 +21,18 @@ from recgym import organic, rng
 from recgym.errors import at_least_1
 from recgym.rng import Purpose
 from recgym.settings import check
-from recgym.types import Arrival, Catalog, Event, Field, Page, Record, Response, Sessions, Visit
+from recgym.types import (
+    Arrival,
+    Catalog,
+    Event,
+    Field,
+    Page,
+    Record,
+    Response,
+    Rivalry,
+    Sessions,
+    Visit,
+)
 from recgym.users import tastes
 from recgym.users.answers import Answers
 from recgym.users.base import AfterLogits
@@ -302,6 +313,10 @@ class SequenceModel(ComesBack, nn.Module, ABC):
     def appeal(self, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
         return self.answers.appeal(self.tables, supposed, visit, price_NI)
+
+    def rivals(self, supposed: Supposed) -> Rivalry:
+        """Each item alone against its organic twin, [N, I]."""
+        return self.answers.rivals(self.tables, supposed)
 
     def after(
         self,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recgym import visit as visits
-from recgym.types import DAY_MS, Arrival, Event, Page, Record, Response, Visit
+from recgym.types import DAY_MS, Arrival, Event, Page, Record, Response, Rivalry, Visit
 from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.base import AfterLogits, Doubting, Return, Returning, Shoppers
 
@@ -174,6 +174,10 @@ class AdShoppers:
         if self.usual is None:
             return appeal_NI
         return appeal_NI + (self.law.slot_shift * self.usual.ad_share).to(appeal_NI)
+
+    def rivals(self, supposed: AdReading) -> Rivalry | None:
+        """As in the inner shop."""
+        return self.inner.rivals(supposed.inner)
 
     def after(
         self,

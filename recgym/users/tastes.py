@@ -240,6 +240,22 @@ def rivalry(
     return Rivalry(mean_NK, (apart_NK.clamp(min=0.0) + TINY).sqrt())
 
 
+def rivalry_alone(loads: Loads, covariance_NVV: Tensor, usual_NV: Tensor) -> Rivalry:
+    """`rivalry` of each item of the catalogue on a page of its own, [N, I]."""
+    usual_NV1 = covariance_NVV @ usual_NV.unsqueeze(-1)
+    of_usual_NI = usual_NV1.squeeze(-1) @ loads.find_IV.T
+    square_N1 = (usual_NV.unsqueeze(1) @ usual_NV1).squeeze(-1)
+    twin_NI = variance(loads.find_IV, covariance_NVV, None) - 2.0 * of_usual_NI + square_N1
+    both_NI = _across(loads.find_IV, loads.click_IV, covariance_NVV)
+    both_NI = both_NI - usual_NV1.squeeze(-1) @ loads.click_IV.T
+    own_NI = variance(loads.click_IV, covariance_NVV, None).clamp(min=0.0)
+    # the common taste is the item's own: see `alone`
+    rest_NI, shared_NI = (TINY / (own_NI + TINY)) * own_NI, both_NI * own_NI / (own_NI + TINY)
+    apart_NI = rest_NI + twin_NI - 2.0 * (both_NI - shared_NI)
+    mean_NI = both_NI - 0.5 * (twin_NI + rest_NI)
+    return Rivalry(mean_NI, (apart_NI.clamp(min=0.0) + TINY).sqrt())
+
+
 def chosen(
     loads: Loads,
     covariance_NVV: Tensor,
@@ -272,8 +288,7 @@ def chosen(
         return (sale_NJV * torch.where(clicked_NJ.unsqueeze(-1), click_NJV, find_NJV)).sum(-1)
     assert isinstance(clicked_NJ, bool)  # all items are found, or all are clicked
     load_IV = loads.click_IV if clicked_NJ else loads.find_IV
-    cross_IX = (loads.sale_IV.unsqueeze(-1) * load_IV.unsqueeze(-2)).flatten(1)
-    gain_NI = covariance_NVV.flatten(1) @ cross_IX.T
+    gain_NI = _across(loads.sale_IV, load_IV, covariance_NVV)
     if clicked_NJ:
         return gain_NI
     return gain_NI - (usual_NV.unsqueeze(1) @ covariance_NVV).squeeze(1) @ loads.sale_IV.T
@@ -282,10 +297,16 @@ def chosen(
 def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) -> Tensor:
     """Of what taste adds to each of these items (None: all), [N, J]; ``load_IV`` of all items."""
     if item_NJ is None:
-        square_IX = (load_IV.unsqueeze(-1) * load_IV.unsqueeze(-2)).flatten(1)
-        return covariance_NVV.flatten(1) @ square_IX.T
+        return _across(load_IV, load_IV, covariance_NVV)
     load_NJV = F.embedding(item_NJ, load_IV)
     return ((load_NJV @ covariance_NVV) * load_NJV).sum(-1)
+
+
+def _across(one_IV: Tensor, other_IV: Tensor, covariance_NVV: Tensor) -> Tensor:
+    """Covariance of what taste adds to each item by these loads and by those, [N, I]."""
+    product_IX = (one_IV.unsqueeze(-1) * other_IV.unsqueeze(-2)).flatten(1)
+    across_NI: Tensor = covariance_NVV.flatten(1) @ product_IX.T
+    return across_NI
 
 
 def averaged(logit: Tensor, variance: Tensor) -> Tensor:
