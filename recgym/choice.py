@@ -18,10 +18,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from recgym import organic
 from recgym.rng import pick
 from recgym.types import Event, Kind, Record, Response, Rivalry, Visit
+
+
+EXACT = 40.0  # beyond, log(1 + e^x) is x to the last digit
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,13 @@ def kept(rivalry: Rivalry, log_twin: Tensor, slot: Tensor, dissimilarity: Tensor
 
     By the two-point rule, which is exact for polynomials of degree 3.
     """
-    shares = [
-        nest(log_twin, slot + rivalry.mean + sign * rivalry.sd, dissimilarity)[1]
-        for sign in (-1.0, 1.0)
-    ]
-    return 0.5 * (shares[0] + shares[1])
+    d, middle = dissimilarity, slot + rivalry.mean - log_twin
+    # `nest` of both, of which this needs one part: (1 + r^(1/d))^(d - 1) of the masses' ratio r
+    less, more = (
+        ((d - 1.0) * F.softplus((middle + side) / d, threshold=EXACT)).exp()
+        for side in (-rivalry.sd, rivalry.sd)
+    )
+    return 0.5 * (less + more)
 
 
 def slot_given_view(law: Law) -> Tensor:
