@@ -24,7 +24,6 @@ from recgym import organic
 from recgym.rng import pick
 from recgym.types import Event, Kind, Record, Response, Rivalry, Visit
 
-
 EXACT = 40.0  # beyond, log(1 + e^x) is x to the last digit
 
 
