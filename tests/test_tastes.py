@@ -49,8 +49,8 @@ def loads_of(
     # an item's one input is its number
     input_IX = torch.arange(len(click_IV), dtype=F64).unsqueeze(-1)
     find_IV = efficiency[2] * input_IX @ found_XV
-    share_3 = torch.tensor(efficiency, dtype=F64)
-    return Loads(click_IV, sale_IV, find_IV, found_XV, found_VV, share_3)
+    share_3, zero = torch.tensor(efficiency, dtype=F64), torch.zeros((), dtype=F64)
+    return Loads(click_IV, sale_IV, find_IV, click_IV, zero, found_XV, found_VV, share_3)
 
 
 # three items, of which only the first says anything when it sells

@@ -85,12 +85,18 @@ class Items(nn.Module):
         self.read = None if tied else nn.Parameter(0.1 * torch.randn(num_items, embedding))
 
     def tables(
-        self, catalog: Catalog, tastes: Tastes, worth_scale_3: Tensor, *, drawn: bool
+        self,
+        catalog: Catalog,
+        tastes: Tastes,
+        worth_scale_3: Tensor,
+        knows_clicks: Tensor,
+        *,
+        drawn: bool,
     ) -> Tables:
         """From the parameters as they are now.
 
         ``worth_scale_3`` is how far buying, carting and favouring hang on an item's worth;
-        ``drawn`` whether items will be drawn from the table, see `organic.item_table`.
+        ``knows_clicks`` is that of the `Senses`; ``drawn`` whether items will be drawn from the table, see `organic.item_table`.
         """
         own_I6 = self.bias * self.seen
         vector_ID = self._vectors(self.own, catalog)
@@ -99,7 +105,7 @@ class Items(nn.Module):
         after_I3 = own_I6[:, 3:] + own_I6[:, 2:3] * worth_scale_3
         detail_I5 = torch.cat([own_I6[:, 1:2], after_I3, usual_I1], -1)
         input_IX = torch.cat([read_ID, usual_I1 - self.mean_log_price, self.beside], -1)
-        loads = tastes.loads(vector_ID, input_IX)
+        loads = tastes.loads(vector_ID, input_IX, knows_clicks)
         law = organic.item_table(
             vector_ID @ self.class_taste.T + own_I6[:, :1],
             catalog.category,

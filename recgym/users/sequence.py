@@ -183,7 +183,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         Called before each batch of a fit, and by `eval`; what only a simulator needs, by `eval`.
         """
         self.tables = self.items.tables(
-            self.catalog, self.tastes, self.answers.worth_scale, drawn=not self.training
+            self.catalog,
+            self.tastes,
+            self.answers.worth_scale,
+            self.senses.knows_clicks,
+            drawn=not self.training,
         )
         self.weight_HW = self.heads.weight()
         self.cell = self.memory.fused()

@@ -54,6 +54,10 @@ class Loads(Shared):
     click_IV: Tensor  # the log-mass of its slot
     sale_IV: Tensor  # the logits of buying, carting and favouring it, before their scales
     find_IV: Tensor  # its being found alone, by so much as counts
+    # what a click tells before it is known what follows: what a find does, less what is usual,
+    # where the log said nothing of clicks
+    tell_IV: Tensor
+    less_usual: Tensor  # [] 1 there, else 0
     found_XV: Tensor  # of each of an item's inputs to the LSTM on its being found alone, [X, V]
     found_VV: Tensor  # information in an item found alone: mean square of its score
     # how much of the score and the information in a click, a sale and a find counts, [3]: the
@@ -105,13 +109,17 @@ class Tastes(nn.Module):
         # covariance of what was found alone less what would have been, see `measure`
         self.register_buffer("surprise_XX", torch.eye(num_inputs))
 
-    def loads(self, vector_ID: Tensor, input_IX: Tensor) -> Loads:
-        """Of all items, of these vectors and inputs."""
+    def loads(self, vector_ID: Tensor, input_IX: Tensor, knows_clicks: Tensor) -> Loads:
+        """Of all items, of these vectors and inputs; ``knows_clicks`` is that of the `Senses`."""
         efficiency_3 = 2.0 * self.efficiency.sigmoid()
+        click_IV = vector_ID @ self.click.T
+        find_IV = efficiency_3[2] * (input_IX @ self.found.T)
         return Loads(
-            click_IV=vector_ID @ self.click.T,
+            click_IV=click_IV,
             sale_IV=vector_ID @ self.sale.T,
-            find_IV=efficiency_3[2] * (input_IX @ self.found.T),
+            find_IV=find_IV,
+            tell_IV=torch.lerp(find_IV, click_IV, knows_clicks),
+            less_usual=1.0 - knows_clicks,
             found_XV=self.found.T,
             found_VV=self.found @ self.get_buffer("surprise_XX") @ self.found.T,
             efficiency=efficiency_3,
@@ -277,21 +285,21 @@ def chosen(
         item_NJ: int64.
         clicked_NJ: whether they are clicked on the page, or found alone.
     """
-    if item_NJ is not None:
-        sale_NJV = F.embedding(item_NJ, loads.sale_IV) @ covariance_NVV
-        if clicked_NJ is True:
-            return (sale_NJV * F.embedding(item_NJ, loads.click_IV)).sum(-1)
-        find_NJV = F.embedding(item_NJ, loads.find_IV) - usual_NV.unsqueeze(1)
-        if clicked_NJ is False:
-            return (sale_NJV * find_NJV).sum(-1)
-        click_NJV = F.embedding(item_NJ, loads.click_IV)
-        return (sale_NJV * torch.where(clicked_NJ.unsqueeze(-1), click_NJV, find_NJV)).sum(-1)
-    assert isinstance(clicked_NJ, bool)  # all items are found, or all are clicked
-    load_IV = loads.click_IV if clicked_NJ else loads.find_IV
-    gain_NI = _across(loads.sale_IV, load_IV, covariance_NVV)
-    if clicked_NJ:
-        return gain_NI
-    return gain_NI - (usual_NV.unsqueeze(1) @ covariance_NVV).squeeze(1) @ loads.sale_IV.T
+    usual_NV = usual_NV * loads.less_usual if clicked_NJ is True else usual_NV
+    if item_NJ is None:
+        assert isinstance(clicked_NJ, bool)  # all items are found, or all are clicked
+        load_IV = loads.tell_IV if clicked_NJ else loads.find_IV
+        moved_NV = (usual_NV.unsqueeze(1) @ covariance_NVV).squeeze(1)
+        return _across(loads.sale_IV, load_IV, covariance_NVV) - moved_NV @ loads.sale_IV.T
+    usual_N1V = usual_NV.unsqueeze(1)
+    if isinstance(clicked_NJ, bool):
+        load_NJV = F.embedding(item_NJ, loads.tell_IV if clicked_NJ else loads.find_IV) - usual_N1V
+    else:
+        click_NJV = F.embedding(item_NJ, loads.tell_IV) - usual_N1V * loads.less_usual
+        find_NJV = F.embedding(item_NJ, loads.find_IV) - usual_N1V
+        load_NJV = torch.where(clicked_NJ.unsqueeze(-1), click_NJV, find_NJV)
+    sale_NJV = F.embedding(item_NJ, loads.sale_IV) @ covariance_NVV
+    return (sale_NJV * load_NJV).sum(-1)
 
 
 def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) -> Tensor:
