@@ -96,7 +96,8 @@ class Items(nn.Module):
         """From the parameters as they are now.
 
         ``worth_scale_3`` is how far buying, carting and favouring hang on an item's worth;
-        ``knows_clicks`` is that of the `Senses`; ``drawn`` whether items will be drawn from the table, see `organic.item_table`.
+        ``knows_clicks`` is that of the `Senses`; ``drawn`` whether items will be drawn from the
+        table, see `organic.item_table`.
         """
         own_I6 = self.bias * self.seen
         vector_ID = self._vectors(self.own, catalog)
