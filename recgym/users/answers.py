@@ -16,6 +16,7 @@ from recgym import choice
 from recgym.types import Event, Organic, Page, Response, Rivalry, Visit
 from recgym.users import tastes
 from recgym.users.base import AfterLogits
+from recgym.users.chosen import chosen, rivalry, rivalry_alone
 from recgym.users.heads import Heads
 from recgym.users.items import Tables
 from recgym.users.products import match, match_all
@@ -68,9 +69,9 @@ class Answers(nn.Module):
         like_NK, anyone_NK = (like_N2K + place_NK.unsqueeze(1)).unbind(1)
         common = _common(tables, supposed.covariance, page, anyone_NK)
         like_NK = like_NK + common.at(supposed.node.unsqueeze(-1)).squeeze(-1)
-        rivalry = tastes.rivalry(tables.loads, supposed.covariance, common, supposed.usual, item_NK)
+        rivals = rivalry(tables.loads, supposed.covariance, common, supposed.usual, item_NK)
         found = self.response(tables, supposed.found, supposed.levels, like_NK, page, visit)
-        return dataclasses.replace(found, rivalry=rivalry)
+        return dataclasses.replace(found, rivalry=rivals)
 
     def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """Log-mass of each item alone in the first slot."""
@@ -83,8 +84,8 @@ class Answers(nn.Module):
         return mass_NI - tired_NI + self.position[0]
 
     def rivals(self, tables: Tables, supposed: Supposed) -> Rivalry:
-        """Of each item alone, see `tastes.rivalry_alone`."""
-        return tastes.rivalry_alone(tables.loads, supposed.covariance, supposed.usual)
+        """Of each item alone, see `chosen.rivalry_alone`."""
+        return rivalry_alone(tables.loads, supposed.covariance, supposed.usual)
 
     def after(
         self,
@@ -100,17 +101,11 @@ class Answers(nn.Module):
         else:
             detail = F.embedding(item_NJ, tables.detail_I5)
             like_NJ = match(item_NJ, tables.vector_ID, supposed.worth.unsqueeze(1)).squeeze(1)
-        loads, toward_NV = tables.loads, supposed.toward
-        rest_NVV = supposed.covariance - toward_NV.unsqueeze(-1) * toward_NV.unsqueeze(-2)
-        shift_NV = supposed.node.unsqueeze(-1) * toward_NV
-        if item_NJ is None:
-            like_NJ = like_NJ + shift_NV @ loads.sale_IV.T
-        else:
-            like_NJ = like_NJ + match(item_NJ, loads.sale_IV, shift_NV.unsqueeze(1)).squeeze(1)
-        like_NJ = like_NJ + tastes.chosen(loads, rest_NVV, supposed.usual, item_NJ, clicked_NJ)
-        spread_NJ = tastes.variance(loads.sale_IV, rest_NVV, item_NJ).clamp(min=0.0)
+        who, levels = supposed, supposed.levels
+        taste = chosen(tables.loads, who.covariance, who.toward, who.usual, item_NJ, clicked_NJ)
+        like_NJ = like_NJ + taste.at(who.node.unsqueeze(-1)).squeeze(-1)
         return mean_logits(
-            *self._logits(tables, supposed.levels, like_NJ, spread_NJ, detail, price_NJ, clicked_NJ)
+            *self._logits(tables, levels, like_NJ, taste.rest, detail, price_NJ, clicked_NJ)
         )
 
     def toward(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
@@ -158,8 +153,8 @@ class Answers(nn.Module):
         like_NK = match(shown_NK, vector_ID, clicked_ND.unsqueeze(1)).squeeze(1)
         like_NK = like_NK + self._place(tables, reading.state.sated, page, visit)
         common = _common(tables, reading.covariance, page, like_NK)
-        node_S = tastes.nodes(like_NK)
-        common_NKS = common.at(node_S.expand(len(like_NK), -1))
+        node_NS = tastes.nodes(like_NK).expand(len(like_NK), -1)
+        common_NKS = common.at(node_NS)
         like_NKG = like_NK.unsqueeze(-1) + match_all(shown_NK, vector_ID, clicked_GD)
         like_NKM = (like_NKG.unsqueeze(-1) + common_NKS.unsqueeze(2)).flatten(2)
         page, now = page.lanes(lane_M), brief(visit).lanes(lane_M)
@@ -169,22 +164,18 @@ class Answers(nn.Module):
         )
 
         usual_NV = loads.efficiency[2] * (reading.usual @ loads.found_XV)
-        rivalry = tastes.rivalry(loads, reading.covariance, common, usual_NV, shown_NK)
-        response = dataclasses.replace(response, rivalry=rivalry.lanes(lane_M))
+        rivals = rivalry(loads, reading.covariance, common, usual_NV, shown_NK)
+        response = dataclasses.replace(response, rivalry=rivals.lanes(lane_M))
 
         item_N1, clicked_N1 = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
-        toward_NV = common.toward
-        rest_NVV = reading.covariance - toward_NV.unsqueeze(-1) * toward_NV.unsqueeze(-2)
+        taste = chosen(loads, reading.covariance, common.toward, usual_NV, item_N1, clicked_N1)
         like_N1 = match(item_N1, vector_ID, worth_ND.unsqueeze(1)).squeeze(1)
-        like_N1 = like_N1 + tastes.chosen(loads, rest_NVV, usual_NV, item_N1, clicked_N1)
         like_NG1 = (like_N1 + match_all(item_N1, vector_ID, worth_GD).squeeze(1)).unsqueeze(-1)
-        along_N11 = match(item_N1, loads.sale_IV, toward_NV.unsqueeze(1))
-        like_M1 = (like_NG1 + along_N11 * node_S).flatten().unsqueeze(-1)
-        spread_N1 = tastes.variance(loads.sale_IV, rest_NVV, item_N1).clamp(min=0.0)
+        like_M1 = (like_NG1 + taste.at(node_NS)).flatten().unsqueeze(-1)
         detail_M15 = F.embedding(item_N1, tables.detail_I5)[lane_M]
         clicked_M1, price_M1 = clicked_N1[lane_M], event.price[lane_M].unsqueeze(-1)
         logit_M13, spread_M13 = self._logits(
-            tables, levels, like_M1, spread_N1[lane_M], detail_M15, price_M1, clicked_M1
+            tables, levels, like_M1, taste.rest[lane_M], detail_M15, price_M1, clicked_M1
         )
         return choice.law(response, now), logit_M13.squeeze(1), spread_M13.squeeze(1)
 

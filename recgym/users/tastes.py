@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import After, Event, Kind, Page, Record, Rivalry, Shared
+from recgym.types import After, Event, Kind, Page, Record, Shared
 from recgym.users.surprises import Expectation
 
 NUM_TASTES = 8  # V, dimensions of taste, where nothing else is said
@@ -216,101 +216,15 @@ def alone(loads: Loads, covariance_NVV: Tensor, node_N: Tensor) -> Tensor:
     return 0.5 * (variance_NI - along_NI.square()) + along_NI * node_N.unsqueeze(-1)
 
 
-def rivalry(
-    loads: Loads,
-    covariance_NVV: Tensor,
-    found: CommonTaste,
-    usual_NV: Tensor,
-    item_NK: Tensor,
-) -> Rivalry:
-    """The slots of a page against their organic twins.
-
-    Taste z moves a slot's log-mass by a = A z and its twin's log-share by b = B z. What a page
-    leaves of a twin is the mean of e^b kept(a - b), of which e^b, with a mean of 1, tilts the
-    normal z: to means of cov(a, b) and var(b). As the logs' own means are half a variance less than
-    the logs of the mean masses, that of a - b comes to cov(a, b) - var(b) / 2 - var(a) / 2, var(a)
-    without the common taste, which has moved the slots already.
-
-    Args:
-        loads: of the items.
-        covariance_NVV: of taste.
-        found: the page's common taste.
-        usual_NV: mean load of what is found alone.
-        item_NK: int64, of the page.
-    """
-    click_NKV = F.embedding(item_NK, loads.click_IV)
-    find_NKV = F.embedding(item_NK, loads.find_IV) - usual_NV.unsqueeze(1)
-    spread_NKV = find_NKV @ covariance_NVV
-    twin_NK, both_NK = ((spread_NKV * other).sum(-1) for other in (find_NKV, click_NKV))
-    shared_NK = found.along * (find_NKV @ found.toward.unsqueeze(-1)).squeeze(-1)
-    apart_NK = found.rest + twin_NK - 2.0 * (both_NK - shared_NK)
-    mean_NK = both_NK - 0.5 * (twin_NK + found.rest)
-    return Rivalry(mean_NK, (apart_NK.clamp(min=0.0) + TINY).sqrt())
-
-
-def rivalry_alone(loads: Loads, covariance_NVV: Tensor, usual_NV: Tensor) -> Rivalry:
-    """`rivalry` of each item of the catalogue on a page of its own, [N, I]."""
-    usual_NV1 = covariance_NVV @ usual_NV.unsqueeze(-1)
-    of_usual_NI = usual_NV1.squeeze(-1) @ loads.find_IV.T
-    square_N1 = (usual_NV.unsqueeze(1) @ usual_NV1).squeeze(-1)
-    twin_NI = variance(loads.find_IV, covariance_NVV, None) - 2.0 * of_usual_NI + square_N1
-    both_NI = _across(loads.find_IV, loads.click_IV, covariance_NVV)
-    both_NI = both_NI - usual_NV1.squeeze(-1) @ loads.click_IV.T
-    own_NI = variance(loads.click_IV, covariance_NVV, None).clamp(min=0.0)
-    # the common taste is the item's own: see `alone`
-    rest_NI, shared_NI = (TINY / (own_NI + TINY)) * own_NI, both_NI * own_NI / (own_NI + TINY)
-    apart_NI = rest_NI + twin_NI - 2.0 * (both_NI - shared_NI)
-    mean_NI = both_NI - 0.5 * (twin_NI + rest_NI)
-    return Rivalry(mean_NI, (apart_NI.clamp(min=0.0) + TINY).sqrt())
-
-
-def chosen(
-    loads: Loads,
-    covariance_NVV: Tensor,
-    usual_NV: Tensor,
-    item_NJ: Tensor | None,
-    clicked_NJ: Tensor | bool,
-) -> Tensor:
-    """How much better these items (None: all) sell to who chose them, logits, [N, J].
-
-    Choosing an item tilts a Gaussian belief by the gradient g of the choice's log-likelihood, to
-    the mean m + C g (`learn`, before what followed): a click by the item's load on clicks less the
-    page's mean load, which has no part in the covariance C that a page's common taste leaves; a
-    find by its load on finds less that of what is usually found.
-
-    Args:
-        loads: of the items.
-        covariance_NVV: of taste; on a page, what `CommonTaste.toward` leaves of it.
-        usual_NV: mean load of what is found alone.
-        item_NJ: int64.
-        clicked_NJ: whether they are clicked on the page, or found alone.
-    """
-    usual_NV = usual_NV * loads.less_usual if clicked_NJ is True else usual_NV
-    if item_NJ is None:
-        assert isinstance(clicked_NJ, bool)  # all items are found, or all are clicked
-        load_IV = loads.tell_IV if clicked_NJ else loads.find_IV
-        moved_NV = (usual_NV.unsqueeze(1) @ covariance_NVV).squeeze(1)
-        return _across(loads.sale_IV, load_IV, covariance_NVV) - moved_NV @ loads.sale_IV.T
-    usual_N1V = usual_NV.unsqueeze(1)
-    if isinstance(clicked_NJ, bool):
-        load_NJV = F.embedding(item_NJ, loads.tell_IV if clicked_NJ else loads.find_IV) - usual_N1V
-    else:
-        click_NJV = F.embedding(item_NJ, loads.tell_IV) - usual_N1V * loads.less_usual
-        find_NJV = F.embedding(item_NJ, loads.find_IV) - usual_N1V
-        load_NJV = torch.where(clicked_NJ.unsqueeze(-1), click_NJV, find_NJV)
-    sale_NJV = F.embedding(item_NJ, loads.sale_IV) @ covariance_NVV
-    return (sale_NJV * load_NJV).sum(-1)
-
-
 def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) -> Tensor:
     """Of what taste adds to each of these items (None: all), [N, J]; ``load_IV`` of all items."""
     if item_NJ is None:
-        return _across(load_IV, load_IV, covariance_NVV)
+        return across(load_IV, load_IV, covariance_NVV)
     load_NJV = F.embedding(item_NJ, load_IV)
     return ((load_NJV @ covariance_NVV) * load_NJV).sum(-1)
 
 
-def _across(one_IV: Tensor, other_IV: Tensor, covariance_NVV: Tensor) -> Tensor:
+def across(one_IV: Tensor, other_IV: Tensor, covariance_NVV: Tensor) -> Tensor:
     """Covariance of what taste adds to each item by these loads and by those, [N, I]."""
     product_IX = (one_IV.unsqueeze(-1) * other_IV.unsqueeze(-2)).flatten(1)
     across_NI: Tensor = covariance_NVV.flatten(1) @ product_IX.T
