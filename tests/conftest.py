@@ -43,10 +43,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of all workers, for tests that ask for the same log and fit and test neither."""
     home = tmp_path_factory.getbasetemp()
-    return (home if worker_id == "master" else home.parent) / "kept"
+    return (home.parent if "PYTEST_XDIST_WORKER" in os.environ else home) / "kept"
 
 
 @pytest.fixture
