@@ -125,7 +125,7 @@ def test_rates_are_right_after_a_fit_with_weights(log: Log) -> None:
     event = log.sessions.event.lanes(steps_of(log.sessions, train_B))
     with torch.no_grad(), unweighted(model, -prior_shift(event, outcome_weights(event, 1.0))):
         for happened, expected in rates(model, log.sessions):
-            assert expected > 1.5 * happened
+            assert expected > 1.4 * happened
     assert rates(model, log.sessions) == found  # and all is as it was
 
 

@@ -63,11 +63,11 @@ class Answers(nn.Module):
     def respond(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""
         item_NK = page.item.clamp(min=0)
-        query_N2D = torch.stack([supposed.clicked, supposed.anyone], 1)
-        like_N2K = match(item_NK, tables.vector_ID, query_N2D)
-        place_NK = self._place(tables, supposed.sated, page, visit)
-        like_NK, anyone_NK = (like_N2K + place_NK.unsqueeze(1)).unbind(1)
-        common = _common(tables, supposed.covariance, page, anyone_NK)
+        like_NK = match(item_NK, tables.vector_ID, supposed.clicked.unsqueeze(1)).squeeze(1)
+        like_NK = like_NK + self._place(tables, supposed.sated, page, visit)
+        common = supposed.faced
+        if common is None:
+            common = self.common(tables, supposed, page, visit)
         like_NK = like_NK + common.at(supposed.node.unsqueeze(-1)).squeeze(-1)
         rivals = rivalry(tables.loads, supposed.covariance, common, supposed.usual, item_NK)
         found = self.response(tables, supposed.found, supposed.levels, like_NK, page, visit)
@@ -102,18 +102,19 @@ class Answers(nn.Module):
             detail = F.embedding(item_NJ, tables.detail_I5)
             like_NJ = match(item_NJ, tables.vector_ID, supposed.worth.unsqueeze(1)).squeeze(1)
         who, levels = supposed, supposed.levels
-        taste = chosen(tables.loads, who.covariance, who.toward, who.usual, item_NJ, clicked_NJ)
+        toward_NV = torch.zeros_like(who.usual) if who.faced is None else who.faced.toward
+        taste = chosen(tables.loads, who.covariance, toward_NV, who.usual, item_NJ, clicked_NJ)
         like_NJ = like_NJ + taste.at(who.node.unsqueeze(-1)).squeeze(-1)
         return mean_logits(
             *self._logits(tables, levels, like_NJ, taste.rest, detail, price_NJ, clicked_NJ)
         )
 
-    def toward(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
-        """`CommonTaste.toward` of a page, [N, V]."""
+    def common(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> CommonTaste:
+        """The taste that the page speaks to, the same whatever the shopper's segment."""
         anyone_N1D = supposed.anyone.unsqueeze(1)
         like_NK = match(page.item.clamp(min=0), tables.vector_ID, anyone_N1D).squeeze(1)
         like_NK = like_NK + self._place(tables, supposed.sated, page, visit)
-        return _common(tables, supposed.covariance, page, like_NK).toward
+        return _common(tables, supposed.covariance, page, like_NK)
 
     # ---- all segments at once -------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Calibration in the large: clicks and sales come out as often as they did in the log.
 
 Drawing predictions to their mean keeps the mean of the logits and lowers that of rare chances,
-which are convex in them. Newton's method on the levels brings each rate back to the log's, in two
+which are convex in them. Newton's method on the levels brings each rate back to the log's, in three
 steps, since states answer to levels (Copas 1983, "Regression, prediction and shrinkage", section 4:
 slope and intercept together).
 """
@@ -15,7 +15,7 @@ from recgym.types import After, Event, Kind
 from recgym.users.sequence import SequenceModel
 from recgym.users.surprises import Expectation
 
-CENTRINGS = 2  # steps of a fit
+CENTRINGS = 3  # steps of a fit
 LEAST_INFORMATION = 10.0  # of some ten events: fewer say nothing of a level
 
 

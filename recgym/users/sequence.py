@@ -295,7 +295,6 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             covariance=reading.covariance,
             usual=self.tables.loads.efficiency[2] * (reading.usual @ self.tables.loads.found_XV),
             node=node_N,
-            toward=torch.zeros_like(reading.state.belief.mean),
             clicked=clicked,
             anyone=self.heads.parts(reading.shared)[0],
             worth=worth,
@@ -307,8 +306,8 @@ class SequenceModel(ComesBack, nn.Module, ABC):
 
     def facing(self, supposed: Supposed, page: Page, visit: Visit) -> Supposed:
         """With the taste that the page as a whole speaks to, which its sales share."""
-        toward_NV = self.answers.toward(self.tables, supposed, page, visit)
-        return dataclasses.replace(supposed, toward=toward_NV)
+        faced = self.answers.common(self.tables, supposed, page, visit)
+        return dataclasses.replace(supposed, faced=faced)
 
     def respond(self, supposed: Supposed, page: Page, visit: Visit) -> Response:
         """Nested logit of `recgym.choice`."""

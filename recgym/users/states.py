@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recgym.types import Organic, Record
-from recgym.users.tastes import Belief
+from recgym.users.tastes import Belief, CommonTaste
 
 NUM_FADING = 2  # R, of means of what was viewed, each with a memory of its own
 MOST_GROUPS = 64  # J, of categories whose views are counted; beyond, some share a count
@@ -57,9 +57,9 @@ class Supposed(Record):
     covariance: Tensor  # [N, V, V]
     usual: Tensor  # [N, V] mean load of what is found alone
     node: Tensor  # [N] in standard deviations
-    toward: Tensor  # [N, V] one of which is this, of the taste that a page speaks to; 0 before one
     clicked: Tensor  # [N, D] query of the items shown
     anyone: Tensor  # [N, D] the same without the part of the segment
     worth: Tensor  # [N, D] query of what is bought, carted, made a favourite
     sated: Tensor  # [N, J] as in the state
     levels: Levels
+    faced: CommonTaste | None = None  # of the page that they stand before; None before any

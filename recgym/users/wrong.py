@@ -15,6 +15,7 @@ from recgym.users.answers import Answers
 from recgym.users.items import Tables
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.states import Levels, Supposed
+from recgym.users.tastes import CommonTaste
 
 
 class _ToNoPage(Answers):
@@ -32,9 +33,10 @@ class _ToNoPage(Answers):
         empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
         return super().response(tables, found, levels, like_NK, empty, visit)
 
-    def toward(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> Tensor:
+    def common(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> CommonTaste:
         """None."""
-        return torch.zeros_like(supposed.toward)
+        empty = Page(torch.full_like(page.item, -1), torch.zeros_like(page.price))
+        return super().common(tables, supposed, empty, visit)
 
     def appeal(self, tables: Tables, supposed: Supposed, visit: Visit, price_NI: Tensor) -> Tensor:
         """No item has any."""
