@@ -114,7 +114,10 @@ def rates(model: LSTMUserModel, sessions: Sessions) -> list[tuple[float, float]]
 
 def test_rates_are_right_after_a_fit_with_weights(log: Log) -> None:
     # Why: a simulator samples from its rates, and money is proportional to them. Weights of equal
-    # say are gone from the levels, to a percent, which without that would sell far too much.
+    # say are gone from the levels, to a percent, which without that would sell far too much. By
+    # hand 118 of 844 views are bought, odds of 0.1625, which the weights lift by e^0.6695: 203.4
+    # sales; 64 of the other 726 are carted, lifted 5 times: 236.6. A model that tells shoppers
+    # apart has a few less, as chances bend.
     model = untrained(log)
     settings = FitSettings(epochs=2, batch_steps=256, least_updates=5, learning_rate=1e-2, rare=1.0)
     fit(model, log.sessions, settings, seed=0)
@@ -124,8 +127,8 @@ def test_rates_are_right_after_a_fit_with_weights(log: Log) -> None:
     train_B = rows_of(log.sessions, Split.TRAIN)
     event = log.sessions.event.lanes(steps_of(log.sessions, train_B))
     with torch.no_grad(), unweighted(model, -prior_shift(event, outcome_weights(event, 1.0))):
-        for happened, expected in rates(model, log.sessions):
-            assert expected > 1.4 * happened
+        for (_, expected), by_hand in zip(rates(model, log.sessions), (203.4, 236.6), strict=True):
+            assert 0.85 * by_hand < expected < by_hand
     assert rates(model, log.sessions) == found  # and all is as it was
 
 

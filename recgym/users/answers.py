@@ -164,7 +164,7 @@ class Answers(nn.Module):
             tables, reading.found, levels, like_NKM.mT.flatten(0, 1), page, now
         )
 
-        usual_NV = loads.efficiency[2] * (reading.usual @ loads.found_XV)
+        usual_NV = loads.of_usual(reading.usual)
         rivals = rivalry(loads, reading.covariance, common, usual_NV, shown_NK)
         response = dataclasses.replace(response, rivalry=rivals.lanes(lane_M))
 

@@ -293,7 +293,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         return Supposed(
             found=reading.found,
             covariance=reading.covariance,
-            usual=self.tables.loads.efficiency[2] * (reading.usual @ self.tables.loads.found_XV),
+            usual=self.tables.loads.of_usual(reading.usual),
             node=node_N,
             clicked=clicked,
             anyone=self.heads.parts(reading.shared)[0],

@@ -64,6 +64,10 @@ class Loads(Shared):
     # chances that they are taken from are means over shoppers, which overstate it
     efficiency: Tensor
 
+    def of_usual(self, usual_NX: Tensor) -> Tensor:
+        """The mean load of finds, of this mean input, [N, V]."""
+        return self.efficiency[2] * (usual_NX @ self.found_XV)
+
 
 @dataclass(frozen=True)
 class Lesson(Record):
