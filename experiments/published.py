@@ -109,6 +109,11 @@ def main(cfg: DictConfig) -> None:
             f"valid_share={settings['valid_share']}: expected a share above 0 and below 1."
         )
     check_user_model(settings["user_model"], 1)
+    if settings["user_model"]["text"]["encoder"] is not None:
+        raise UserError(
+            "user_model.text.encoder has no effect here, for the published layouts hold no titles: "
+            "leave it out."
+        )
     predictors = make_predictors(settings["predictors"], settings["predicting"])
     device, folder = choose_device(cfg.device), Path(HydraConfig.get().runtime.output_dir)
     name, gaps = settings["protocol"], settings["gaps"]

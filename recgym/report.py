@@ -89,10 +89,26 @@ def fit_lines(report: dict[str, Any], reused: bool) -> list[str]:
             f"calibration error {_number(report.get(event + '_ece'), '{:.5f}')} at a rate of "
             f"{_number(report.get(event + '_rate'), '{:.4f}')}"
         )
+    if report.get("propensities"):
+        lines.append(_propensity_line(report["propensities"]))
     lines += on_policy_lines(report["on_policy"])
     if report.get("assumptions"):
         lines.append(f"\nassumed: {report['assumptions'].get('sentence')}")
     return lines
+
+
+def _propensity_line(said: dict[str, Any]) -> str:
+    """What the log's propensities tell of clicks, and what was made of it."""
+    slope = said["slope"]
+    if slope["mean"] is None:
+        return "propensities: too few to say whether the logging policy knew more than the log"
+    found = f"{slope['mean']:+.2f} [{slope['low']:+.2f}, {slope['high']:+.2f}]"
+    if not said["weighed"]:
+        return f"propensities tell no more of clicks than the log's records (slope {found})"
+    return (
+        f"propensities tell of clicks what the log's records do not (slope {found}): slots are "
+        f"weighed by them, at an effective share of {said['effective_share']:.0%}"
+    )
 
 
 def on_policy_lines(check: dict[str, Any]) -> list[str]:

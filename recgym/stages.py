@@ -5,6 +5,7 @@ A log or a fit whose settings and input have not changed is opened, not made aga
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -25,17 +26,25 @@ from recgym.logs.parts import FREE
 from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
 from recgym.record import TrueShopLog
 from recgym.settings import check
-from recgym.types import After, Kind, Policy, Sessions, Split
+from recgym.types import After, Catalog, Kind, Policy, Sessions, Split
 from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
 from recgym.users.fit_settings import FitSettings, decisive
 from recgym.users.likelihood import cart_counts
+from recgym.users.propensities import weighed
 from recgym.users.report import predictive_report
 from recgym.users.returning import fit_return_head
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.users.store import load_model, read_description, save_model
+from recgym.users.text import (
+    TextSettings,
+    check_encoder,
+    key_of_text,
+    title_vectors,
+    titles_of,
+)
 from recgym.users.training import fit
 from recgym.worlds.base import TrueShop
 
@@ -110,6 +119,8 @@ def check_user_model(settings: Settings, num_slots: int) -> None:
     check_settings("user_model.model", settings["model"])
     check("user_model.fit", settings["fit"], FitSettings)
     FitSettings(**settings["fit"])
+    check("user_model.text", settings.get("text", {}), TextSettings)
+    check_encoder(TextSettings(**settings.get("text", {})))
     assumed_range(settings["assumptions"], num_slots)
     members = settings["ensemble"]["members"]
     whole = isinstance(members, int) and not isinstance(members, bool)
@@ -137,8 +148,13 @@ def prepare_model(
     other fit. A ``member`` of an ensemble is fitted on shoppers drawn anew, and checked no further.
     A fit that was killed goes on where its last epoch ended.
     """
-    apart = {"assumptions", "num_slots", "ensemble", *(["on_policy"] if member is not None else [])}
+    apart = {"assumptions", "num_slots", "ensemble", "text"}
+    apart |= {"on_policy"} if member is not None else set()
     decided = decisive({k: v for k, v in settings.items() if k not in apart})
+    text = TextSettings(**settings.get("text", {}))
+    titles = None if text.encoder is None else titles_of(log, text.column)
+    if titles is not None:
+        decided["text"] = key_of_text(titles, text)
     # a log that codes its shoppers as it always did keeps its fits
     if coded := [field for field in log.fields() if field.levels is not None or field.more]:
         decided["fields"] = coded
@@ -149,7 +165,11 @@ def prepare_model(
     checkpoint = folder.with_name(f"{folder.name}.resume.pt")  # of a fit that was killed
 
     def make() -> None:
-        model, report = _fit(log, settings, device, write, member, checkpoint)
+        catalog = log.catalog()
+        if titles is not None:
+            vector_IE = title_vectors(titles, text, cache, device)
+            catalog = dataclasses.replace(catalog, title=vector_IE)
+        model, report = _fit(log, catalog, settings, device, write, member, checkpoint)
         sessions = log.sessions()
         if member is None:
             report["on_policy"] = _check_on_policy(model, log, reader, sessions, settings)
@@ -203,6 +223,7 @@ def _assume(fit_folder: Path, settings: Settings, device: torch.device) -> Path:
 
 def _fit(
     log: Log,
+    catalog: Catalog,
     settings: Settings,
     device: torch.device,
     write: Callable[[str, float, int], Any] | None,
@@ -216,7 +237,7 @@ def _fit(
     torch.manual_seed(seed)
     model: SequenceModel = build(
         settings["model"],
-        catalog=log.catalog(),
+        catalog=catalog,
         seen_I=log.seen_item(),
         profile_BP=sessions.profile[train_B],
         start_ms_B=sessions.time_ms[sessions.offset[train_B]],
@@ -224,6 +245,8 @@ def _fit(
         fields=log.fields(),
     )
     model.to(device)
+    chosen = FitSettings(**settings["fit"])
+    read, said = weighed(sessions, catalog, log.propensities(), train_B, chosen, seed)
     sessions = model.sees(sessions)
     done = 0.0
 
@@ -232,10 +255,9 @@ def _fit(
         progress.advance((share - done) * 0.8)  # the rest of the bar is the report
         done = share
 
-    chosen = FitSettings(**settings["fit"])
     kept = fit(
         model,
-        sessions,
+        model.sees(read),
         chosen,
         seed=seed,
         bootstrap=member is not None,
@@ -251,6 +273,7 @@ def _fit(
     report: dict[str, Any] = dict(predictive_report(model, sessions, train_B, test_B))
     report["epochs_kept"] = kept["epoch"]
     report["valid_nll"] = kept["held_out_nll"]
+    report["propensities"] = said
     return model, report
 
 

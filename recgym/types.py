@@ -168,6 +168,7 @@ class Catalog(Shared):
     start_ms: int  # UTC milliseconds at which day 0 begins
     num_categories: int
     priced: bool = True  # False where the log holds no prices: money is then undefined
+    title: Tensor | None = None  # [I, E'] float, vectors of the items' titles, where they are read
 
     @property
     def num_items(self) -> int:
@@ -196,6 +197,7 @@ class Page(Record):
     item: Tensor  # [N, K] int64, -1 for an empty slot; no item twice
     price: Tensor  # [N, K] float, currency units shown (0 in an empty slot)
     sponsored: Tensor | None = None  # [N, K] bool, an ad stands there; None in a shop without ads
+    weight: Tensor | None = None  # [N, K] float, what each slot counts in a fit; None: all alike
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,8 @@ class Answers(nn.Module):
         leave_N, checkout_N = upper_N2.unbind(-1)
         detail_NK5 = F.embedding(page.item.clamp(min=0), tables.detail_I5)
         mass_NK = self.mass(tables, levels, like_NK, detail_NK5, page.price)
+        if page.weight is not None:  # of its gradient alone: see `recgym.users.propensities`
+            mass_NK = torch.lerp(mass_NK.detach(), mass_NK, page.weight)
         return Response(
             leave=leave_N,
             checkout=checkout_N,

@@ -159,7 +159,7 @@ class Epochs:
         self.model.prepare()
         read_n = None if read_n is None else read_n.to(self.device)
         value = log_prob(self.model, steps, expected, read_n)
-        likelihood = weighted(value, steps.event, self.weight_4).mean()
+        likelihood = weighted(value, steps.event, steps.page, self.weight_4).mean()
         return -likelihood + self.model.penalty() / self.num_steps
 
     def _judge(self, loss: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from recgym.errors import at_least_1
 from recgym.settings import Count, Positive, Share, Within
@@ -28,6 +28,10 @@ class FitSettings:
         window: page views that gradients reach back; see `recgym.users.spans`.
         rare: power by which rare outcomes of a view weigh more, see `switches.outcome_weights`.
         mask: share of events that the memory does not read, see `switches.events_read`.
+        propensities: whether slots weigh by what the log says of their chances, see
+            `recgym.users.propensities`: ``auto`` where these tell of clicks what the log's other
+            columns do not, ``always`` or ``never``.
+        most_weight: of a slot, before weights are brought to their mean.
         adversary: how far items' own vectors are moved to where a batch fits worst, see
             `switches.add_adversary`; each update then takes twice as long.
     """
@@ -43,6 +47,8 @@ class FitSettings:
     window: Count = 2048
     rare: Share = 0.0
     mask: Share = 0.0
+    propensities: Literal["auto", "always", "never"] = "auto"
+    most_weight: Annotated[float, Within(1.0)] = 10.0
     adversary: AtLeast0 = 0.0
 
     def __post_init__(self) -> None:
@@ -54,7 +60,14 @@ class FitSettings:
 # settings that came after fits were kept, and where they change nothing
 LATER: dict[str, dict[str, Any]] = {
     "model": {"tied": True, "fusion": "concatenation", "inputs": [], "num_tastes": 8},
-    "fit": {"window": 2048, "rare": 0.0, "mask": 0.0, "adversary": 0.0},
+    "fit": {
+        "window": 2048,
+        "rare": 0.0,
+        "mask": 0.0,
+        "adversary": 0.0,
+        "propensities": "never",
+        "most_weight": 10.0,
+    },
 }
 
 

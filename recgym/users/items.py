@@ -37,8 +37,8 @@ class Tables(Shared):
 class Items(nn.Module):
     """Vectors, effects and usual prices of items; how they are found alone.
 
-    An item's vector is made of a free part (only for items met in training), its category and its
-    features, so that a new item is not a stranger.
+    An item's vector is made of a free part (only for items met in training), its category, its
+    features and, where they are read, its title, so that a new item is not a stranger.
 
     Args:
         catalog: of the log.
@@ -77,6 +77,9 @@ class Items(nn.Module):
         self.own = nn.Parameter(0.1 * torch.randn(num_items, embedding))
         self.of_category = nn.Embedding(catalog.num_categories, embedding)
         self.of_feature = nn.Linear(num_features, embedding, bias=False)
+        self.of_title = None
+        if catalog.title is not None:
+            self.of_title = nn.Linear(catalog.title.shape[1], embedding, bias=False)
         nn.init.normal_(self.of_category.weight, std=0.1)
         # each item's own effect on: being found in its category, click, worth, buy, cart, favourite
         self.bias = nn.Parameter(torch.zeros(num_items, 6))
@@ -132,6 +135,8 @@ class Items(nn.Module):
             + self.of_category(catalog.category)
             + self.of_feature(catalog.feature)
         )
+        if self.of_title is not None:
+            vector_ID = vector_ID + self.of_title(catalog.title)
         return vector_ID
 
     def found(self, query_ND: Tensor, latent_NZ: Tensor, law: ItemTable) -> Organic:

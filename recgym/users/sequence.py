@@ -204,7 +204,10 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         dtype, moved = self.items.own.dtype, self.catalog.to(self.items.own.device)
         self.catalog = dataclasses.replace(
-            moved, price=moved.price.to(dtype), feature=moved.feature.to(dtype)
+            moved,
+            price=moved.price.to(dtype),
+            feature=moved.feature.to(dtype),
+            title=None if moved.title is None else moved.title.to(dtype),
         )
         return self.train(self.training)
 

@@ -70,6 +70,7 @@ def save_model(
                 "price": catalog.price.detach().cpu(),
                 "category": catalog.category.cpu(),
                 "feature": catalog.feature.detach().cpu(),
+                **({} if catalog.title is None else {"title": catalog.title.detach().cpu()}),
             },
         }
         torch.save(tensors, temporary / TENSORS)
@@ -144,7 +145,10 @@ def _build(
     catalog = Catalog(**tensors, **description["catalog"])
     # a model is made in float32 and then cast; its own tensors replace what is made here
     single = dataclasses.replace(
-        catalog, price=catalog.price.float(), feature=catalog.feature.float()
+        catalog,
+        price=catalog.price.float(),
+        feature=catalog.feature.float(),
+        title=None if catalog.title is None else catalog.title.float(),
     )
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         model = KINDS[description["kind"]](

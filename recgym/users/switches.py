@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from recgym.types import After, Event, Kind
+from recgym.types import After, Event, Kind, Page
 from recgym.users.likelihood import LogProb
 from recgym.users.sequence import SequenceModel
 
@@ -36,11 +36,20 @@ def _outcomes(event: Event) -> Tensor:
     return torch.bincount(after_n, minlength=len(After)).double()
 
 
-def weighted(value: LogProb, event: Event, weight_4: Tensor | None) -> Tensor:
+def weighted(value: LogProb, event: Event, page: Page, weight_4: Tensor | None) -> Tensor:
     """The log-likelihood of each step in a loss, [n], with what follows a view weighted."""
-    if weight_4 is None:
-        return value.total()
-    return value.choice + weight_4.to(value.after)[event.after] * value.after + value.gap
+    after_n = value.after
+    if weight_4 is not None:
+        after_n = weight_4.to(after_n)[event.after] * after_n
+    if page.weight is not None:
+        after_n = clicked_weight(page.weight, event) * after_n
+    return value.choice + after_n + value.gap
+
+
+def clicked_weight(weight_nK: Tensor, event: Event) -> Tensor:
+    """The weight of the slot clicked, and 1 where none was, [n]."""
+    weight_n = weight_nK.gather(-1, event.slot.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return torch.where(event.slot >= 0, weight_n, torch.ones_like(weight_n))
 
 
 def prior_shift(event: Event, weight_4: Tensor) -> Tensor:

@@ -85,6 +85,7 @@ def fit(
     report are of the test sessions.
 
     With ``bootstrap`` the training sessions are those of shoppers drawn anew, by the same seed.
+    Where ``sessions.page.weight`` is set, slots teach by it, see `recgym.users.propensities`.
     ``log(tag, value, step)`` receives the curves, ``progress(share)`` how far the fit is. Returns
     the validation figures of what is kept. A fit that is killed goes on from ``checkpoint``, its
     file, when it is called again as it was; whoever keeps the model then removes the file.
@@ -119,7 +120,9 @@ def _centre_all(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> None
     cart_S = cart_counts(sessions)
     step_n = steps_of(sessions, row_B).to(model.items.own.device)
     event_n = sessions.event.to(step_n.device).lanes(step_n)
+    weight_SK = sessions.page.weight
+    weight_nK = None if weight_SK is None else weight_SK.to(step_n.device)[step_n]
     for _ in range(CENTRINGS):
         expected_S = expectations_of_all(model, sessions, cart_S, row_B.unique())
-        centre(model, event_n, expected_S.lanes(step_n))
+        centre(model, event_n, expected_S.lanes(step_n), weight_nK)
     model.eval()
