@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from tiny import compose
 from torch import Tensor
 
+from recgym.stages import open_reader
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, Split
 from recgym.users.centring import centre
 from recgym.users.fit_settings import FitSettings
@@ -130,6 +133,21 @@ def test_propensities_tell_nothing_where_it_did_not(random: bool) -> None:
     assert read.page.weight is None and said is not None and not said["weighed"]
     read, said = weighed(sessions, CATALOG, chance_SK, TRAIN, FitSettings(propensities="always"), 0)
     assert read.page.weight is not None and said is not None and said["weighed"]
+
+
+@pytest.mark.parametrize(("world", "seen"), [("confounded", True), ("default", False)])
+def test_a_true_shops_log_is_weighed_where_its_policy_saw_taste(
+    tmp_path: Path, world: str, seen: bool
+) -> None:
+    # Why: honest policies follow views, popularity and chance, mixed; none of it is hidden taste.
+    settings = compose("train", f"world={world}", "world.num_items=100")["log"]
+    reader = open_reader({**settings, "num_sessions": 500, "num_slots": 6})
+    log = reader.clean(tmp_path / "log")
+    sessions = log.sessions()
+    given = sessions, log.catalog(), log.propensities(), rows_of(sessions, Split.TRAIN)
+    _, said = weighed(*given, FitSettings(), 0)
+    assert said is not None and said["weighed"] == seen
+    assert 0.2 < said["effective_share"] < 0.9 if seen else said["effective_share"] == 1.0
 
 
 def test_nothing_is_said_without_propensities() -> None:
