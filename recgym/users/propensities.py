@@ -78,7 +78,8 @@ class Foreseen:
     """The log propensity that the site's records foresee, by boosted trees.
 
     They read how likely the item is usually and how often it is shown, its slot, the page's number,
-    how far it is like what the session has viewed, prices, and the shopper's profile.
+    how far it is like what the session has viewed, prices, the shopper's profile, and whether it is
+    an ad.
 
     Args:
         slots: that it is learned from.
@@ -128,6 +129,8 @@ def slots_of(sessions: Sessions, catalog: Catalog, propensity_SK: Tensor, row_B:
         own_mX[:, -1:] - mean_mX[:, -1:],
         sessions.profile[session_m],
     ]
+    if sessions.page.sponsored is not None:
+        records.append(sessions.page.sponsored[step_m, slot_m].unsqueeze(-1))
     dtype = item_IX.dtype
     return Slots(
         step=step_m,
