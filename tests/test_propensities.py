@@ -219,7 +219,7 @@ def test_a_fit_foresees_clicks_on_random_pages() -> None:
     rates = []
     for propensities in ("never", "auto"):
         settings = FitSettings(
-            epochs=3, least_updates=50, learning_rate=3e-2, propensities=propensities
+            epochs=2, least_updates=50, learning_rate=3e-2, propensities=propensities
         )
         read, _ = weighed(SESSIONS, CATALOG, CHANCE, TRAIN, settings, 0)
         model = model_of(SESSIONS)
