@@ -143,6 +143,15 @@ def test_damaged_weights_end_in_one_sentence(encoder: Path, tmp_path: Path) -> N
     assert "\n" not in str(refused.value) and not (tmp_path / "cache" / "vectors.pt").exists()
 
 
+@pytest.mark.parametrize("titles", [["red shoe", None], ["red hat", "red hat"], ["xyz", "qrs"]])
+def test_titles_that_are_all_alike_are_refused(
+    encoder: Path, tmp_path: Path, titles: list[str | None]
+) -> None:
+    # Why: one title, the same title, and words that the encoder does not know say nothing of items.
+    with pytest.raises(UserError, match="tells no two titles of the log apart"):
+        title_vectors(titles, settings(encoder), tmp_path, CPU)
+
+
 @pytest.mark.parametrize(("value", "said"), [({"max_tokens": 2}, "4"), ({"words": 3}, "words")])
 def test_settings_out_of_bounds_are_refused(value: dict[str, int], said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -9,7 +9,8 @@ treatments", equation 3). Any g of the records alone is right: it decides how fa
 Large weights are cut (Ionides 2008, "Truncated importance sampling").
 
 A slot's weight scales what it teaches: the gradient by its log-mass and, once it is clicked, that
-by what follows. Likelihoods keep their values.
+by what follows. Likelihoods keep their values. Slopes by held-out sessions (`shrinkage`) and the
+last search for leaving and paying (`polish`) read all slots alike.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _viewed_before(
 
     The sums have one column more: that of the views themselves.
     """
-    log_price_I1 = catalog.price.log().mean(0).unsqueeze(-1)
+    log_price_I1 = catalog.price.clamp(min=1e-6).log().mean(0).unsqueeze(-1)
     kind_IC = F.one_hot(catalog.category, catalog.num_categories)
     item_IX = torch.cat([kind_IC.to(log_price_I1.dtype), catalog.feature, log_price_I1], -1)
     counted_IX = torch.cat([item_IX, torch.ones_like(log_price_I1)], -1)

@@ -67,7 +67,7 @@ def check_encoder(settings: TextSettings) -> None:
         )
     folder, remedy = Path(settings.encoder), "save one there with save_pretrained of transformers."
     if not folder.is_dir():
-        raise UserError(f"{SETTING}.encoder={folder} is no folder: expected a BERT-type model's.")
+        raise UserError(f"{SETTING}.encoder={folder} is no folder: expected one; {remedy}")
     if not (folder / "config.json").is_file():
         raise UserError(f"{SETTING}.encoder={folder} holds no config.json: expected one; {remedy}")
     if not any(any(folder.glob(f"{name}*")) for name in WEIGHTS):
@@ -125,6 +125,12 @@ def title_vectors(
 
     def make() -> None:
         vector_IE = principal(_encoded(titles, settings, device), settings.dimensions)
+        if not vector_IE.shape[1]:
+            raise UserError(
+                f"{SETTING}.encoder={settings.encoder} tells no two titles of the log apart: "
+                f"expected titles that differ in its words; set {SETTING}.column=NAME, or leave "
+                f"{SETTING}.encoder out."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with beside(folder / FINISHED) as place:
             torch.save(vector_IE, place)
