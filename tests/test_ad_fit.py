@@ -231,7 +231,7 @@ def test_where_shoppers_come_back_what_keeps_them_away_is_found_too() -> None:
         "trust_rate", "rest_days",
     ]  # fmt: skip
     # who is followed no further is asked for nothing
-    assert "back" not in fit_ads(model, sessions, most_sessions=60, assumed=ASSUMED).estimates
+    assert "back" not in fit_ads(model, sessions, most_sessions=12, assumed=ASSUMED).estimates
 
 
 def test_a_log_without_ads_is_refused_in_a_sentence() -> None:
@@ -310,7 +310,7 @@ def test_a_kept_fit_is_opened_unless_other_things_are_asked(
 ) -> None:
     # Why: a fit takes a minute, and one of other assumptions is another fit.
     model = shown_model()
-    sessions, _ = logged(AdShoppers(model, LAW), 40)
+    sessions, _ = logged(AdShoppers(model, LAW), 12)
     first, was_there = prepare_ads(model, sessions, tmp_path, assumed=ASSUMED)
     again = prepare_ads(model, sessions, tmp_path, assumed=ASSUMED)
     assert not was_there and again[1] and again[0].law == first.law

@@ -142,7 +142,8 @@ def test_tensorboard_shows_curves_policies_and_a_figure(run: tuple[Path, str]) -
 def test_every_environment_trains_to_the_end(name: str, home: Path, run: tuple[Path, str]) -> None:
     # Why: log and fit are those of the run above; only what is decided differs.
     quick = QUICK if name == "ad_insert" else ["agent.horizon=4"]
-    call(train.main, f"env={name}", *SMALL, *quick, *below(home, name))
+    few = [] if name == "shop" else ["evaluation.sessions=12"]  # it is compared with `run`
+    call(train.main, f"env={name}", *SMALL, *quick, "steps=320", *few, *below(home, name))
     summary = summary_of(home / name)
     assert summary["env"] == name and summary["seconds"]["fit"] < 5.0
     assert summary["log"]["folder"] == summary_of(run[0])["log"]["folder"]

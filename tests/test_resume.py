@@ -19,7 +19,7 @@ from agents import train
 from agents.loop import AGENT, PROGRESS
 
 pytestmark = pytest.mark.slow
-LONG = [*TRAIN, *WORLD, "steps=3200", "checkpoint_steps=320", "evaluation.sessions=20"]
+LONG = [*TRAIN, *WORLD, "steps=1920", "checkpoint_steps=320", "evaluation.sessions=20"]
 
 
 def values(folder: Path) -> Any:
@@ -43,7 +43,7 @@ def killed(folder: Path, seed: int, cache: Path) -> None:
         while not (folder / "killed" / PROGRESS).exists():
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.01)
-        time.sleep(random.Random(seed).uniform(0.0, 0.5))
+        time.sleep(random.Random(seed).uniform(0.0, 0.3))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

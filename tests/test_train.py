@@ -36,7 +36,8 @@ PROMISED = {
     "exploitation_gap", "headroom", "environment_steps", "seconds",
 }  # fmt: skip
 POLICIES = ["nothing", "random", "popular", "greedy", "dqn"]
-RANGE_OVER = ["user_model.assumptions.range={rho:[0,0.9],draws:2,sessions:30}"]
+RANGE_OVER = ["user_model.assumptions.range={rho:[0,0.9],draws:2,sessions:12}"]
+ONE_DRAW = ["user_model.assumptions.range={rho:[0,0.9],draws:1,sessions:12}"]
 MODULE = """
 import torch
 
@@ -208,7 +209,8 @@ def test_the_evaluated_agent_is_the_trained_one(run: Path, home: Path) -> None:
 def test_a_baseline_can_be_the_agent(run: Path, home: Path) -> None:
     # Why: `agent=popular` must not ask for what only learners have.
     plain = [x for x in TRAIN if not x.startswith("agent.")]
-    call(train.main, "agent=popular", *plain, *WORLD, *below(home, "popular"))
+    few = "evaluation.sessions=8"
+    call(train.main, "agent=popular", *plain, *WORLD, few, *below(home, "popular"))
     summary = summary_of(home / "popular")
     assert summary["agent"] == "popular" and summary["environment_steps"] == 0
 
@@ -254,7 +256,7 @@ def test_the_claims_of_a_run_are_held_against_its_log(run: Path, tmp_path: Path)
 @pytest.fixture(scope="module")
 def bare(home: Path) -> tuple[Path, str]:
     """A run on a log that does not say what was shown, and all that it printed."""
-    few = [*WORLD, "log.impressions=false", *RANGE_OVER]
+    few = [*WORLD, "log.impressions=false", "steps=320", "evaluation.sessions=30", *RANGE_OVER]
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress.console, "_file", said)  # its property would stay set
@@ -275,7 +277,7 @@ def test_a_bare_click_log_trains_on_named_assumptions(bare: tuple[Path, str]) ->
 def test_no_lift_is_given_without_its_range(bare: tuple[Path, str], home: Path) -> None:
     # Why: a lift in the one shop that was assumed reads as knowledge, and is a guess.
     folder, said = bare
-    arguments = ["sessions=40", "seed=2", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
+    arguments = ["sessions=20", "seed=2", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
     valued = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress.console, "_file", valued)  # its property would stay set
@@ -283,7 +285,7 @@ def test_no_lift_is_given_without_its_range(bare: tuple[Path, str], home: Path) 
     for text in (said, valued.getvalue(), (folder / "table.txt").read_text()):
         assert len(RANGE.findall(text)) == 2 * len(POLICIES)
         assert not without_range(text)
-    for name in ("summary.json", "evaluation-seed2-sessions40.json"):
+    for name in ("summary.json", "evaluation-seed2-sessions20.json"):
         found = lifts(json.loads((folder / name).read_text()))
         assert len(found) == len(POLICIES) + 3 * 10
         assert all(one["range"]["worst"] <= one["mean"] <= one["range"]["best"] for one in found)
@@ -316,8 +318,8 @@ def test_rees46_trains_to_the_end(home: Path, capsys: pytest.CaptureFixture[str]
     # Why: a real log has no truth and no impressions, and the loop must run and say so.
     with gzip.open(DATA / "rees46" / "2019-Oct.csv.gz", "rt") as file:
         path = home / "2019-Oct.csv"
-        path.write_text("".join(islice(file, 4_001)))
-    few = ["user_model.fit.batch_steps=8192", "evaluation.sessions=30", "steps=128", *RANGE_OVER]
+        path.write_text("".join(islice(file, 2_001)))
+    few = ["user_model.fit.batch_steps=8192", "evaluation.sessions=12", "steps=128", *ONE_DRAW]
     call(train.main, *TRAIN, *few, "log=rees46", f"log.path={path}", *below(home, "rees46"))
     summary, said = summary_of(home / "rees46"), capsys.readouterr().out
     assert all(shops["true"] is None for shops in summary["policies"].values())
@@ -334,7 +336,7 @@ def test_taobao_cleans_and_fits(home: Path, capsys: pytest.CaptureFixture[str]) 
     # Why: no prices, no sessions, thousands of items in the first rows; money must stay unknown.
     with gzip.open(DATA / "taobao" / "UserBehavior.csv.gz", "rt") as file:
         path = home / "UserBehavior.csv"
-        path.write_text("".join(islice(file, 5_000)))
+        path.write_text("".join(islice(file, 2_000)))
     few = ["user_model.fit.batch_steps=8192", "user_model.on_policy.sessions=30"]
     call(fit.main, *FIT, *few, "log=taobao", f"log.path={path}", *below(home, "taobao"))
     said = capsys.readouterr().out
@@ -349,7 +351,7 @@ def test_an_ensemble_trains_in_one_half_and_scores_in_the_other(
 ) -> None:
     # Why: no agent marks its own work, and a run says it in words, now and when valued again.
     asked = ["user_model.ensemble.members=4", "pessimism=1", *WORLD, *TRAIN]
-    asked.append("log.num_sessions=200")
+    asked += ["log.num_sessions=200", "steps=320", "evaluation.sessions=16"]
     call(train.main, *asked, *below(tmp_path))
     run = tmp_path / "run"
     summary = json.loads((run / "summary.json").read_text())
@@ -364,8 +366,8 @@ def test_an_ensemble_trains_in_one_half_and_scores_in_the_other(
     assert "members that it never met" in said and "scored: incremental" in said
     models = [(run / "members" / str(m) / "model.pt").read_bytes() for m in range(4)]
     assert len(set(models)) == 4  # each of its own shoppers and seed
-    call(evaluate.main, f"run={run}", "sessions=60", "seed=0", f"hydra.run.dir={tmp_path / 'e'}")
-    again = json.loads((run / "evaluation-seed0-sessions60.json").read_text())
+    call(evaluate.main, f"run={run}", "sessions=16", "seed=0", f"hydra.run.dir={tmp_path / 'e'}")
+    again = json.loads((run / "evaluation-seed0-sessions16.json").read_text())
     assert again["cross_scored"] == found
 
 

@@ -160,11 +160,11 @@ def maximise(
     ``prior(value_J)`` is the log-density; it is Gaussian, and its curvature joins the information.
     """
     value_J, total = start_J, scored(start_J).sum() + prior(start_J)
+    curvature_JJ = -torch.func.hessian(prior)(start_J)  # the same everywhere
     for _ in range(ITERATIONS):
         score_BJ = _differences(scored, value_J)
-        prior_J, curvature_JJ = _of_prior(prior, value_J)
         information_JJ = score_BJ.T @ score_BJ + curvature_JJ
-        gradient_J = score_BJ.sum(0) + prior_J
+        gradient_J = score_BJ.sum(0) + torch.func.grad(prior)(value_J)
         covariance_JJ = torch.linalg.pinv(information_JJ, hermitian=True)
         move_J = covariance_JJ @ gradient_J
         if float(move_J @ gradient_J) < 2.0 * CLOSE:
@@ -186,12 +186,6 @@ def _differences(scored: Scored, value_J: Tensor) -> Tensor:
     return torch.stack(
         [(scored(value_J + s) - scored(value_J - s)) / (2 * STEP) for s in step_JJ], -1
     )
-
-
-def _of_prior(prior: Callable[[Tensor], Tensor], value_J: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of the log-density, and its curvature with the sign turned."""
-    gradient_J = torch.func.grad(prior)(value_J)
-    return gradient_J, -torch.func.hessian(prior)(value_J)
 
 
 def _fit_choice(

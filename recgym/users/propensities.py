@@ -19,7 +19,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import torch
-from sklearn.ensemble import HistGradientBoostingRegressor
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -89,6 +88,9 @@ class Foreseen:
     """
 
     def __init__(self, slots: Slots, num_items: int, seed: int = 0) -> None:
+        # here, since it is half a second of imports, and most commands foresee nothing
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
         shown_I = torch.bincount(slots.item, minlength=num_items)
         total_I = torch.zeros(num_items).index_add(0, slots.item, slots.log_chance)
         mean = slots.log_chance.mean()

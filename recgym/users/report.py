@@ -11,7 +11,6 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import rankdata
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from recgym import choice
 from recgym.types import After, Kind, Page, Record, Sessions, Visit
@@ -231,6 +230,9 @@ def markov(count: Any, share_I: Floats, from_m: Tensor, to_m: Tensor) -> tuple[T
 
 
 def _funnel(name: str, chance_v: Tensor, happened_v: Tensor) -> Figures:
+    # here, since it is a second of imports, and most commands fit nothing
+    from torchmetrics.functional.classification import binary_auroc
+
     auc = None
     if happened_v.any() and not happened_v.all():
         auc = float(binary_auroc(chance_v.double(), happened_v))
