@@ -33,27 +33,27 @@ WIDE = {  # exploration as wide as each agent has it
 }
 # of the probe shop, where nothing is delayed; retrieval there knows nothing of what items are worth
 MYOPIC: dict[str, Any] = {"gamma": 0.0, "learning_rate": 3e-3}
-WIDENING: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 150}
+WIDENING: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 60}
 QUICKLY: dict[str, Any] = {"epsilon": (1.0, 0.2), "epsilon_steps": 40}
 SOLVERS: dict[str, tuple[int, dict[str, Any]]] = {
-    "dqn": (250, {**MYOPIC, **WIDENING}),
-    "qr_dqn": (250, {**MYOPIC, **WIDENING}),
-    "c51": (250, {**MYOPIC, **WIDENING}),
-    "rainbow": (120, MYOPIC),
+    "dqn": (100, {**MYOPIC, **WIDENING}),
+    "qr_dqn": (100, {**MYOPIC, **WIDENING}),
+    "c51": (100, {**MYOPIC, **WIDENING}),
+    "rainbow": (80, MYOPIC),
     # nothing is retrieved for what it is worth: the first retrieves all there is, the second points
     "reranking": (60, {**MYOPIC, **QUICKLY}),
     "wolpertinger": (60, {**MYOPIC, **QUICKLY, "num_retrieved": 5, "actor_rate": 3e-3}),
     "recurrent_dqn": (60, {**MYOPIC, **QUICKLY, "recurrent": 8}),
-    "cql": (250, {**MYOPIC, **WIDENING}),
+    "cql": (100, {**MYOPIC, **WIDENING}),
     # online the clone follows the agent itself: a wide gate lets it leave what it began with
-    "bcq": (250, {**MYOPIC, **WIDENING, "threshold": 0.01}),
+    "bcq": (100, {**MYOPIC, **WIDENING, "threshold": 0.01}),
     "iql": (250, {**MYOPIC, "beta": 1.0}),
-    "ppo": (160, {**MYOPIC, "sharpness": 1e-3}),
-    "a2c": (160, {**MYOPIC, "sharpness": 1e-3}),
-    "reinforce": (160, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
+    "ppo": (80, {**MYOPIC, "sharpness": 1e-3}),
+    "a2c": (80, {**MYOPIC, "sharpness": 1e-3}),
+    "reinforce": (80, {**MYOPIC, "sharpness": 1e-3, "horizon": 2}),
     # faster, it settles on two of them before it has seen what the third is worth
     "topk_reinforce": (250, {**MYOPIC, "horizon": 1, "learning_rate": 1e-3, "batch_size": 256}),
-    "sac": (100, {**MYOPIC, "sharpness": 1e-3}),
+    "sac": (60, {**MYOPIC, "sharpness": 1e-3}),
     "linucb": (60, {"prior": 1.0}),
     "thompson": (60, {"prior": 1.0}),
 }
