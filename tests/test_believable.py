@@ -248,7 +248,7 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # fewer rules than the 24: each is valued in six shops
-    monkeypatch.setitem(fixed_rules.__kwdefaults__, "count", 6)
+    monkeypatch.setitem(fixed_rules.__kwdefaults__, "count", 2)
     # and sessions of two or three pages
     whole = believable.entry_of
     short = {"intent_leave": [-0.2, -0.7, -0.7]}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from scipy import stats
 from tiny import call
 
@@ -19,6 +20,7 @@ from agents.sb3 import ShopVecEnv
 from agents.valuing import shop_specs
 from experiments.benchmark import main
 from experiments.benchmarking import cell as cells
+from experiments.benchmarking import plan
 from experiments.benchmarking.cell import DONE, FAILED, LEFT_OUT, OURS, CellSettings
 from experiments.benchmarking.plan import CEILING_SEED, MYOPIC, cells_of
 from experiments.benchmarking.report import notes, table
@@ -382,7 +384,17 @@ def without_times(written: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ran(tmp_path: Path, kept: Path) -> Callable[..., dict[str, Any]]:
+def ran(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    whole, short = plan.entry_of, {"intent_leave": [-0.2, -0.7, -0.7]}  # two or three pages
+
+    def entry_of(group: str, name: str, key: str) -> Any:
+        entry = whole(group, name, key)
+        return OmegaConf.merge(entry, short) if group == "world" else entry
+
+    monkeypatch.setattr(plan, "entry_of", entry_of)
+
     def run(*overrides: str) -> dict[str, Any]:
         chosen = "agents=[linucb,dqn,sb3_dqn,sb3_ppo]"
         call(main, *SMALL, chosen, "one_item=[linucb]", *places(tmp_path, kept), *overrides)
