@@ -20,7 +20,7 @@ from agents.checks import check
 from recgym.errors import UserError
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "conf" / "experiment"
-SMALL = [*TRAIN, *WORLD, "checkpoint_steps=320", "steps=640", "evaluation.sessions=4"]
+SMALL = [*TRAIN, *WORLD, "checkpoint_steps=160", "steps=320", "evaluation.sessions=4"]
 SWEEP = ["agent.gamma=0,0.9", "pessimism=0,1"]  # without an ensemble the second fails
 BASIC = "hydra/launcher=basic"
 
