@@ -24,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where tests run side by side, those that compare times wait for a run of their own.
 
-    Files with slow tests come first, so that no worker is left with a long one at the end.
+    Files with slow tests come first, then those with many, so that no worker is left with a long
+    one at the end.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -33,7 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "alone" in item.keywords:
             item.add_marker(beside)
     slow = Counter(item.path for item in items if "slow" in item.keywords)
-    items.sort(key=lambda item: -slow[item.path])
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-slow[item.path], -count[item.path]))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

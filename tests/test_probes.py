@@ -29,14 +29,14 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "wolpertinger": (100, KEEN),
     # its past is that of one session of many in each state here: see test_recurrent_dqn
     "recurrent_dqn": (80, {**KEEN, "recurrent": 8}),
-    "ppo": (200, {"sharpness": 1e-3}),
-    "a2c": (250, {**WIDE, "learning_rate": 3e-3}),
-    "reinforce": (300, WIDE),
+    "ppo": (100, {"sharpness": 1e-3}),
+    "a2c": (150, {**WIDE, "learning_rate": 3e-3}),
+    "reinforce": (180, WIDE),
     "sac": (110, {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature_rate": 2e-2}),
     "linucb": (60, {"prior": 1.0, "alpha": 1.0}),
     "thompson": (60, {"prior": 1.0}),
-    "tabular": (500, {"epsilon_steps": 150}),
-    "sarsa": (500, {"epsilon_steps": 150}),
+    "tabular": (150, {"epsilon_steps": 75}),
+    "sarsa": (150, {"epsilon_steps": 75}),
     # those made for a log learn here from their own pages, as they explore
     "cql": (100, KEEN),
     "bcq": (100, {**KEEN, "threshold": 0.01}),
@@ -47,8 +47,11 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 # What a shop asks for beyond that. What a sample brings is learned where many are shown: SAC begins
 # warmer there. Noise alone explores in Rainbow, and as it begins in conf/agent
-# samples are 0.2 % of what is shown, too few to learn what they bring.
+# samples are 0.2 % of what is shown, too few to learn what they bring. Tables have a row for each
+# page that fatigue remembers.
 WIDER: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {
+    ("tabular", "fatigue"): (500, {"epsilon_steps": 150}),
+    ("sarsa", "fatigue"): (500, {"epsilon_steps": 150}),
     ("sac", "delayed"): (
         150,
         {"sharpness": 1e-3, "learning_rate": 3e-3, "temperature": 1.0, "temperature_rate": 2e-2},
