@@ -252,13 +252,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_main_job_learns_from_the_log(name: str, home: Path, kept: Path) -> None:
     # Why: one command, from a log to a valued policy, for these agents as for all; the finished run
     # is opened and valued again to the same numbers.
-    call(train.main, f"agent={name}", *TRAIN, *WORLD, *below(home, name, kept))
+    few = ["steps=320", "evaluation.sessions=16"]
+    call(train.main, f"agent={name}", *TRAIN, *WORLD, *few, *below(home, name, kept))
     summary = json.loads((home / name / "summary.json").read_text())
-    assert summary["environment_steps"] == 960
+    assert summary["environment_steps"] == 320
     assert summary["policies"][name]["true"]["revenue_per_session"]["mean"] > 0
-    arguments = ["sessions=60", "seed=0", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
+    arguments = ["sessions=16", "seed=0", "device=cpu", f"hydra.run.dir={home / 'valued'}"]
     call(evaluate.main, f"run={home / name}", *arguments)
-    again = json.loads((home / name / "evaluation-seed0-sessions60.json").read_text())
+    again = json.loads((home / name / "evaluation-seed0-sessions16.json").read_text())
     assert again["policies"][name] == summary["policies"][name]
 
 

@@ -27,8 +27,8 @@ def test_dqn_reaches_the_optimum_within_a_percent(
     exact: ExactShop, offered: dict[str, Any]
 ) -> None:
     # Why: it never sees the true shop's law, only a model fitted on the log; myopic pages lose
-    # 6.8 %. The upper end of a 95 % interval on 50,000 shoppers must be below.
-    loss = agent_loss("dqn", exact, offered, num_pages=100_000, num_sessions=50_000, seed=0)
+    # 6.8 %. The upper end of a 95 % interval on 25,000 shoppers must be below.
+    loss = agent_loss("dqn", exact, offered, num_pages=100_000, num_sessions=25_000, seed=0)
     assert loss.share + 1.96 * loss.error < 0.01, loss
 
 
@@ -39,6 +39,6 @@ def test_who_looks_at_one_page_alone_does_not(
 ) -> None:
     # Why: without it the test above could hold of a shop where foresight is worth nothing.
     loss = agent_loss(
-        name, exact, offered, num_pages=50_000, num_sessions=20_000, seed=0, gamma=0.0
+        name, exact, offered, num_pages=50_000, num_sessions=8_000, seed=0, gamma=0.0
     )
     assert loss.share - 1.96 * loss.error > 0.05, loss
