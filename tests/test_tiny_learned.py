@@ -38,7 +38,5 @@ def test_who_looks_at_one_page_alone_does_not(
     name: str, exact: ExactShop, offered: dict[str, Any]
 ) -> None:
     # Why: without it the test above could hold of a shop where foresight is worth nothing.
-    loss = agent_loss(
-        name, exact, offered, num_pages=50_000, num_sessions=8_000, seed=0, gamma=0.0
-    )
+    loss = agent_loss(name, exact, offered, num_pages=50_000, num_sessions=8_000, seed=0, gamma=0.0)
     assert loss.share - 1.96 * loss.error > 0.05, loss
