@@ -100,6 +100,9 @@ def test_the_maximum_and_its_errors_by_hand() -> None:
     # the mode solves 30 - 40 sigmoid(x) = x
     left = 30.0 - 40.0 * shrunk_J.sigmoid().item() - shrunk_J.item()
     assert abs(left) < 0.15 and narrower_JJ.item() < covariance_JJ.item()
+    won = shrunk_J.sigmoid().item()
+    information = 30 * (1.0 - won) ** 2 + 10 * won**2 + 1.0
+    assert narrower_JJ.item() == pytest.approx(1.0 / information, rel=0.03)
 
 
 def test_without_ads_the_likelihood_is_the_user_models() -> None:
