@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
-from hydra._internal.core_plugins.importlib_resources_config_source import (
-    ImportlibResourcesConfigSource as Source,
-)
 from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
@@ -41,20 +38,6 @@ TRAIN = [
     "agent.batch_size=32",
     "evaluation.sessions=60",
 ]
-
-
-_read = Source._read_config
-_files: dict[str, Any] = {}
-
-
-def _read_once(source: Source, file: Any) -> Any:
-    """A file of ``conf``: to parse those of one config takes as long as to compose it."""
-    if str(file) not in _files:
-        _files[str(file)] = _read(source, file)
-    return copy.deepcopy(_files[str(file)])  # Hydra takes the defaults out
-
-
-Source._read_config = _read_once
 
 
 def call(main: Callable[[], Any], *overrides: str) -> None:
