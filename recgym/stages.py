@@ -29,7 +29,7 @@ from recgym.settings import check
 from recgym.types import After, Catalog, Kind, Policy, Sessions, Split
 from recgym.users.assumed import assumed_range
 from recgym.users.assumptions import assume_pages
-from recgym.users.fit_settings import FitSettings, decisive
+from recgym.users.fit_settings import FitSettings
 from recgym.users.likelihood import cart_counts
 from recgym.users.propensities import weighed
 from recgym.users.report import predictive_report
@@ -150,7 +150,7 @@ def prepare_model(
     """
     apart = {"assumptions", "num_slots", "ensemble", "text"}
     apart |= {"on_policy"} if member is not None else set()
-    decided = decisive({k: v for k, v in settings.items() if k not in apart})
+    decided = {k: v for k, v in settings.items() if k not in apart}
     text = TextSettings(**settings.get("text", {}))
     titles = None if text.encoder is None else titles_of(log, text.column)
     if titles is not None:

@@ -53,8 +53,11 @@ class Known:
             mean, viewed = torch.zeros_like(mean), torch.zeros_like(viewed)
         if name in ("clicked", "worth", "slope"):
             h = torch.zeros_like(h)
+        if name in ("slope", "level"):  # neither heeds who survived
+            sated = torch.zeros_like(sated)
+            tally = tally * torch.tensor([1.0, 1, 1, 1, 0, 1, 1])
         if name == "slope":  # a matter of the profile and the hour alone
-            tally, sated = torch.zeros_like(tally), torch.zeros_like(sated)
+            tally = torch.zeros_like(tally)
         weight, bias = model.heads.of(name)
         seen = Known(h, self.context, tally, mean, viewed, sated, self.precision)
         # own taste moves these two by its loads
@@ -355,8 +358,8 @@ def surprises(expected: Expectation, event: Event) -> Tensor:
     viewed_N = (event.kind == VIEW).to(expected.leave.dtype)
     followed_N3 = torch.nn.functional.one_hot(event.after, 4)[:, 1:] - expected.after[:, 1:]
     clicked_N = (event.slot >= 0).to(viewed_N.dtype) - expected.slot.sum(-1) * viewed_N
-    paid_N = (event.kind == CHECKOUT).to(viewed_N.dtype)
-    rest_N4 = torch.stack([clicked_N, expected.leave, paid_N, viewed_N], -1)
+    order_N = ((event.kind == CHECKOUT) | (event.after == 3)).to(viewed_N.dtype)
+    rest_N4 = torch.stack([clicked_N, expected.leave, order_N, viewed_N], -1)
     return torch.cat([followed_N3 * viewed_N.unsqueeze(-1), rest_N4], -1)
 
 

@@ -11,7 +11,6 @@ from family import F64, made
 
 from recgym import visit
 from recgym.types import DAY_MS, Catalog
-from recgym.users.fit_settings import decisive
 from recgym.users.items import beside
 from recgym.users.senses import Senses
 
@@ -46,16 +45,6 @@ def test_an_item_is_dear_or_cheap_for_its_category() -> None:
     found = beside(catalog, log_price_I, ["brand", "relative_price"])
     assert found.tolist() == [[-1, 1, 0], [1, 0, 1], [0, 0, 0]]
     assert beside(catalog, log_price_I, []).shape == (3, 0)
-
-
-def test_settings_that_came_later_cost_no_fit_that_was_kept_before() -> None:
-    # Why: a key of all settings would call every kept fit another one; what is chosen still does.
-    before = {"hidden": 8}
-    assert decisive({"model": {**before, "fusion": "concatenation", "inputs": []}}) == {
-        "model": before
-    }
-    chosen = {**before, "inputs": ["brand"]}
-    assert decisive({"model": chosen}) == {"model": chosen}
 
 
 def test_no_input_is_read_unless_it_is_asked_for() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from recgym.errors import at_least_1
 from recgym.settings import Count, Positive, Share, Within
@@ -55,27 +54,3 @@ class FitSettings:
         """Refuse numbers that no fit can use."""
         for name in ("epochs", "batch_steps", "least_updates", "window"):
             at_least_1(f"user_model.fit.{name}", getattr(self, name))
-
-
-# settings that came after fits were kept, and where they change nothing
-LATER: dict[str, dict[str, Any]] = {
-    "model": {"tied": True, "fusion": "concatenation", "inputs": [], "num_tastes": 8},
-    "fit": {
-        "window": 2048,
-        "rare": 0.0,
-        "mask": 0.0,
-        "adversary": 0.0,
-        "propensities": "never",
-        "most_weight": 10.0,
-    },
-}
-
-
-def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a user model without later ones that are off: an earlier fit is still found."""
-    return {
-        name: {k: v for k, v in value.items() if k not in LATER[name] or v != LATER[name][k]}
-        if name in LATER
-        else value
-        for name, value in settings.items()
-    }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recgym.users.states import NUM_FADING, Levels
-from recgym.users.surprises import NUM_TALLIES
+from recgym.users.surprises import HAZARD, NUM_TALLIES
 
 BLOCK = 16  # rows of a weight that a matrix product takes at once, about
 INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
@@ -76,12 +76,20 @@ class Heads(nn.Module):
         alone. Tastes for what is shown and for what is bought follow the belief, by its loads, and
         not the memory, to which a shopper of whom little is known and one who is known to be
         average are the same. How much prices deter is a matter of the profile.
+
+        Who is still there is another shopper than who left, and the segments say so by Bayes' rule.
+        Levels of clicks and sales that read the hazard survived, or how sated somebody is, would
+        say it once more by what went with it on the log's pages, and rise where better pages keep
+        everybody.
         """
         searching, known = self.rows("latent").stop, self.known
         self.reads[searching:, known:] = 0.0
         for name in ("clicked", "worth", "slope"):
             self.reads[self.rows(name), : self.hidden] = 0.0
         self.reads[self.rows("slope"), self.tallies :] = 0.0
+        sated = self.tallies + NUM_TALLIES
+        self.reads[self.rows("level"), self.tallies + HAZARD] = 0.0
+        self.reads[self.rows("level"), sated] = 0.0
         self.linear.weight[:, known:] = 0.0  # at first neither says anything
 
     @torch.no_grad()

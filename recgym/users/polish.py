@@ -26,7 +26,7 @@ from recgym.users.tastes import NODES
 
 MOST_STEPS = 300_000  # of the sample that the maximum is sought on: enough for some 500 numbers
 BATCH_STEPS = 32_768
-ITERATIONS = 40
+ITERATIONS = 100  # at most; some 70 reach the maximum
 STEP_SD = 0.1  # prior of how far a standardised weight lies from where the fit left it
 NEVER = -1e4  # logit of what cannot happen; an infinite one has no gradient
 

@@ -27,7 +27,7 @@ from recgym.users.sequence import SequenceModel
 from recgym.users.transformer import TransformerUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (
@@ -35,7 +35,6 @@ KINDS: dict[str, type[SequenceModel]] = {
         ConvolutionUserModel, PageBlind, ItemClicks,
     )
 }  # fmt: skip
-RENAMED = {"lstm.": "memory."}  # parts of a state that older files hold by another name
 TENSORS, SETTINGS = "model.pt", "model.json"
 FIT = "fit"  # folder within a model's, of the same model before assumptions were made
 REMEDY = "make one with python -m recgym.fit log=folder log.path=LOG"
@@ -141,7 +140,6 @@ def read_description(folder: Path) -> dict[str, Any]:
 def _build(
     state: dict[str, Tensor], tensors: dict[str, Any], description: dict[str, Any]
 ) -> SequenceModel:
-    state = {_renamed(name): value for name, value in state.items()}
     catalog = Catalog(**tensors, **description["catalog"])
     # a model is made in float32 and then cast; its own tensors replace what is made here
     single = dataclasses.replace(
@@ -164,14 +162,6 @@ def _build(
     model.load_state_dict(state)
     model.catalog = catalog
     return model
-
-
-def _renamed(name: str) -> str:
-    """The name by which this version holds a tensor of an older file."""
-    for old, new in RENAMED.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
 
 
 def _check_target(folder: Path) -> None:

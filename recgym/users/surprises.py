@@ -10,6 +10,7 @@ from torch import Tensor
 from recgym.types import After, Event, Kind, Record
 
 NUM_TALLIES = 7
+HAZARD = 4  # which of them is the hazard survived
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Expectation(Record):
 def tallies(expected: Expectation, event: Event) -> Tensor:
     """Surprises of one step, whose sums tell types of shoppers apart, [N, NUM_TALLIES].
 
-    Favourite, cart, buy; a click on the page; the hazard survived; checkout; views. For a shopper
-    with a constant unknown tendency such sums are what its posterior depends on.
+    Favourite, cart, buy; a click on the page; the hazard survived; orders; views. For a shopper
+    with a constant unknown tendency such sums are what its posterior depends on; but that who has
+    ordered wants less is no surprise, and so orders and views are counted as they are.
     """
     dtype, device = expected.leave.dtype, expected.leave.device
     followed_N3 = event.after.unsqueeze(-1) == torch.arange(1, len(After), device=device)
@@ -41,7 +43,8 @@ def tallies(expected: Expectation, event: Event) -> Tensor:
     expected_N4 = torch.cat([expected.after[:, 1:], expected.slot.sum(-1, keepdim=True)], -1)
     happened_N4 = torch.cat([followed_N3, clicked_N1], -1).to(dtype)
     surprise_N4 = happened_N4 - expected_N4 * kind_N2[:, 1:]
-    return torch.cat([surprise_N4, expected.leave.unsqueeze(-1), kind_N2], -1)
+    order_N1 = kind_N2[:, :1] + happened_N4[:, 2:3]  # a cart paid, or bought at once
+    return torch.cat([surprise_N4, expected.leave.unsqueeze(-1), order_N1, kind_N2[:, 1:]], -1)
 
 
 def squashed(tally_NF: Tensor) -> Tensor:
