@@ -155,9 +155,7 @@ def prepare_model(
     titles = None if text.encoder is None else titles_of(log, text.column)
     if titles is not None:
         decided["text"] = key_of_text(titles, text)
-    # a log that codes its shoppers as it always did keeps its fits
-    if coded := [field for field in log.fields() if field.levels is not None or field.more]:
-        decided["fields"] = coded
+    decided["fields"] = log.fields()
     if member is not None:
         decided["member"] = member
     folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"

@@ -72,7 +72,7 @@ class Items(nn.Module):
         log_price_DI = catalog.price.clamp(min=1e-6).log()
         self.register_buffer("mean_log_price", log_price_DI.mean())
         self.register_buffer("log_price", log_price_DI.mean(0))
-        # made anew from the catalogue, so that older files need not hold it
+        # made anew from the catalogue, so that files need not hold it
         self.register_buffer("beside", beside(catalog, self.log_price, inputs), persistent=False)
         self.own = nn.Parameter(0.1 * torch.randn(num_items, embedding))
         self.of_category = nn.Embedding(catalog.num_categories, embedding)
