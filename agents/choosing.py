@@ -60,14 +60,20 @@ class Chooser:
         """Of which the best slate holds the K highest, [N, I]."""
         values = self._values(observation, explore)
         gain_NI = slateq.all_advantages(self.head, values, self.vector_ID, seen.sold)
-        return self._best(seen.added, gain_NI, self._may_show(observation))
+        pull = self._pull(values, seen.go_on)
+        return self._best(seen.added, gain_NI, self._may_show(observation), pull)
 
     def _among(
-        self, values: slateq.Values, item_NJ: Tensor, added_NJ: Tensor, sold_NJF: Tensor
+        self,
+        values: slateq.Values,
+        item_NJ: Tensor,
+        added_NJ: Tensor,
+        sold_NJF: Tensor,
+        go_on_N: Tensor,
     ) -> Tensor:
         """The same of J items a lane; -inf for one that adds nothing: it may not be shown."""
         gain_NJ = slateq.advantages(self.head, values.null, self._gains(values, item_NJ, sold_NJF))
-        return self._best(added_NJ, gain_NJ, added_NJ > 0.0)
+        return self._best(added_NJ, gain_NJ, added_NJ > 0.0, self._pull(values, go_on_N))
 
     def _values(self, observation: Observation, explore: bool) -> slateq.Values:
         """With ``explore`` of noisy weights, where they are."""
@@ -83,8 +89,16 @@ class Chooser:
         """Items among which slates are sought, [N, I] bool."""
         return observation.eligible
 
-    def _best(self, odds_NJ: Tensor, gain_NJ: Tensor, allowed_NJ: Tensor) -> Tensor:
-        return slates.scores(odds_NJ, gain_NJ, allowed_NJ, self.num_slots, self.slate_optimiser)
+    def _pull(self, values: slateq.Values, go_on_N: Tensor) -> slates.Pull:
+        """What it is worth that a page keeps shoppers viewing."""
+        stay_N = self.head.mean(values.null) - self.head.mean(values.away)
+        return slates.Pull(stay_N, go_on_N, self.user_model.answers.page_weight)
+
+    def _best(
+        self, odds_NJ: Tensor, gain_NJ: Tensor, allowed_NJ: Tensor, pull: slates.Pull
+    ) -> Tensor:
+        count, optimiser = self.num_slots, self.slate_optimiser
+        return slates.scores(odds_NJ, gain_NJ, allowed_NJ, count, optimiser, pull)
 
     def _gains(self, values: slateq.Values, item_NJ: Tensor, sold_NJF: Tensor) -> Tensor:
         vector_NJD = self.vector_ID[item_NJ.clamp(min=0)]

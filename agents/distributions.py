@@ -4,7 +4,7 @@ Papers: Dabney et al. 2018, "Distributional reinforcement learning with quantile
 equation 10 (quantile Huber loss); Bellemare, Dabney and Munos 2017, "A distributional perspective
 on reinforcement learning", algorithm 1 (categorical projection). Deviation: after a slate the
 return is a mixture over what the shopper does, so targets are *weighted* atoms: each clicked item
-brings its own return with the probability of that click, everything else with what is left. The
+brings its own return with the probability of that click, as do a find and the end of viewing. The
 losses take the weights exactly; nothing is drawn.
 
 An item's advantage enters output z as slope_z * taste(s) · e_i + sales_z(s) · sold_i + bias_z(s).
@@ -60,7 +60,12 @@ class Head(Protocol):
         ...
 
     def following(
-        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+        self,
+        null_NZ: Tensor,
+        away_NZ: Tensor,
+        gain_NKZ: Tensor,
+        view_N: Tensor,
+        clicked_NK: Tensor,
     ) -> Atoms:
         """The law after a slate of K items; a view is of item k with ``clicked_NK``."""
         ...
@@ -89,11 +94,16 @@ class Mean:
         return output_XZ.squeeze(-1)
 
     def following(
-        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+        self,
+        null_NZ: Tensor,
+        away_NZ: Tensor,
+        gain_NKZ: Tensor,
+        view_N: Tensor,
+        clicked_NK: Tensor,
     ) -> Atoms:
         """One atom: SlateQ, equation 14."""
-        gain_N = (clicked_NK * gain_NKZ.squeeze(-1)).sum(-1)
-        value_N1 = null_NZ + (view_N * gain_N).unsqueeze(-1)
+        gain_N1 = (clicked_NK * gain_NKZ.squeeze(-1)).sum(-1, keepdim=True)
+        value_N1 = torch.lerp(away_NZ, null_NZ + gain_N1, view_N.unsqueeze(-1))
         return Atoms(value_N1, torch.ones_like(value_N1))
 
     def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
@@ -123,12 +133,19 @@ class Quantiles:
         return output_XZ.mean(-1)
 
     def following(
-        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+        self,
+        null_NZ: Tensor,
+        away_NZ: Tensor,
+        gain_NKZ: Tensor,
+        view_N: Tensor,
+        clicked_NK: Tensor,
     ) -> Atoms:
-        """Z atoms of each item and of everything else."""
-        chance_NK = view_N.unsqueeze(-1) * clicked_NK
-        chance_NL = torch.cat([1.0 - chance_NK.sum(-1, keepdim=True), chance_NK], -1)
-        value_NLZ = null_NZ.unsqueeze(1) + F.pad(gain_NKZ, (0, 0, 1, 0))
+        """Z atoms of each item, of what is found alone and of no view."""
+        view_N1 = view_N.unsqueeze(-1)
+        found_N1 = view_N1 * (1.0 - clicked_NK.sum(-1, keepdim=True))
+        chance_NL = torch.cat([1.0 - view_N1, found_N1, view_N1 * clicked_NK], -1)
+        viewed_NLZ = null_NZ.unsqueeze(1) + F.pad(gain_NKZ, (0, 0, 1, 0))
+        value_NLZ = torch.cat([away_NZ.unsqueeze(1), viewed_NLZ], 1)
         weight_NLZ = (chance_NL / self.num_outputs).unsqueeze(-1).expand_as(value_NLZ)
         return Atoms(value_NLZ.flatten(1), weight_NLZ.flatten(1))
 
@@ -175,13 +192,19 @@ class Categorical:
         return output_XZ.softmax(-1) @ self.atom_Z
 
     def following(
-        self, null_NZ: Tensor, gain_NKZ: Tensor, view_N: Tensor, clicked_NK: Tensor
+        self,
+        null_NZ: Tensor,
+        away_NZ: Tensor,
+        gain_NKZ: Tensor,
+        view_N: Tensor,
+        clicked_NK: Tensor,
     ) -> Atoms:
         """All share one grid, so that the mixture has Z atoms again."""
-        chance_NK1 = (view_N.unsqueeze(-1) * clicked_NK).unsqueeze(-1)
         item_NKZ = (null_NZ.unsqueeze(1) + gain_NKZ).softmax(-1)
-        else_NZ = null_NZ.softmax(-1) * (1.0 - chance_NK1.sum(1))
-        return Atoms(self.atom_Z.expand_as(else_NZ), else_NZ + (chance_NK1 * item_NKZ).sum(1))
+        found_NZ = null_NZ.softmax(-1) * (1.0 - clicked_NK.sum(-1, keepdim=True))
+        viewed_NZ = found_NZ + (clicked_NK.unsqueeze(-1) * item_NKZ).sum(1)
+        share_NZ = torch.lerp(away_NZ.softmax(-1), viewed_NZ, view_N.unsqueeze(-1))
+        return Atoms(self.atom_Z.expand_as(share_NZ), share_NZ)
 
     def project(self, target: Atoms) -> Tensor:
         """The law on the grid, [N, Z]: each atom is shared by its two neighbours (algorithm 1)."""

@@ -20,17 +20,19 @@ And the weights by which a state moves the worth of items, 0 at first, are held 
 times their square (Krogh and Hertz 1991, "A simple weight decay can improve generalization",
 equation 2): to whom an item is worth more than guessed is seen through much noise.
 
-Deviations: what is learned is the value of the clicked item, or of everything else where nothing on
-the page was clicked (SlateQ); over several steps it is that of the first step's. The next slate is
-sought among the ``num_candidates`` items that score best when the transition is stored. The target
-network follows at each update by a share. Rows of one update share one draw of noise, with another
-for the target and a third for the choice of the next slate (Fortunato et al., section 3.1).
-Priorities are the error of the mean or, where a law is learned, its loss (Rainbow).
+Deviations: what is learned is the value of the clicked item, or of a find, or of no view, where
+nothing on the page was clicked (SlateQ, see `agents.slateq`); over several steps it is that of the
+first step's. The next slate is sought among the ``num_candidates`` items that score best when the
+transition is stored. The target network follows at each update by a share. Rows of one update share
+one draw of noise, with another for the target and a third for the choice of the next slate
+(Fortunato et al., section 3.1). Priorities are the error of the mean or, where a law is learned,
+its loss (Rainbow).
 
 Logged scalars: `loss` (of a row: Huber, quantile Huber or divergence, in middle prices or nats),
-`q_null` (mean Q0 - Phi), `advantage` (mean of Q - Q0 over clicked items), `doubt` (those weights'
-square), `td_error` (mean absolute, of the means), `epsilon` (share of slots filled at random),
-`importance` (mean weight of a row; 1 without priorities).
+`q_null` and `q_away` (mean Q0 - Phi of finds and Q- - Phi of no view), `advantage` (mean of Q - Q0
+over clicked items), `doubt` (those weights' square), `td_error` (mean absolute, of the means),
+`epsilon` (share of slots filled at random), `importance` (mean weight of a row; 1 without
+priorities).
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class DQN(Chooser, OffPolicy):
         learning_starts, updates: transitions before the first update; gradient steps for each step.
         slate_optimiser: how the best slate is sought, of `agents.slates`.
         double, duelling: whether the online network picks the next slate, else the target network;
-            whether an item's value builds on that of everything else.
+            whether an item's value builds on that of a find.
         n_step: steps of a return.
         prioritised: whether rows are drawn by priority, to the power ``alpha``; ``beta`` is the
             power of importance weights at first, which reaches 1 after ``beta_steps`` of all lanes.
@@ -231,12 +233,12 @@ class DQN(Chooser, OffPolicy):
         return {}
 
     def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
-        """One gradient step on the error of the chosen item, or of everything else."""
+        """One gradient step on the error of the chosen item, of a find or of no view."""
         target = self._target(rows, number)
         values = self.network(rows["feature"], self._noise(number, 0))
         clicked_N = rows["chosen"] >= 0
         gain_N1Z = self._gains(values, rows["chosen"].unsqueeze(-1), rows["sold"].unsqueeze(1))
-        output_NZ = values.null + gain_N1Z.squeeze(1) * clicked_N.unsqueeze(-1)
+        output_NZ = slateq.of_choice(values, gain_N1Z.squeeze(1), rows)
         loss_N = self.head.losses(output_NZ, target)
         importance_N = rows.get("importance", torch.ones_like(loss_N))
         penalty, said = self._penalty(rows, values)
@@ -256,6 +258,7 @@ class DQN(Chooser, OffPolicy):
             return {
                 "loss": loss.detach(),
                 "q_null": self.head.mean(values.null).mean(),
+                "q_away": self.head.mean(values.away).mean(),
                 "advantage": gain_N.sum() / clicked_N.sum().clamp(min=1),
                 "td_error": error_N.mean(),
                 "doubt": doubt.detach() / self.num_seeds,
@@ -275,7 +278,8 @@ class DQN(Chooser, OffPolicy):
         """The law of the return: one network picks the next slate, the target network values it."""
         picking = self.network if self.double else self.target
         values = picking(rows["next_feature"], self._noise(number, 1))
-        score_NC = self._among(values, rows["candidate"], rows["added"], rows["next_sold"])
+        seen = (rows["candidate"], rows["added"], rows["next_sold"], rows["go_on"])
+        score_NC = self._among(values, *seen)
         slate_NK = score_NC.topk(min(self.num_slots, score_NC.shape[1]), -1).indices
         values = self.target(rows["next_feature"], self._noise(number, 2))
         gain_NCZ = self._gains(values, rows["candidate"], rows["next_sold"])

@@ -9,17 +9,19 @@ Paper: Kostrikov, Nair and Levine 2022, "Offline reinforcement learning with imp
 Q' is the target network, which follows Q slowly. No value is ever asked of a page that the log does
 not hold. For slates (SlateQ; see `agents.dqn`) Q(s, A) of equations 5 and 7 is the value of the
 logged page under the fitted choice model, and the action a of equation 6 is what was chosen, an
-item of the page or anything else. Deviations: a page's advantage is the sum of its slots' own,
+item of the page, a find or no view. Deviations: a page's advantage is the sum of its slots' own,
 
-    P(i | s, A) A(s, i) - (V(s) - Q0(s)) / (number of filled slots),
+    P(i | s, A) A(s, i) - (V(s) - B(s, A)) / (number of filled slots),
 
-and each slot of pi (`agents.cloning`) is weighted with its own part alone: the other slots'
-factors, which hardly depend on it, would only add noise. Advantages count in their root mean square
-over the slots of a batch (the authors rescale rewards instead), so that one beta fits all shops;
-weights are cut at ``largest_weight``, as in their code. Values count in middle prices.
+B(s, A) being what Q(s, A) is without its items' advantages; and each slot of pi (`agents.cloning`)
+is weighted with its own part alone: the other slots' factors, which hardly depend on it, would only
+add noise. Advantages count in their root mean square over the slots of a batch (the authors rescale
+rewards instead), so that one beta fits all shops; weights are cut at ``largest_weight``, as in
+their code. Values count in middle prices.
 
-Logged scalars: `loss` (equation 6), `value_loss` (equation 5), `q_null` (mean Q0), `value` (mean
-V), `td_error` (mean absolute), `weight` (mean, of filled slots), and those of `agents.cloning`.
+Logged scalars: `loss` (equation 6), `value_loss` (equation 5), `q_null` (mean Q0 of finds),
+`value` (mean V), `td_error` (mean absolute), `weight` (mean, of filled slots), and those of
+`agents.cloning`.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def slot_advantages(gain_NK: Tensor, lift_N: Tensor, filled_NK: Tensor) -> Tenso
 
     Args:
         gain_NK: P(i | s, A) A(s, i).
-        lift_N: V(s) - Q0(s).
+        lift_N: V(s) - B(s, A).
         filled_NK: slots that hold an item, bool.
     """
     part_N = lift_N / filled_NK.sum(-1).clamp(min=1)
@@ -187,8 +189,8 @@ class IQL(OffPolicy):
             next_N = self.value(rows["next_feature"]).squeeze(-1)
             target_N = rows["reward"] + self.gamma * rows["going_on"] * next_N
         item_N1, sold_N1F = rows["chosen"].unsqueeze(-1), rows["sold"].unsqueeze(1)
-        null_N, gain_N1 = self._values(self.network, rows["feature"], item_N1, sold_N1F)
-        error_N = null_N + gain_N1.squeeze(-1) * (rows["chosen"] >= 0) - target_N
+        values, gain_N1Z = self._values(self.network, rows["feature"], item_N1, sold_N1F)
+        error_N = self.head.mean(slateq.of_choice(values, gain_N1Z.squeeze(1), rows)) - target_N
         loss = 0.5 * error_N.square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         (loss + value_loss).backward()
@@ -201,7 +203,7 @@ class IQL(OffPolicy):
         return {
             "loss": loss.detach(),
             "value_loss": value_loss.detach(),
-            "q_null": null_N.detach().mean(),
+            "q_null": values.null.detach().mean(),
             "value": value_N.detach().mean(),
             "td_error": error_N.detach().abs().mean(),
             "weight": (weight_NK * filled_NK).sum() / filled_NK.sum().clamp(min=1),
@@ -210,21 +212,22 @@ class IQL(OffPolicy):
 
     @torch.no_grad()
     def _logged_page(self, rows: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Q0'(s) [N] and P(i | s, A) A'(s, i) of each slot [N, K]; together Q'(s, A)."""
+        """Q'(s, A) without its items' advantages [N], and P(i | s, A) A'(s, i) of each [N, K]."""
         page_weight = self.user_model.answers.page_weight
         view_N, clicked_NK = slateq.choices(
             rows["added"], rows["taken"], rows["go_on"], page_weight
         )
-        null_N, gain_NK = self._values(
+        values, gain_NKZ = self._values(
             self.target, rows["feature"], rows["shown"], rows["shown_sold"]
         )
-        return null_N, view_N.unsqueeze(-1) * clicked_NK * gain_NK
+        null_N, away_N = self.head.mean(values.null), self.head.mean(values.away)
+        lift_NK = view_N.unsqueeze(-1) * clicked_NK * self.head.mean(gain_NKZ)
+        return torch.lerp(away_N, null_N, view_N), lift_NK
 
     def _values(
         self, network: nn.Module, feature_NO: Tensor, item_NJ: Tensor, sold_NJF: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Q0(s) [N] and A(s, i) of J items a lane [N, J]."""
-        values = network(feature_NO)
+    ) -> tuple[slateq.Values, Tensor]:
+        """Of states, and A(s, i) of J items a lane [N, J, 1]."""
+        values: slateq.Values = network(feature_NO)
         vector_NJD = self.user_model.tables.vector_ID[item_NJ.clamp(min=0)]
-        gain_NJZ = slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)
-        return self.head.mean(values.null), self.head.mean(gain_NJZ)
+        return values, slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)

@@ -92,4 +92,5 @@ class Reranking(DQN):
         self, observation: Observation, item_NM: Tensor, seen: Outlook, explore: bool = False
     ) -> Tensor:
         added_NM = seen.added * (item_NM >= 0)
-        return self._among(self._values(observation, explore), item_NM, added_NM, seen.sold)
+        values = self._values(observation, explore)
+        return self._among(values, item_NM, added_NM, seen.sold, seen.go_on)

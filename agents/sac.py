@@ -18,10 +18,10 @@ and the losses keep their discrete form, one draw a row serving all i:
     alpha    : mean of alpha (entropy of pi(. | s) - target entropy)
 
 Q'_j are target networks, which follow at each update by a share. Q(s, A) is the value of a slate
-under the fitted choice model and the action a what was chosen, an item of the page or anything else
-(SlateQ, see `agents.slateq`). Where A holds the K best items every one of them leads it as well as
-any other, so that the best pi spreads over K items: the target entropy is log K plus a share
-``target_entropy`` of log M - log K, with the number of items that may be shown in place of M.
+under the fitted choice model and the action a what was chosen, an item of the page, a find or no
+view (SlateQ, see `agents.slateq`). Where A holds the K best items every one of them leads it as
+well as any other, so that the best pi spreads over K items: the target entropy is log K plus a
+share ``target_entropy`` of log M - log K, with the number of items that may be shown in place of M.
 
 Deviations: how the others of a page hang on pi is not followed by the policy's gradient, which so
 lifts an item for what it adds to a page beside them; the policy weighs items by the mass that they
@@ -276,17 +276,17 @@ class SAC(OffPolicy):
         both = []
         for each in values:
             gain_NM = slateq.gains(each, self.head.slope_Z, vector_NMD, sold_NMF).squeeze(-1)
-            lift_NM = slateq.led_by_each(
+            view_NM, lift_NM = slateq.led_by_each(
                 gain_NM, clicks_NM, seen["added"], seen["go_on"], drawn_NK, page_weight
             )
-            both.append(each.null + lift_NM)
+            both.append(torch.lerp(each.away, each.null + lift_NM, view_NM))
         return torch.minimum(*both)
 
     def _chosen(self, values: slateq.Values, rows: dict[str, Tensor]) -> Tensor:
-        """Q(s, a) of the clicked item, or of everything else, [N]."""
+        """Q of the clicked item, of a find or of no view, [N]."""
         vector_N1D = self.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
         gain_N11 = slateq.gains(values, self.head.slope_Z, vector_N1D, rows["sold"].unsqueeze(1))
-        return (values.null + gain_N11.squeeze(1) * (rows["chosen"] >= 0).unsqueeze(-1)).squeeze(-1)
+        return slateq.of_choice(values, gain_N11.squeeze(1), rows).squeeze(-1)
 
     def _wanted_entropy(self, item_NM: Tensor) -> Tensor:
         """Of each row, nats, [N]."""

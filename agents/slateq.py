@@ -1,13 +1,20 @@
 """Values of items and of slates (SlateQ): the network, and the choice model that joins items.
 
 Paper: Ie et al. 2019, "SlateQ", equations 14 to 16: Q(s, A) = sum over i in A of
-P(i | s, A) Q(s, i), plus the value of everything else. Deviations: the "everything else" (found
-alone, checkout, leave) has a learned value Q0(s) where SlateQ takes 0; the choice model is the
-fitted user model's nested logit; item values are Q0(s) + A(s, i) with an advantage linear in the
-item's embedding and in what the user model expects it to sell. That is the duelling architecture
-(Wang et al. 2016, "Dueling network architectures", equation 7) with everything else, whose
-advantage is 0, in place of their maximum (equation 8). Without duelling item values have no part in
-Q0: they are the second sum alone.
+P(i | s, A) Q(s, i), plus the value of what is no item of A, which SlateQ takes for 0. Here it has
+two learned values: Q0(s) where something was found alone, and Q-(s) where nothing was viewed but
+the session left or the cart paid. The choice model is the fitted user model's nested logit:
+
+    Q(s, A) = P(view | s, A) (Q0(s) + sum over i in A of P(i | view, s, A) A(s, i))
+              + (1 - P(view | s, A)) Q-(s)
+
+One value for both would hold how often sessions end beside the pages met so far, and a page that
+takes clicks from what is found anyway would seem to keep shoppers by as much.
+
+Item values are Q0(s) + A(s, i) with an advantage linear in the item's embedding and in what the
+user model expects it to sell. That is the duelling architecture (Wang et al. 2016, "Dueling network
+architectures", equation 7) with a find, whose advantage is 0, in place of their maximum (equation
+8). Without duelling item values have no part in Q0: they are the second sum alone.
 """
 
 from __future__ import annotations
@@ -17,10 +24,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from agents import slates
 from agents.distributions import Atoms, Head
 from agents.noisy import NoisyLinear
 from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
-from recgym.types import Event, Observation, Record
+from recgym.types import Event, Kind, Observation, Record
 from recgym.users.sequence import SequenceModel
 
 CHUNK = 1 << 20  # numbers at once, where an item has more than one
@@ -30,13 +38,14 @@ CHUNK = 1 << 20  # numbers at once, where an item has more than one
 class Values(Record):
     """What the network says of a state, for each of Z outputs; `gains` reads it."""
 
-    null: Tensor  # [N, Z] of everything else
+    null: Tensor  # [N, Z] of what is found alone
+    away: Tensor  # [N, Z] of leaving and of paying
     taste: Tensor  # [N, D] weights on an item's embedding
     sales: Tensor  # [N, Z, F + 1] weights on an item's sales features, and a constant
 
 
 class SlateQNetwork(nn.Module):
-    """Q0(s) and A(s, i); linear in the item's features, so that a catalogue is one product.
+    """Q0(s), Q-(s) and A(s, i); linear in the item's features, so that a catalogue is one product.
 
     Args:
         num_features: O, of the observation.
@@ -71,6 +80,7 @@ class SlateQNetwork(nn.Module):
             linear(num_features, hidden, 0), nn.ReLU(), linear(hidden, hidden, 1), nn.ReLU()
         )
         self.null = linear(hidden, head.num_outputs, 2)
+        self.away = linear(hidden, head.num_outputs, 5)
         self.taste = linear(hidden, embedding, 3)
         self.sales = linear(hidden, head.num_outputs * (NUM_SALES + 1), 4)
         for layer in (self.taste, self.sales):  # begin at "an item is worth what it sells"
@@ -79,6 +89,7 @@ class SlateQNetwork(nn.Module):
         base_Z, slope_Z = head.base_Z.cpu(), head.slope_Z.cpu()
         with torch.no_grad():
             self.null.bias.add_(base_Z)
+            self.away.bias.add_(base_Z)
             sales_ZF = self.sales.bias.view(head.num_outputs, NUM_SALES + 1)
             sales_ZF[:, 0], sales_ZF[:, 1] = slope_Z, slope_Z * cart_paid
             if not duelling:
@@ -101,11 +112,12 @@ class SlateQNetwork(nn.Module):
         if not self.duelling:
             constant_NZ1 = sales_NZF[..., -1:] - null_NZ.unsqueeze(-1)
             sales_NZF = torch.cat([sales_NZF[..., :-1], constant_NZ1], -1)
-        return Values(null_NZ, self.taste(body_NH, *given), sales_NZF)
+        away_NZ = self.away(body_NH, *given)
+        return Values(null_NZ, away_NZ, self.taste(body_NH, *given), sales_NZF)
 
 
 def gains(values: Values, slope_Z: Tensor, vector_NJD: Tensor, sold_NJF: Tensor) -> Tensor:
-    """What J items a lane add to each output of everything else, [N, J, Z]."""
+    """What J items a lane add to each output of what is found alone, [N, J, Z]."""
     # not as a batched product, which is several times slower and does not fuse with the gather
     like_NJ1 = (vector_NJD * values.taste.unsqueeze(1)).sum(-1, keepdim=True)
     return _gains(values, slope_Z, like_NJ1, sold_NJF)
@@ -117,7 +129,7 @@ def _gains(values: Values, slope_Z: Tensor, like_NJ1: Tensor, sold_NJF: Tensor) 
 
 
 def advantages(head: Head, null_NZ: Tensor, gain_NJZ: Tensor) -> Tensor:
-    """Mean return of each item above that of everything else, [N, J]."""
+    """Mean return of each item above that of what is found alone, [N, J]."""
     if head.linear:
         return head.mean(gain_NJZ)
     return head.mean(null_NZ.unsqueeze(1) + gain_NJZ) - head.mean(null_NZ).unsqueeze(-1)
@@ -150,25 +162,29 @@ def choices(
         page_weight: how much the page's mass pulls on going on.
     """
     mass_N = 1.0 + added_NK.sum(-1)
-    view_N = viewed(mass_N, go_on_N, page_weight)
+    view_N = slates.viewed(mass_N, go_on_N, page_weight)
     return view_N, (added_NK + taken_NK) / mass_N.unsqueeze(-1)
 
 
-def viewed(mass_X: Tensor, go_on_X: Tensor, page_weight: Tensor) -> Tensor:
-    """The probability of a view where the page and what is found anyway have this mass."""
-    pulled_X = go_on_X * mass_X**page_weight
-    view_X: Tensor = pulled_X / (pulled_X + 1.0 - go_on_X)
-    return view_X
-
-
 def chosen(model: SequenceModel, observation: Observation, event: Event) -> dict[str, Tensor]:
-    """The item clicked on the page: ``chosen`` [N], -1 without one; ``sold`` [N, F], 0 then."""
+    """What the shopper did: `of_choice` reads these.
+
+    ``chosen`` [N], the item clicked on the page, -1 without one; ``sold`` [N, F], 0 then;
+    ``viewed`` [N] bool, whether it was an item at all, there or found alone.
+    """
     clicked_N = event.slot >= 0
     sold_N1F = sold_if_clicked(model, observation, event.item.clamp(min=0).unsqueeze(-1))
     return {
         "chosen": torch.where(clicked_N, event.item, torch.full_like(event.item, -1)),
         "sold": sold_N1F[:, 0] * clicked_N.unsqueeze(-1),
+        "viewed": event.kind == int(Kind.VIEW),
     }
+
+
+def of_choice(values: Values, gain_NZ: Tensor, rows: dict[str, Tensor]) -> Tensor:
+    """Outputs of what the shopper did, [N, Z]; ``gain_NZ`` is that of the item of ``rows``."""
+    clicked_N1, viewed_N1 = (rows["chosen"] >= 0).unsqueeze(-1), rows["viewed"].unsqueeze(-1)
+    return torch.where(viewed_N1, values.null + gain_NZ * clicked_N1, values.away)
 
 
 def candidates(seen: Outlook, score_NI: Tensor, count: int) -> dict[str, Tensor]:
@@ -205,7 +221,8 @@ def after_slate(
         rows["go_on"],
         page_weight,
     )
-    return head.following(values.null, gain_NCZ.gather(1, index_NKZ), view_N, clicked_NK)
+    gain_NKZ = gain_NCZ.gather(1, index_NKZ)
+    return head.following(values.null, values.away, gain_NKZ, view_N, clicked_NK)
 
 
 def led_by_each(
@@ -215,8 +232,11 @@ def led_by_each(
     go_on_N: Tensor,
     drawn_NK: Tensor,
     page_weight: Tensor,
-) -> Tensor:
-    """What each of M slates lifts above Q0, [N, M]: slate i holds item i and others of one ranking.
+) -> tuple[Tensor, Tensor]:
+    """Of M slates, of which slate i holds item i and others of one ranking.
+
+    Returns:
+        The probability of a view, and what a view then is worth above Q0, both [N, M].
 
     Args:
         gain_NM: A(s, i).
@@ -235,8 +255,8 @@ def led_by_each(
         return torch.where(drawn_NM, whole_N1, whole_N1 - each_NK[:, -1:] + each_NM)
 
     mass_NM = 1.0 + over_slate(added_NM)
-    view_NM = viewed(mass_NM, go_on_N.unsqueeze(-1), page_weight)
-    return view_NM * over_slate(clicks_NM * gain_NM) / mass_NM
+    view_NM = slates.viewed(mass_NM, go_on_N.unsqueeze(-1), page_weight)
+    return view_NM, over_slate(clicks_NM * gain_NM) / mass_NM
 
 
 def follow(target: nn.Module, network: nn.Module, rate: float) -> None:

@@ -154,7 +154,12 @@ class Wolpertinger(Reranking):
         random_NR = random_NR.masked_fill(~observation.eligible.gather(-1, random_NR), -1)
         item_NJ = torch.cat([self._nearest(observation, self.num_taught), random_NR], -1)
         seen = outlook_of(self.user_model, observation, item_NJ)
-        return {"near": item_NJ, "near_added": seen.added, "near_sold": seen.sold}
+        return {
+            "near": item_NJ,
+            "near_added": seen.added,
+            "near_sold": seen.sold,
+            "near_go_on": seen.go_on,
+        }
 
     def _update(self, rows: dict[str, Tensor], number: int = 0) -> dict[str, Tensor]:
         """A step of Q, then one of W on Q's scores and of the actor up W."""
@@ -162,7 +167,8 @@ class Wolpertinger(Reranking):
         feature_NO = rows["feature"]
         with torch.no_grad():
             values = self.network(feature_NO)
-            score_NJ = self._among(values, rows["near"], rows["near_added"], rows["near_sold"])
+            near = (rows[f"near{of}"] for of in ("", "_added", "_sold", "_go_on"))
+            score_NJ = self._among(values, *near)
             taught_NJ = score_NJ > -torch.inf
             score_NJ = score_NJ.masked_fill(~taught_NJ, 0.0)
             count = taught_NJ.sum().clamp(min=1)

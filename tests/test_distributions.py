@@ -16,18 +16,21 @@ def atoms(value: list[float], weight: list[float]) -> Atoms:
     return Atoms(torch.tensor([value]), torch.tensor([weight]))
 
 
-def after(head: Head, null: list[float], gain: list[list[float]], *chance: float) -> Atoms:
+def after(
+    head: Head, null: list[float], away: list[float], gain: list[list[float]], *chance: float
+) -> Atoms:
     """Half of the shoppers view, a view is of item k with ``chance``."""
-    clicked = torch.tensor([chance])
-    return head.following(torch.tensor([null]), torch.tensor([gain]), torch.tensor([0.5]), clicked)
+    rest = torch.tensor([null]), torch.tensor([away])
+    view, clicked = torch.tensor([0.5]), torch.tensor([chance])
+    return head.following(*rest, torch.tensor([gain]), view, clicked)
 
 
 def test_the_mean_after_a_slate_by_hand() -> None:
-    # Why: SlateQ, equation 14, with everything else: 2 + 0.5 * (0.4 * 3 + 0.2 * 10) = 3.6; before a
-    # reward of 1 and discounted by a half it is 2.8.
-    law = after(Mean(CPU), [2.0], [[3.0], [10.0]], 0.4, 0.2)
-    assert law.mean().item() == pytest.approx(3.6)
-    before = law.before(torch.tensor([1.0]), torch.tensor([0.5]))
+    # Why: SlateQ, equation 14, with a find of 2 and no view of 1: 0.5 * (2 + 0.4 * 3 + 0.2 * 10) +
+    # 0.5 * 1 = 3.1; before a reward of 1.25 and discounted by a half it is 2.8.
+    law = after(Mean(CPU), [2.0], [1.0], [[3.0], [10.0]], 0.4, 0.2)
+    assert law.mean().item() == pytest.approx(3.1)
+    before = law.before(torch.tensor([1.25]), torch.tensor([0.5]))
     assert before.mean().item() == pytest.approx(2.8)
     # Huber's loss of an error of 2.8 - 2.3 is a half of its square, of one of 2.8 that less a half
     losses = [Mean(CPU).losses(torch.tensor([[x]]), before).item() for x in (2.3, 0.0)]
@@ -35,12 +38,13 @@ def test_the_mean_after_a_slate_by_hand() -> None:
 
 
 def test_quantiles_after_a_slate_are_a_weighted_mixture() -> None:
-    # Why: the clicked item brings its own return, everything else with what is left. Clicked with
-    # 0.5 * 0.4 = 0.2: two atoms of 0.4 each for the rest, two of 0.1 for the item.
-    law = after(Quantiles(2, CPU), [1.0, 3.0], [[10.0, 20.0]], 0.4)
-    assert law.value.tolist() == [[1.0, 3.0, 11.0, 23.0]]
-    assert law.weight.flatten().tolist() == pytest.approx([0.4, 0.4, 0.1, 0.1])
-    assert law.mean().item() == pytest.approx(5.0)
+    # Why: whatever was done brings its own return. Half view nothing: two atoms of 0.25 each; the
+    # item is clicked with 0.5 * 0.4: two of 0.1; two of 0.15 are left for a find.
+    law = after(Quantiles(2, CPU), [1.0, 3.0], [0.0, 2.0], [[10.0, 20.0]], 0.4)
+    assert law.value.tolist() == [[0.0, 2.0, 1.0, 3.0, 11.0, 23.0]]
+    weights = [0.25, 0.25, 0.15, 0.15, 0.1, 0.1]
+    assert law.weight.flatten().tolist() == pytest.approx(weights)
+    assert law.mean().item() == pytest.approx(4.5)
 
 
 def test_the_quantile_huber_loss_by_hand() -> None:
@@ -92,11 +96,11 @@ def test_the_projection_keeps_the_mean_within_the_support() -> None:
 
 
 def test_probabilities_after_a_slate_are_a_mixture() -> None:
-    # Why: on the atoms 0 and 1 everything else brings 1 with 1/2, the item with 3/4: clicked with
-    # 0.2, so 1 with 0.8 / 2 + 0.2 * 3 / 4 = 0.55.
+    # Why: on the atoms 0 and 1 a find brings 1 with 1/2, the item with 3/4 and no view with 1/4:
+    # 0.3 * 1 / 2 + 0.2 * 3 / 4 + 0.5 * 1 / 4 = 0.425.
     gain = float(torch.tensor(3.0).log())
-    law = after(Categorical(2, (0.0, 1.0), CPU), [0.0, 0.0], [[0.0, gain]], 0.4)
-    assert law.weight.flatten().tolist() == pytest.approx([0.45, 0.55])
+    law = after(Categorical(2, (0.0, 1.0), CPU), [0.0, 0.0], [gain, 0.0], [[0.0, gain]], 0.4)
+    assert law.weight.flatten().tolist() == pytest.approx([0.575, 0.425])
     assert law.value.tolist() == [[0.0, 1.0]]
 
 

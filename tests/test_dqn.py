@@ -31,26 +31,28 @@ def agent_of(**changed: Any) -> DQN:
 
 
 def constant(agent: DQN) -> DQN:
-    """Online Q0 = 1 and target Q0 = 5; sales weigh 1, 2 online and 7, 3 in the target."""
+    """Q0 = 1 online, 5 in the target, Q- = 0 and 1; sales weigh 1, 2 online, 7, 3 in the target."""
     weights = {
-        agent.network: (1.0, [1.0, 2.0, 0.0, 0.0, 0.0]),
-        agent.target: (5.0, [7.0, 3.0, 0.0, 0.0, 0.0]),
+        agent.network: (1.0, 0.0, [1.0, 2.0, 0.0, 0.0, 0.0]),
+        agent.target: (5.0, 1.0, [7.0, 3.0, 0.0, 0.0, 0.0]),
     }
     with torch.no_grad():
-        for network, (null, sales) in weights.items():
+        for network, (null, away, sales) in weights.items():
             for parameter in network.parameters():
                 parameter.zero_()
             network.null.bias.fill_(null)
+            network.away.bias.fill_(away)
             network.sales.bias.copy_(torch.tensor(sales * network.num_outputs))
     return agent
 
 
 def one_row(discount: float) -> dict[str, Tensor]:
-    """Candidates 0 and 1 alike but for what they sell; nothing was clicked; the reward was 1."""
+    """Candidates 0 and 1 alike but for what they sell; one found something; the reward was 1."""
     feature = torch.zeros(1, SPEC.num_features)
     return {
         "feature": feature,
         "chosen": torch.tensor([-1]),
+        "viewed": torch.tensor([True]),
         "sold": torch.zeros(1, 4),
         "reward": torch.tensor([1.0]),
         "discount": torch.tensor([discount]),
@@ -64,41 +66,43 @@ def one_row(discount: float) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("returns", ["mean", "quantiles"])
-@pytest.mark.parametrize(("double", "value"), [(True, 5.72), (False, 6.68)])
+@pytest.mark.parametrize(("double", "value"), [(True, 4.12), (False, 5.08)])
 def test_who_picks_and_who_values_the_next_slate(double: bool, value: float, returns: str) -> None:
     # Why: one network for both overestimates. The online network picks item 1 (2 above 1), which
     # the target values at 3 (it would itself pick item 0 at 7): going on 0.75 / 1.25 = 0.6, clicked
-    # with 0.6 / 1.5 = 0.4, so 5 + 0.6 * 0.4 * 3 = 5.72. Alone the target takes 5 + 0.24 * 7 = 6.68.
+    # with 0.6 / 1.5 = 0.4, so 0.4 * 1 + 0.6 * (5 + 0.4 * 3) = 4.12. Alone the target takes
+    # 0.4 + 0.6 * (5 + 0.4 * 7) = 5.08.
     # Of a law that is the mean. Rewarded with 1 and discounted by a half: 1 + value / 2.
     agent = constant(agent_of(num_slots=1, double=double, returns=returns, num_atoms=3))
     assert agent._target(one_row(0.5)).mean().item() == pytest.approx(1 + value / 2, abs=1e-5)
 
 
 def test_the_law_of_the_target_by_hand() -> None:
-    # Why: a shopper who clicks item 1 (0.24) goes on with 5 + 3, all others with 5: a mean of 5.72
-    # that none of them has.
+    # Why: a shopper who clicks item 1 (0.24) goes on with 5 + 3, who finds something (0.36) with 5,
+    # all others with 1: a mean of 4.12 that none of them has.
     agent = constant(agent_of(num_slots=1, returns="quantiles", num_atoms=2))
     law = agent._target(one_row(0.5))
-    assert law.value.flatten().tolist() == pytest.approx([3.5, 3.5, 5.0, 5.0])
-    assert law.weight.flatten().tolist() == pytest.approx([0.38, 0.38, 0.12, 0.12])
+    assert law.value.flatten().tolist() == pytest.approx([1.5, 1.5, 3.5, 3.5, 5.0, 5.0])
+    weights = [0.2, 0.2, 0.18, 0.18, 0.12, 0.12]
+    assert law.weight.flatten().tolist() == pytest.approx(weights)
 
 
-@pytest.mark.parametrize(("discount", "error"), [(0.5, 2.86), (0.0, 0.0)])
+@pytest.mark.parametrize(("discount", "error"), [(0.5, 2.06), (0.0, 0.0)])
 def test_the_target_by_hand(discount: float, error: float) -> None:
-    # Why: 1 + 0.5 * 5.72 = 3.86 against Q0 = 1, and 1 alone where the shopper had left.
+    # Why: 1 + 0.5 * 4.12 = 3.06 against Q0 = 1, and 1 alone where the shopper had left.
     agent = constant(agent_of(num_slots=1))
     assert agent._update(one_row(discount))["td_error"].item() == pytest.approx(error, abs=1e-5)
 
 
 def test_importance_weighs_a_row() -> None:
-    # Why: rows drawn more often than they come count less. Huber's loss of 2.86 is 2.36; a quarter
-    # of it is 0.59, and the row's priority is its own error all the same.
+    # Why: rows drawn more often than they come count less. Huber's loss of 2.06 is 1.56; a quarter
+    # of it is 0.39, and the row's priority is its own error all the same.
     agent = constant(agent_of(num_slots=1, prioritised=True, alpha=1.0))
     agent.replay.add(one_row(0.5))
     told = {"place": torch.tensor([0]), "importance": torch.tensor([0.25])}
-    assert agent._update({**one_row(0.5), **told})["loss"].item() == pytest.approx(0.59, abs=1e-5)
+    assert agent._update({**one_row(0.5), **told})["loss"].item() == pytest.approx(0.39, abs=1e-5)
     kept = agent.replay.state_dict()["priority"].tolist()
-    assert kept == pytest.approx([2.86 + LEAST], abs=1e-5)
+    assert kept == pytest.approx([2.06 + LEAST], abs=1e-5)
 
 
 def test_what_is_stored_is_the_next_state_and_stops_at_terminated_alone() -> None:

@@ -62,6 +62,7 @@ def one_row(going_on: float) -> dict[str, Tensor]:
     return {
         "feature": feature,
         "chosen": torch.tensor([0]),
+        "viewed": torch.tensor([True]),
         "sold": torch.eye(4)[:1],
         "reward": torch.tensor([1.5]),
         "going_on": torch.tensor([going_on]),
@@ -75,13 +76,14 @@ def one_row(going_on: float) -> dict[str, Tensor]:
 
 
 def constant(agent: IQL) -> IQL:
-    """Online Q0 = 1, target Q0 = 2, V = 4; sales weigh 1, 2 online and 7, 3 in the target."""
-    weights = ((agent.network, 1.0, [1.0, 2.0]), (agent.target, 2.0, [7.0, 3.0]))
+    """Online Q0 = 1, target Q0 = 2.5, Q- = 1, V = 4; sales weigh 1, 2 and in the target 7, 3."""
+    weights = ((agent.network, 1.0, [1.0, 2.0]), (agent.target, 2.5, [7.0, 3.0]))
     with torch.no_grad():
         for network, null, sales in weights:
             for parameter in network.parameters():
                 parameter.zero_()
             network.null.bias.fill_(null)
+            network.away.bias.fill_(1.0)
             network.sales.bias[:2] = torch.tensor(sales)
         for parameter in agent.value.parameters():
             parameter.zero_()
@@ -93,8 +95,8 @@ def constant(agent: IQL) -> IQL:
 def test_the_losses_by_hand(going_on: float, error: float) -> None:
     # Why: equation 6: Q0 + A = 1 + 1 = 2 against 1.5 + 0.5 * 4 = 3.5, or 1.5 once somebody left.
     # Equation 5: the page has mass 2, so going on rises to 2 / 3, and each of its items is clicked
-    # with 0.6 / 2 * 2 / 3 = 0.2: Q' = 2 + 0.2 * 7 + 0.2 * 3 = 4, by the target network. V is 4, the
-    # error 0, and at 4.5 it is -0.5: 0.3 * 0.25 = 0.075.
+    # with 0.6 / 2 * 2 / 3 = 0.2: Q' = 1 / 3 + 2.5 * 2 / 3 + 0.2 * 7 + 0.2 * 3 = 4, by the target
+    # network. V is 4, the error 0, and at 4.5 it is -0.5: 0.3 * 0.25 = 0.075.
     agent = constant(agent_of())
     found = agent._update(one_row(going_on))
     assert found["td_error"].item() == pytest.approx(error, abs=1e-5)

@@ -16,6 +16,7 @@ from agents.slateq import (
     choices,
     gains,
     led_by_each,
+    of_choice,
 )
 
 CPU = torch.device("cpu")
@@ -60,14 +61,16 @@ def test_what_a_slate_brings_by_hand() -> None:
 
 def test_what_slates_led_by_each_item_lift_by_hand() -> None:
     # Why: of the ranking (2, 0) either item leads the same slate, of mass 1.75 and 2 + 1 gained by
-    # clicks: 0.6 * 3 / 1.75. Item 1 stands in place of item 0: mass 1.5, 2 + 1, 0.6 * 3 / 1.5.
+    # clicks: 3 / 1.75. Item 1 stands in place of item 0: mass 1.5, 2 + 1, 3 / 1.5.
     gain, added = torch.tensor([[2.0, 4.0, 8.0]]), torch.tensor([[0.5, 0.25, 0.25]])
     ranked, go_on = torch.tensor([[2, 0]]), torch.tensor([0.6])
-    found = led_by_each(gain, added, added, go_on, ranked, torch.tensor(0.0))
-    assert found[0].tolist() == pytest.approx([1.8 / 1.75, 1.2, 1.8 / 1.75], abs=1e-6)
+    view, found = led_by_each(gain, added, added, go_on, ranked, torch.tensor(0.0))
+    assert view[0].tolist() == pytest.approx([0.6] * 3)
+    assert found[0].tolist() == pytest.approx([3 / 1.75, 2.0, 3 / 1.75], abs=1e-6)
     # a click that counts twice doubles the gain; a page that pulls makes more shoppers go on
-    found = led_by_each(gain, 2 * added, added, go_on, ranked, torch.tensor(1.0))
-    assert found[0, 1].item() == pytest.approx(2 * (0.9 / 1.3) * 3 / 1.5, abs=1e-6)
+    view, found = led_by_each(gain, 2 * added, added, go_on, ranked, torch.tensor(1.0))
+    assert view[0, 1].item() == pytest.approx(0.9 / 1.3, abs=1e-6)
+    assert found[0, 1].item() == pytest.approx(2 * 3 / 1.5, abs=1e-6)
 
 
 def test_what_an_item_adds_by_hand() -> None:
@@ -75,7 +78,8 @@ def test_what_an_item_adds_by_hand() -> None:
     # make 1; it sells (1, 0, 0, 2); the outputs weigh that by (1, 0, 0, 0) and (0, 0, 0, 5) and
     # have the constants 0.5 and -2: 1 + 1 + 0.5 and, at a slope of 2, 2 + 10 - 2.
     sales = torch.tensor([[[1.0, 0.0, 0.0, 0.0, 0.5], [0.0, 0.0, 0.0, 5.0, -2.0]]])
-    values = Values(torch.zeros(1, 2), torch.tensor([[3.0, -1.0]]), sales)
+    none = torch.zeros(1, 2)
+    values = Values(none, none, torch.tensor([[3.0, -1.0]]), sales)
     found = gains(
         values,
         torch.tensor([1.0, 2.0]),
@@ -83,6 +87,15 @@ def test_what_an_item_adds_by_hand() -> None:
         torch.tensor([[[1.0, 0.0, 0.0, 2.0]]]),
     )
     assert found.flatten().tolist() == pytest.approx([2.5, 10.0])
+
+
+def test_what_the_shopper_did_is_what_is_learned() -> None:
+    # Why: Q0 = 1 of a find, Q- = -2 of no view, and an item that adds 5. An item that was found
+    # alone is none of the page's, and who left has viewed nothing.
+    one = torch.ones(3, 1)
+    values = Values(one, -2.0 * one, one, one.unsqueeze(-1))
+    rows = {"chosen": torch.tensor([4, -1, -1]), "viewed": torch.tensor([True, True, False])}
+    assert of_choice(values, 5.0 * one, rows).flatten().tolist() == [6.0, 1.0, -2.0]
 
 
 @kinds
@@ -101,7 +114,7 @@ def test_a_doubt_is_the_weights_on_the_state(head: Head) -> None:
 @kinds
 def test_an_item_is_first_worth_what_it_sells(head: Head) -> None:
     # Why: a good first page brings clicks to learn from. 1.2 at once and 2 in the cart, of which
-    # 0.3 is paid: 1.8 above everything else; random logits of Q0 bend the law that is tilted by it.
+    # 0.3 is paid: 1.8 above a find; random logits of Q0 bend the law that is tilted by it.
     values = network_of(head)(drawn(4, 7))
     sold = torch.tensor([1.2, 2.0, 0.7, 0.9]).expand(4, 1, NUM_SALES)
     found = gains(values, head.slope_Z, drawn(4, 1, 5), sold)
@@ -123,7 +136,7 @@ def test_the_whole_catalogue_is_as_its_items(
 
 
 @kinds
-def test_without_duelling_an_item_has_no_part_in_everything_else(head: Head) -> None:
+def test_without_duelling_an_item_has_no_part_in_a_find(head: Head) -> None:
     # Why: that is what the switch turns off: Q(s, i) stays where it is when Q0 moves.
     network, feature = stirred(network_of(head, duelling=False)), drawn(4, 7)
     item = drawn(4, 2, 5), drawn(4, 2, 4)
