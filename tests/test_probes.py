@@ -25,7 +25,7 @@ AGENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "c51": (250, KEEN),
     "rainbow": (250, {"learning_rate": 3e-3}),
     # both retrieve more items than there are; test_wolpertinger has fewer
-    "reranking": (80, KEEN),
+    "reranking": (100, KEEN),
     "wolpertinger": (100, KEEN),
     # its past is that of one session of many in each state here: see test_recurrent_dqn
     "recurrent_dqn": (80, {**KEEN, "recurrent": 8}),

@@ -34,6 +34,8 @@ def test_the_actor_begins_in_the_middle_and_reaches_as_far_as_items_lie() -> Non
     # within 3 of these of 2, whatever the state.
     pointer = Pointer(1, torch.tensor([[0.0], [4.0]]), hidden=4)
     with torch.no_grad():
+        pointer.actor[0].weight.fill_(1.0)
+        pointer.actor[0].bias.fill_(10.0)  # no state lies at the edge of the ReLU
         pointer.actor[2].weight.fill_(1e3)
         pointer.actor[2].bias.fill_(1.0)
         far = pointer.proto(torch.tensor([[0.0], [9.0], [-9.0]]))
@@ -44,12 +46,13 @@ def test_the_actor_begins_in_the_middle_and_reaches_as_far_as_items_lie() -> Non
 
 
 def taught(agent: Any, near: list[int], added: list[float]) -> dict[str, Tensor]:
-    """A row of an update, of which nothing was clicked and nothing follows."""
+    """A row of an update, of which nothing was viewed and nothing follows."""
     feature = first_pages(1).feature
     near_1J = torch.tensor([near])
     return {
         "feature": feature,
         "chosen": torch.tensor([-1]),
+        "viewed": torch.tensor([False]),
         "sold": torch.zeros(1, 4),
         "reward": torch.tensor([0.0]),
         "discount": torch.tensor([0.0]),
@@ -62,6 +65,7 @@ def taught(agent: Any, near: list[int], added: list[float]) -> dict[str, Tensor]
         "near": near_1J,
         "near_added": torch.tensor([added]),
         "near_sold": torch.eye(4)[: len(near)].unsqueeze(0),
+        "near_go_on": torch.tensor([1.0]),  # all go on, whatever stands on the page
     }
 
 
