@@ -47,6 +47,17 @@ class Atoms(Record):
         return Atoms(value_NT, self.weight)
 
 
+@dataclass(frozen=True)
+class Branches(Record):
+    """What may follow a slate of K items, by outputs [.., Z], and how probably."""
+
+    away: Tensor  # [N, Z] of no view
+    null: Tensor  # [N, Z] of a view of something found alone
+    gain: Tensor  # [N, K, Z] of a view of each item, above that
+    view: Tensor  # [N] probability of a view
+    clicked: Tensor  # [N, K] that a view is of the item
+
+
 class Head(Protocol):
     """How outputs [.., Z] of a network stand for the law of a return."""
 
@@ -59,15 +70,8 @@ class Head(Protocol):
         """Of the law, [..]."""
         ...
 
-    def following(
-        self,
-        null_NZ: Tensor,
-        away_NZ: Tensor,
-        gain_NKZ: Tensor,
-        view_N: Tensor,
-        clicked_NK: Tensor,
-    ) -> Atoms:
-        """The law after a slate of K items; a view is of item k with ``clicked_NK``."""
+    def following(self, page: Branches) -> Atoms:
+        """The law after a slate."""
         ...
 
     def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
@@ -93,17 +97,10 @@ class Mean:
         """The output itself."""
         return output_XZ.squeeze(-1)
 
-    def following(
-        self,
-        null_NZ: Tensor,
-        away_NZ: Tensor,
-        gain_NKZ: Tensor,
-        view_N: Tensor,
-        clicked_NK: Tensor,
-    ) -> Atoms:
+    def following(self, page: Branches) -> Atoms:
         """One atom: SlateQ, equation 14."""
-        gain_N1 = (clicked_NK * gain_NKZ.squeeze(-1)).sum(-1, keepdim=True)
-        value_N1 = torch.lerp(away_NZ, null_NZ + gain_N1, view_N.unsqueeze(-1))
+        gain_N1 = (page.clicked * page.gain.squeeze(-1)).sum(-1, keepdim=True)
+        value_N1 = torch.lerp(page.away, page.null + gain_N1, page.view.unsqueeze(-1))
         return Atoms(value_N1, torch.ones_like(value_N1))
 
     def losses(self, output_NZ: Tensor, target: Atoms) -> Tensor:
@@ -132,20 +129,13 @@ class Quantiles:
         """Each quantile stands for as much of the law."""
         return output_XZ.mean(-1)
 
-    def following(
-        self,
-        null_NZ: Tensor,
-        away_NZ: Tensor,
-        gain_NKZ: Tensor,
-        view_N: Tensor,
-        clicked_NK: Tensor,
-    ) -> Atoms:
+    def following(self, page: Branches) -> Atoms:
         """Z atoms of each item, of what is found alone and of no view."""
-        view_N1 = view_N.unsqueeze(-1)
-        found_N1 = view_N1 * (1.0 - clicked_NK.sum(-1, keepdim=True))
-        chance_NL = torch.cat([1.0 - view_N1, found_N1, view_N1 * clicked_NK], -1)
-        viewed_NLZ = null_NZ.unsqueeze(1) + F.pad(gain_NKZ, (0, 0, 1, 0))
-        value_NLZ = torch.cat([away_NZ.unsqueeze(1), viewed_NLZ], 1)
+        view_N1 = page.view.unsqueeze(-1)
+        found_N1 = view_N1 * (1.0 - page.clicked.sum(-1, keepdim=True))
+        chance_NL = torch.cat([1.0 - view_N1, found_N1, view_N1 * page.clicked], -1)
+        viewed_NLZ = page.null.unsqueeze(1) + F.pad(page.gain, (0, 0, 1, 0))
+        value_NLZ = torch.cat([page.away.unsqueeze(1), viewed_NLZ], 1)
         weight_NLZ = (chance_NL / self.num_outputs).unsqueeze(-1).expand_as(value_NLZ)
         return Atoms(value_NLZ.flatten(1), weight_NLZ.flatten(1))
 
@@ -191,19 +181,12 @@ class Categorical:
         """Of the atoms."""
         return output_XZ.softmax(-1) @ self.atom_Z
 
-    def following(
-        self,
-        null_NZ: Tensor,
-        away_NZ: Tensor,
-        gain_NKZ: Tensor,
-        view_N: Tensor,
-        clicked_NK: Tensor,
-    ) -> Atoms:
+    def following(self, page: Branches) -> Atoms:
         """All share one grid, so that the mixture has Z atoms again."""
-        item_NKZ = (null_NZ.unsqueeze(1) + gain_NKZ).softmax(-1)
-        found_NZ = null_NZ.softmax(-1) * (1.0 - clicked_NK.sum(-1, keepdim=True))
-        viewed_NZ = found_NZ + (clicked_NK.unsqueeze(-1) * item_NKZ).sum(1)
-        share_NZ = torch.lerp(away_NZ.softmax(-1), viewed_NZ, view_N.unsqueeze(-1))
+        item_NKZ = (page.null.unsqueeze(1) + page.gain).softmax(-1)
+        found_NZ = page.null.softmax(-1) * (1.0 - page.clicked.sum(-1, keepdim=True))
+        viewed_NZ = found_NZ + (page.clicked.unsqueeze(-1) * item_NKZ).sum(1)
+        share_NZ = torch.lerp(page.away.softmax(-1), viewed_NZ, page.view.unsqueeze(-1))
         return Atoms(self.atom_Z.expand_as(share_NZ), share_NZ)
 
     def project(self, target: Atoms) -> Tensor:

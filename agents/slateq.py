@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from agents import slates
-from agents.distributions import Atoms, Head
+from agents.distributions import Atoms, Branches, Head
 from agents.noisy import NoisyLinear
 from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
 from recgym.types import Event, Kind, Observation, Record
@@ -222,7 +222,7 @@ def after_slate(
         page_weight,
     )
     gain_NKZ = gain_NCZ.gather(1, index_NKZ)
-    return head.following(values.null, values.away, gain_NKZ, view_N, clicked_NK)
+    return head.following(Branches(values.away, values.null, gain_NKZ, view_N, clicked_NK))
 
 
 def led_by_each(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.distributions import Atoms, Categorical, Head, Mean, Quantiles, head_of
+from agents.distributions import Atoms, Branches, Categorical, Head, Mean, Quantiles, head_of
 from recgym.errors import UserError
 
 CPU = torch.device("cpu")
@@ -20,9 +20,8 @@ def after(
     head: Head, null: list[float], away: list[float], gain: list[list[float]], *chance: float
 ) -> Atoms:
     """Half of the shoppers view, a view is of item k with ``chance``."""
-    rest = torch.tensor([null]), torch.tensor([away])
-    view, clicked = torch.tensor([0.5]), torch.tensor([chance])
-    return head.following(*rest, torch.tensor([gain]), view, clicked)
+    given = (torch.tensor([part]) for part in (away, null, gain, 0.5, chance))
+    return head.following(Branches(*given))
 
 
 def test_the_mean_after_a_slate_by_hand() -> None:
