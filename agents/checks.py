@@ -18,7 +18,7 @@ from recgym.build import check_settings
 from recgym.cli import check_numbers, check_world
 from recgym.errors import UserError
 from recgym.reward import reward_named
-from recgym.stages import check_user_model
+from recgym.stages.model import check_user_model
 
 NUMBERS = {  # least values; an interval needs two sessions that may differ
     "seed": 0,

@@ -34,7 +34,7 @@ from recgym.files import write_json
 from recgym.logs.base import Log, open_log
 from recgym.runs import read_run, run_folder
 from recgym.shops import choose_device
-from recgym.stages import open_reader
+from recgym.stages.log import open_reader
 from recgym.types import Observation, Policy
 from recgym.users.ensemble import Halves, halves
 from recgym.users.sequence import SequenceModel

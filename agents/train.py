@@ -46,13 +46,8 @@ from recgym.reward import Reward, pessimistic, reward_named, with_orders
 from recgym.runs import CONFIG, SUMMARY
 from recgym.shops import choose_device
 from recgym.spaces import ObservationSpec
-from recgym.stages import (
-    check_priced,
-    check_shown,
-    prepare_log,
-    prepare_members,
-    prepare_model,
-)
+from recgym.stages.log import check_priced, prepare_log
+from recgym.stages.model import check_shown, prepare_members, prepare_model
 from recgym.users.ensemble import halves
 from recgym.users.store import load_model
 

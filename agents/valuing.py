@@ -21,7 +21,7 @@ from recgym.record import TrueShopLog
 from recgym.rollout import LANES, rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import cart_paid
+from recgym.stages.model import cart_paid
 from recgym.types import Kind, Observation, Outcome, Policy, Sessions, SessionStats, Split
 from recgym.users.base import Shoppers
 from recgym.users.ensemble import Ensemble, Halves

@@ -25,7 +25,7 @@ from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.shops import choose_device
-from recgym.stages import check_user_model
+from recgym.stages.model import check_user_model
 
 SCHEMA_VERSION = 2
 NUMBERS = {  # least values of a budget; sessions are valued in blocks, none of which may be empty

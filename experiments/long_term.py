@@ -31,7 +31,7 @@ from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.shops import choose_device
-from recgym.stages import check_user_model
+from recgym.stages.model import check_user_model
 
 SCHEMA_VERSION = 1
 Blocks = NDArray[np.float64]

@@ -26,7 +26,7 @@ from recgym.files import write_json, write_text
 from recgym.logs.open_bandit import POLICIES, OpenBandit
 from recgym.record import LAW_VERSION
 from recgym.settings import check
-from recgym.stages import key_of
+from recgym.stages.log import key_of
 
 SCHEMA_VERSION = 1
 BANDIT_CLIP = 1e9  # rounds of one item have small weights: none is cut

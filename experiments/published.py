@@ -30,7 +30,7 @@ from recgym.files import write_json
 from recgym.logs.scratch import scratch
 from recgym.logs.source import plain_errors
 from recgym.shops import choose_device
-from recgym.stages import check_user_model
+from recgym.stages.model import check_user_model
 from recgym.types import Catalog, Sessions, Split
 from recgym.users.fit_settings import FitSettings
 from recgym.users.report import Figures

@@ -28,7 +28,8 @@ from recgym.logging_policy import EmptyPages
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import prepare_log, prepare_model
+from recgym.stages.log import prepare_log
+from recgym.stages.model import prepare_model
 from recgym.types import Arrival, Policy
 from recgym.users.sequence import SequenceModel
 from recgym.worlds.exact import ExactShop, Planned

@@ -35,7 +35,7 @@ from recgym.logs.base import open_log
 from recgym.runs import FIT as FIT_SUMMARY
 from recgym.runs import SUMMARY, read_run
 from recgym.settings import check
-from recgym.stages import open_reader
+from recgym.stages.log import open_reader
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import FIT, load_model
 from recgym.worlds.taste import TasteShop

@@ -19,7 +19,8 @@ from recgym.files import write_json
 from recgym.report import fit_lines, say_log
 from recgym.runs import CONFIG, FIT, MODEL
 from recgym.shops import choose_device
-from recgym.stages import check_user_model, prepare_log, prepare_model, prepare_part
+from recgym.stages.log import prepare_log, prepare_part
+from recgym.stages.model import check_user_model, prepare_model
 
 
 def keep(folder: Path, cfg: DictConfig, summary: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from recgym.logs.base import Log
 from recgym.record import TrueShopLog
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import prepare_log
+from recgym.stages.log import prepare_log
 from recgym.users.ad_law import PRESETS
 from recgym.users.sponsored import AdShoppers
 from recgym.worlds.taste import TasteShop

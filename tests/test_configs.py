@@ -16,7 +16,7 @@ from recgym.errors import UserError
 from recgym.shops import open_shop
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import prepare_log
+from recgym.stages.log import prepare_log
 from recgym.types import Kind
 from recgym.users.assumed import assumed_range
 from recgym.users.fit_settings import FitSettings

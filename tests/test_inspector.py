@@ -36,7 +36,7 @@ from recgym.rollout import rollout
 from recgym.runs import CONFIG
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import prepare_log
+from recgym.stages.log import prepare_log
 from recgym.types import Kind, Observation, Sessions, Split
 from recgym.users.likelihood import cart_counts, gather_steps, log_prob
 from recgym.users.store import save_model

@@ -18,7 +18,7 @@ from recgym.logs.base import Log, ReaderBase
 from recgym.logs.csv import Csv
 from recgym.logs.folder import Folder
 from recgym.logs.parts import Part, clean_part
-from recgym.stages import prepare_log, prepare_part
+from recgym.stages.log import prepare_log, prepare_part
 
 TABLES = ("events", "impressions", "sessions", "items", "shoppers", "set_aside")
 

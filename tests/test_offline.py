@@ -17,7 +17,8 @@ from agents.loop import train
 from agents.valuing import make_agent, play, resources, shop_specs, true_side
 from recgym.reward import revenue
 from recgym.spaces import ObservationSpec
-from recgym.stages import prepare_log, prepare_model
+from recgym.stages.log import prepare_log
+from recgym.stages.model import prepare_model
 from recgym.types import Policy, Sessions
 
 # a fit and two trainings, on a machine that may be busy

@@ -10,7 +10,7 @@ import torch
 from tiny import compose
 from torch import Tensor
 
-from recgym.stages import open_reader
+from recgym.stages.log import open_reader
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, Split
 from recgym.users.centring import centre
 from recgym.users.fit_settings import FitSettings

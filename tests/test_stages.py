@@ -11,21 +11,13 @@ import torch
 from log_files import event, write_csv
 from tiny import FIT, WORLD, compose
 
-from recgym import stages
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages, LoggingPolicy
 from recgym.logs.base import Log, ReaderBase
 from recgym.record import TrueShopLog
-from recgym.stages import (
-    cart_paid,
-    check_priced,
-    key_of,
-    logging_policy,
-    mean_quantity,
-    prepare_log,
-    prepare_members,
-    prepare_model,
-)
+from recgym.stages import model as model_stage
+from recgym.stages.log import check_priced, key_of, logging_policy, prepare_log
+from recgym.stages.model import cart_paid, mean_quantity, prepare_members, prepare_model
 from recgym.users.assumed import assumed_shop
 from recgym.users.epochs import Epochs
 from recgym.users.store import FIT as FIT_FOLDER
@@ -189,7 +181,7 @@ def test_a_fit_that_is_killed_goes_on_from_the_cache(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "save_model", killed)
+        patch.setattr(model_stage, "save_model", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare_model(*log, MODEL, cache, CPU, {}, member=0)
     (left,) = cache.glob("model-*.resume.pt")

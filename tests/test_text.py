@@ -12,7 +12,8 @@ from tiny import FIT, compose
 from recgym.errors import UserError
 from recgym.logs.folder import Folder
 from recgym.settings import check
-from recgym.stages import prepare_log, prepare_model
+from recgym.stages.log import prepare_log
+from recgym.stages.model import prepare_model
 from recgym.users import text
 from recgym.users.store import load_model
 from recgym.users.text import (

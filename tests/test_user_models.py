@@ -26,7 +26,7 @@ from recgym.logs.base import open_log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import prepare_log
+from recgym.stages.log import prepare_log
 from recgym.types import After, Split, where
 from recgym.users.report import predictive_report
 from recgym.users.sessions import rows_of

@@ -23,7 +23,7 @@ from recgym.record import _Recorder, shoppers_of
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import logging_policy, open_reader
+from recgym.stages.log import logging_policy, open_reader
 from recgym.types import Event, Kind, Observation, Outcome, Page
 from recgym.worlds import beyond
 from recgym.worlds.knobs import Knobs

@@ -18,7 +18,7 @@ from recgym import progress
 from recgym.ads.rollout import AdPolicy
 from recgym.files import write_json
 from recgym.logs.base import open_log
-from recgym.stages import open_reader
+from recgym.stages.log import open_reader
 from recgym.users.store import load_model
 
 

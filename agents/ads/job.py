@@ -38,7 +38,8 @@ from recgym.report import fit_lines, say_log
 from recgym.runs import CONFIG
 from recgym.settings import Share, check
 from recgym.shops import choose_device
-from recgym.stages import check_priced, open_reader, prepare_log, prepare_model
+from recgym.stages.log import check_priced, open_reader, prepare_log
+from recgym.stages.model import prepare_model
 from recgym.users.ad_law import AdLaw
 
 SCHEMA_VERSION = 1

@@ -46,7 +46,8 @@ from recgym.files import write_json
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
 from recgym.spaces import ObservationSpec
-from recgym.stages import key_of, prepare_log, prepare_members, prepare_model
+from recgym.stages.log import key_of, prepare_log
+from recgym.stages.model import prepare_members, prepare_model
 from recgym.types import Policy
 from recgym.users.ensemble import Halves, halves
 from recgym.users.sequence import SequenceModel

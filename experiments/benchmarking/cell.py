@@ -23,7 +23,8 @@ from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.logs.base import Log
 from recgym.record import LAW_VERSION
-from recgym.stages import key_of, prepare_log, prepare_model
+from recgym.stages.log import key_of, prepare_log
+from recgym.stages.model import prepare_model
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
 from recgym.worlds.base import TrueShop

@@ -16,7 +16,7 @@ from experiments.values import NUM_BLOCKS
 from recgym.build import check_settings
 from recgym.cli import check_numbers
 from recgym.errors import UserError
-from recgym.stages import check_user_model
+from recgym.stages.model import check_user_model
 
 RANDOM, MYOPIC = "random", "oracle, myopic"  # rows that every table has; the second as a stand-in
 CEILING_SEED = 1 << 20  # of the oracle's candidates and of the shoppers that choose among them

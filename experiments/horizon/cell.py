@@ -25,7 +25,8 @@ from recgym.record import LAW_VERSION
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.stages import key_of, prepare_log, prepare_model
+from recgym.stages.log import key_of, prepare_log
+from recgym.stages.model import prepare_model
 from recgym.types import Observation
 from recgym.users.base import Shoppers
 from recgym.users.sequence import SequenceModel

@@ -18,7 +18,7 @@ from recgym.logging_policy import EmptyPages
 from recgym.logs.base import Log, ReaderBase, open_log
 from recgym.record import TrueShopLog
 from recgym.runs import read_run
-from recgym.stages import logging_policy, open_reader
+from recgym.stages.log import logging_policy, open_reader
 from recgym.types import Split
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
@@ -75,7 +75,7 @@ def compare(
     num_slots, num_cut = log.sessions().page.item.shape[1], 0
     world = reader.true_shop(str(device)) if isinstance(reader, TrueShopLog) else None
     if world is not None and isinstance(reader, TrueShopLog):
-        # both sides under pages that both can be shown: see `recgym.stages.logging_policy`
+        # both sides under pages that both can be shown: see `recgym.stages.log.logging_policy`
         theirs = logging_policy(log, reader, world) or reader.logging_policy(world)
         first = SEED_BASE + STRANGERS + (seed << 32)
         real = of_shop(world, theirs, reader.num_slots, sessions, first)

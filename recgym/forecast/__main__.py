@@ -21,7 +21,7 @@ from recgym.forecast.series import LEVELS, MEASURES, check_measures, make_clock,
 from recgym.forecast.tables import console_lines
 from recgym.forecast.trial import CALIBRATIONS, Make
 from recgym.logs.base import Log
-from recgym.stages import prepare_log
+from recgym.stages.log import prepare_log
 from recgym.types import DAY_MS
 
 NUMBERS = {"window": WEEK, "horizon": 1, "windows": 1, "max_series": 1, "resamples": 20, "seed": 0}
