@@ -51,9 +51,9 @@ MAX_SLATES = 50_000  # that `exact` looks at in each lane
 class Pull:
     """How a page keeps shoppers viewing, and what that is worth."""
 
-    stay_N: Tensor  # D, in the unit of advantages
-    go_on_N: Tensor  # probability of a view beside an empty page
-    weight: Tensor  # w, []
+    stay: Tensor  # [N] D, in the unit of advantages
+    go_on: Tensor  # [N] probability of a view beside an empty page
+    weight: Tensor  # [] w
 
 
 def viewed(mass_X: Tensor, go_on_X: Tensor, page_weight: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ def _value(worth_NX: Tensor, mass_NX: Tensor, pull: Pull | None) -> Tensor:
     """What slates of these W and M add, up to what is the same for all, [N, X]."""
     if pull is None:
         return worth_NX / mass_NX
-    view_NX = viewed(mass_NX, pull.go_on_N.unsqueeze(-1), pull.weight)
-    return view_NX * (pull.stay_N.unsqueeze(-1) + worth_NX / mass_NX)
+    view_NX = viewed(mass_NX, pull.go_on.unsqueeze(-1), pull.weight)
+    return view_NX * (pull.stay.unsqueeze(-1) + worth_NX / mass_NX)
 
 
 def _cost(worth_N: Tensor, mass_N: Tensor, pull: Pull | None) -> Tensor:
@@ -131,8 +131,8 @@ def _cost(worth_N: Tensor, mass_N: Tensor, pull: Pull | None) -> Tensor:
     each_N = worth_N / mass_N
     if pull is None:
         return each_N
-    end_N = 1.0 - viewed(mass_N, pull.go_on_N, pull.weight)
-    return each_N - pull.weight * end_N * (pull.stay_N + each_N)
+    end_N = 1.0 - viewed(mass_N, pull.go_on, pull.weight)
+    return each_N - pull.weight * end_N * (pull.stay + each_N)
 
 
 def _greedy(

@@ -80,7 +80,7 @@ def test_the_ratio_is_the_best_slate_with_a_pull_too(weight: float) -> None:
         v, a = odds.gather(1, best), gain.gather(1, best)
         mass = 1.0 + v.sum(-1)
         view = go_on * mass**weight / (go_on * mass**weight + 1.0 - go_on)
-        return view * (pull.stay_N + (v * a).sum(-1) / mass)
+        return view * (pull.stay + (v * a).sum(-1) / mass)
 
     found, most = value("ratio"), value("exact")
     assert torch.allclose(most, torch.maximum(most, found), atol=1e-6)
