@@ -16,9 +16,9 @@ cart the share of it that is paid. What is learned is a doubt about that guess. 
 by the cart's worth Phi, r + gamma Phi(s') - Phi(s) (Ng, Harada and Russell 1999, "Policy invariance
 under reward transformations", equation 2), which is as if Q0 began at Phi (Wiewiora 2003): else an
 item that goes into the cart is taken for worthless until Q0 has learned what a full cart is worth.
-And the weights by which a state moves the worth of items, 0 at first, are held there by ``anchor``
-times their square (Krogh and Hertz 1991, "A simple weight decay can improve generalization",
-equation 2): to whom an item is worth more than guessed is seen through much noise.
+And the weights by which a state moves the worth of items, and that of staying, 0 at first, are held
+there by ``anchor`` times their square (Krogh and Hertz 1991, "A simple weight decay can improve
+generalization", equation 2): to whom an item is worth more than guessed is seen through much noise.
 
 Deviations: what is learned is the value of the clicked item, or of a find, or of no view, where
 nothing on the page was clicked (SlateQ, see `agents.slateq`); over several steps it is that of the

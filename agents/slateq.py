@@ -9,7 +9,9 @@ the session left or the cart paid. The choice model is the fitted user model's n
               + (1 - P(view | s, A)) Q-(s)
 
 One value for both would hold how often sessions end beside the pages met so far, and a page that
-takes clicks from what is found anyway would seem to keep shoppers by as much.
+takes clicks from what is found anyway would seem to keep shoppers by as much. Their difference, of
+which pages are chosen by the state, is learned as the items' worth is: it begins at 0, and
+`agents.dqn` holds its weights on the state.
 
 Item values are Q0(s) + A(s, i) with an advantage linear in the item's embedding and in what the
 user model expects it to sell. That is the duelling architecture (Wang et al. 2016, "Dueling network
@@ -80,26 +82,25 @@ class SlateQNetwork(nn.Module):
             linear(num_features, hidden, 0), nn.ReLU(), linear(hidden, hidden, 1), nn.ReLU()
         )
         self.null = linear(hidden, head.num_outputs, 2)
-        self.away = linear(hidden, head.num_outputs, 5)
+        self.stay = linear(hidden, head.num_outputs, 5)
         self.taste = linear(hidden, embedding, 3)
         self.sales = linear(hidden, head.num_outputs * (NUM_SALES + 1), 4)
-        for layer in (self.taste, self.sales):  # begin at "an item is worth what it sells"
+        # begin at "an item is worth what it sells", and who stays as much as who does not
+        for layer in (self.taste, self.sales, self.stay):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         base_Z, slope_Z = head.base_Z.cpu(), head.slope_Z.cpu()
         with torch.no_grad():
             self.null.bias.add_(base_Z)
-            self.away.bias.add_(base_Z)
             sales_ZF = self.sales.bias.view(head.num_outputs, NUM_SALES + 1)
             sales_ZF[:, 0], sales_ZF[:, 1] = slope_Z, slope_Z * cart_paid
             if not duelling:
                 sales_ZF[:, -1] = base_Z
 
     def doubt(self) -> Tensor:
-        """Squared weights by which a state moves the worth of items, a scalar; 0 at first."""
-        return (
-            self.taste.weight.square().sum() + self.sales.weight.square().sum() / self.num_outputs
-        )
+        """Squared weights by which a state moves what pages are chosen by, a scalar; 0 at first."""
+        each = self.sales.weight.square().sum() + self.stay.weight.square().sum()
+        return self.taste.weight.square().sum() + each / self.num_outputs
 
     def forward(self, feature_NO: Tensor, key_N: Tensor | None = None) -> Values:
         """Of states; noisy weights need a key of their noise, their means None."""
@@ -112,7 +113,7 @@ class SlateQNetwork(nn.Module):
         if not self.duelling:
             constant_NZ1 = sales_NZF[..., -1:] - null_NZ.unsqueeze(-1)
             sales_NZF = torch.cat([sales_NZF[..., :-1], constant_NZ1], -1)
-        away_NZ = self.away(body_NH, *given)
+        away_NZ = null_NZ - self.stay(body_NH, *given)
         return Values(null_NZ, away_NZ, self.taste(body_NH, *given), sales_NZF)
 
 

@@ -41,7 +41,7 @@ def constant(agent: DQN) -> DQN:
             for parameter in network.parameters():
                 parameter.zero_()
             network.null.bias.fill_(null)
-            network.away.bias.fill_(away)
+            network.stay.bias.fill_(null - away)
             network.sales.bias.copy_(torch.tensor(sales * network.num_outputs))
     return agent
 

@@ -83,7 +83,7 @@ def constant(agent: IQL) -> IQL:
             for parameter in network.parameters():
                 parameter.zero_()
             network.null.bias.fill_(null)
-            network.away.bias.fill_(1.0)
+            network.stay.bias.fill_(null - 1.0)
             network.sales.bias[:2] = torch.tensor(sales)
         for parameter in agent.value.parameters():
             parameter.zero_()

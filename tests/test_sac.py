@@ -107,7 +107,7 @@ def constant(agent: SAC) -> SAC:
             for parameter in network.parameters():
                 parameter.zero_()
             network.null.bias.fill_(null)
-            network.away.bias.fill_(2.0)
+            network.stay.bias.fill_(null - 2.0)
             network.sales.bias[:2] = torch.tensor(sales)
     return agent
 
