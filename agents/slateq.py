@@ -71,7 +71,7 @@ class SlateQNetwork(nn.Module):
         sigma: float | None = None,
     ) -> None:
         super().__init__()
-        self.num_outputs, self.duelling = head.num_outputs, duelling
+        self.num_outputs, self.duelling, self.linear = head.num_outputs, duelling, head.linear
 
         def linear(inputs: int, outputs: int, number: int) -> nn.Linear:
             if sigma is None:
@@ -98,8 +98,14 @@ class SlateQNetwork(nn.Module):
                 sales_ZF[:, -1] = base_Z
 
     def doubt(self) -> Tensor:
-        """Squared weights by which a state moves what pages are chosen by, a scalar; 0 at first."""
-        each = self.sales.weight.square().sum() + self.stay.weight.square().sum()
+        """Squared weights by which a state moves what pages are chosen by, a scalar; 0 at first.
+
+        Those of staying count where they move a mean or quantiles; on a grid they shape the whole
+        law of no view, which is another one than a find's.
+        """
+        each = self.sales.weight.square().sum()
+        if self.linear:
+            each = each + self.stay.weight.square().sum()
         return self.taste.weight.square().sum() + each / self.num_outputs
 
     def forward(self, feature_NO: Tensor, key_N: Tensor | None = None) -> Values:
