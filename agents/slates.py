@@ -8,9 +8,9 @@ v(j)) and else something is found alone; what the slate is worth above such find
 a(i) being the item's advantage over a find. An item lifts it only where a(i) > lambda(A):
 one that is often clicked and worth less than the rest of the page takes clicks away from that.
 
-What is shown also pulls on whether anything is viewed (`viewed`). With M and W the sums of v(i), 1
-among them, and of v(i) a(i), and D what a view of something found alone is worth above none, the
-slate adds view(M) (D + W / M) to the value of no view, and a unit of mass costs
+What is shown also pulls on whether anything is viewed (`viewed`). With M = 1 + sum of v(i), W = sum
+of v(i) a(i), and D what a view of something found alone is worth above none, the slate adds
+view(M) (D + W / M) to the value of no view, and a unit of mass costs
 
     lambda(A) = W / M - w (1 - view(M)) (D + W / M),
 
