@@ -36,6 +36,7 @@ class Known:
     context: Tensor
     tally: Tensor
     mean: Tensor  # [N, V] of the belief
+    passed: Tensor  # [N, V] of which this is what pages passed over told
     viewed: Tensor  # [N, R D]
     sated: Tensor  # [N, J] fading count of views of each group of categories
     precision: Tensor  # [N, V, V] of the belief
@@ -44,24 +45,28 @@ class Known:
         """All of it side by side but the precision."""
         squashed = self.tally.sign() * (1 + self.tally.abs()).log()
         most = self.sated.max(-1, keepdim=True).values
-        return torch.cat([self.h, self.context, squashed, most, self.mean, self.viewed], -1)
+        elsewhere = self.mean - self.passed
+        return torch.cat([self.h, self.context, squashed, most, elsewhere, self.viewed], -1)
 
     def read(self, model: LSTMUserModel, name: str) -> Tensor:
         """One of the heads, of which search alone heeds what was viewed and is believed."""
-        h, tally, mean, viewed, sated = self.h, self.tally, self.mean, self.viewed, self.sated
+        h, tally, viewed, sated = self.h, self.tally, self.viewed, self.sated
+        mean, passed = self.mean, self.passed
         if name not in ("category", "latent"):
-            mean, viewed = torch.zeros_like(mean), torch.zeros_like(viewed)
-        if name in ("clicked", "worth", "slope"):
-            h = torch.zeros_like(h)
-        if name in ("slope", "level"):  # neither heeds who survived
-            sated = torch.zeros_like(sated)
-            tally = tally * torch.tensor([1.0, 1, 1, 1, 0, 1, 1])
+            mean, passed, viewed = zero(mean), zero(passed), zero(viewed)
+        if name in ("clicked", "worth", "level", "slope", "usual_slope"):
+            h = zero(h)
+        if name in ("slope", "level"):  # neither heeds who survived, nor what surprised so far
+            sated = zero(sated)
+            tally = tally * torch.tensor([0.0, 0, 0, 0, 1, 1])
         if name == "slope":  # a matter of the profile and the hour alone
-            tally = torch.zeros_like(tally)
+            tally = zero(tally)
         weight, bias = model.heads.of(name)
-        seen = Known(h, self.context, tally, mean, viewed, sated, self.precision)
-        # own taste moves these two by its loads
-        loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
+        seen = Known(h, self.context, tally, mean, passed, viewed, sated, self.precision)
+        # own taste moves these three by its loads; prices act on carts and purchases unscaled
+        tastes, scale = model.tastes, model.answers.worth_scale[1]
+        loads = {"clicked": tastes.click, "worth": tastes.sale}
+        loads["usual_slope"] = -tastes.price * torch.stack([torch.ones_like(scale), scale])
         moved = self.mean @ loads[name] if name in loads else 0.0
         return seen.wide() @ weight.T + bias + moved
 
@@ -101,7 +106,7 @@ def beginning(model: LSTMUserModel, arrival: Arrival) -> tuple[Tensor, Known]:
     precision = torch.eye(tastes, dtype=h.dtype).repeat(count, 1, 1)  # of N(0, 1) each
     mean = h.new_zeros(count, tastes)
     sated = h.new_zeros(count, min(model.catalog.num_categories, MOST_GROUPS))
-    return c, Known(h, context, h.new_zeros(count, 7), mean, viewed, sated, precision)
+    return c, Known(h, context, h.new_zeros(count, 6), mean, mean, viewed, sated, precision)
 
 
 def inverse(weight_NJ: Tensor, u_N: Tensor) -> Tensor:
@@ -148,8 +153,7 @@ class Shoppers:
         # who chose an item has shown a taste for it: of the page's own direction by the node, of
         # the rest by its covariance with what the choice speaks of
         tastes, clicked_N1 = self.model.tastes, (slot_N >= 0).unsqueeze(-1)
-        load_NV = (vectors(self.model) @ tastes.sale.T)[item_N]
-        click_NV = (vectors(self.model) @ tastes.click.T)[item_N]
+        load_NV, click_NV = sale_loads(self.model)[item_N], click_loads(self.model)[item_N]
         in_find = 2 / (1 + (-tastes.efficiency[2]).exp())
         find_NV = in_find * (as_read(self.model)[item_N] - self.found) @ tastes.found.T
         rest_NVV = self.covariance - outer(self.spoken_to)
@@ -203,17 +207,51 @@ def found_alone(model: LSTMUserModel, known: Known) -> Alone:
     """The whole catalogue, category by category and class by class."""
     catalog, category_NC = model.catalog, known.read(model, "category")
     category_NC = category_NC @ model.items.of_category.weight.T + model.items.category_bias
+    share_IZ = shares(model)
+    category_CV, class_ZV = found_loads(model, share_IZ)
+    category_NC = category_NC + known.passed @ category_CV.T
     for c in range(catalog.num_categories):
         if not bool((catalog.category == c).any()):
             category_NC[:, c] = -torch.inf
-    category_NC, latent_NZ = category_NC.softmax(-1), known.read(model, "latent").softmax(-1)
-    own_I1 = (model.items.bias * model.items.seen)[:, :1]
+    latent_NZ = known.read(model, "latent") + known.passed @ class_ZV.T
+    category_NC, latent_NZ = category_NC.softmax(-1), latent_NZ.softmax(-1)
+    item_NI = category_NC[:, catalog.category] * (latent_NZ @ share_IZ.T)
+    return Alone(category_NC, latent_NZ, share_IZ, item_NI)
+
+
+def shares(model: LSTMUserModel) -> Tensor:
+    """P(item | its category, class), [I, Z]."""
+    catalog, own_I1 = model.catalog, (model.items.bias * model.items.seen)[:, :1]
     logit_IZ = vectors(model) @ model.items.class_taste.T + own_I1
     share_IZ = torch.zeros_like(logit_IZ)
     for c in range(catalog.num_categories):
         share_IZ[catalog.category == c] = logit_IZ[catalog.category == c].softmax(0)
-    item_NI = category_NC[:, catalog.category] * (latent_NZ @ share_IZ.T)
-    return Alone(category_NC, latent_NZ, share_IZ, item_NI)
+    return share_IZ
+
+
+def found_loads(model: LSTMUserModel, share_IZ: Tensor) -> tuple[Tensor, Tensor]:
+    """How tastes move finds of each category, [C, V], and of each class within all, [Z, V]."""
+    load_IV, catalog = as_read(model) @ model.tastes.found.T, model.catalog
+    of_CZV = torch.stack(
+        [
+            share_IZ[catalog.category == c].T @ load_IV[catalog.category == c]
+            for c in range(catalog.num_categories)
+        ]
+    )
+    category_CV = of_CZV.mean(1)
+    return category_CV, (of_CZV - category_CV.unsqueeze(1)).mean(0)
+
+
+def click_loads(model: LSTMUserModel) -> Tensor:
+    """How tastes move the log-mass of each item's slot, [I, V]."""
+    price_I1 = as_read(model)[:, -1:]
+    return vectors(model) @ model.tastes.click.T + price_I1 * model.tastes.price[:, 0]
+
+
+def sale_loads(model: LSTMUserModel) -> Tensor:
+    """How tastes move the worth of each item, [I, V]."""
+    price_I1 = as_read(model)[:, -1:]
+    return vectors(model) @ model.tastes.sale.T + price_I1 * model.tastes.price[:, 1]
 
 
 def vectors(model: LSTMUserModel) -> Tensor:
@@ -253,7 +291,7 @@ def liked(
 
 def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit) -> Tensor:
     """One standard deviation of the taste that the page as a whole speaks to, [N, V]."""
-    load_IV = vectors(model) @ model.tastes.click.T
+    load_IV = click_loads(model)
     covariance_NVV = torch.linalg.inv(known.precision)
     # the direction in which the page's mean item lies, by what a shopper of any segment likes
     like_NK = liked(model, known.read(model, "clicked"), known.sated, page, now)
@@ -269,7 +307,7 @@ def spoken_to(model: LSTMUserModel, known: Known, page: Page, now: Visit) -> Ten
 
 def unknown(model: LSTMUserModel, them: Shoppers, page: Page) -> Tensor:
     """What own taste, as far as it is unknown, adds to the slots' log-masses, [N, K]."""
-    load_IV, added = vectors(model) @ model.tastes.click.T, []
+    load_IV, added = click_loads(model), []
     for k in range(page.item.shape[1]):
         load_NV = load_IV[page.item[:, k].clamp(min=0)]
         along_N = (load_NV * them.spoken_to).sum(-1)
@@ -290,7 +328,7 @@ def kept(model: LSTMUserModel, them: Shoppers, page: Page, slot_NK: Tensor) -> T
 
     for k in range(page.item.shape[1]):
         item_N = page.item[:, k].clamp(min=0)
-        slot_NV = (vectors(model) @ tastes.click.T)[item_N]
+        slot_NV = click_loads(model)[item_N]
         twin_NV = in_find * (as_read(model)[item_N] - them.found) @ tastes.found.T
         slot_N = covariance(slot_NV, slot_NV, rest_NVV).clamp(min=0)
         twin_N = covariance(twin_NV, twin_NV, them.covariance)
@@ -354,13 +392,12 @@ def shoppers(
 
 
 def surprises(expected: Expectation, event: Event) -> Tensor:
-    """What happened less what was expected, [N, 7]."""
+    """What happened less what was expected, [N, 6]."""
     viewed_N = (event.kind == VIEW).to(expected.leave.dtype)
     followed_N3 = torch.nn.functional.one_hot(event.after, 4)[:, 1:] - expected.after[:, 1:]
-    clicked_N = (event.slot >= 0).to(viewed_N.dtype) - expected.slot.sum(-1) * viewed_N
     order_N = ((event.kind == CHECKOUT) | (event.after == 3)).to(viewed_N.dtype)
-    rest_N4 = torch.stack([clicked_N, expected.leave, order_N, viewed_N], -1)
-    return torch.cat([followed_N3 * viewed_N.unsqueeze(-1), rest_N4], -1)
+    rest_N3 = torch.stack([expected.leave, order_N, viewed_N], -1)
+    return torch.cat([followed_N3 * viewed_N.unsqueeze(-1), rest_N3], -1)
 
 
 def inputs(model: LSTMUserModel, expected: Expectation, event: Event, now: Visit) -> Tensor:
@@ -407,10 +444,13 @@ def tired(model: LSTMUserModel, sated_NJ: Tensor, event: Event) -> Tensor:
 
 def believed(
     model: LSTMUserModel, known: Known, expected: Expectation, page: Page, event: Event
-) -> tuple[Tensor, Tensor]:
-    """Mean and precision of the belief about own taste after an event, by one step of a filter."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, its part of pages passed over, and precision of the belief after an event.
+
+    By one step of a filter.
+    """
     in_click, in_sale, in_find = 2 / (1 + (-model.tastes.efficiency).exp())
-    click_IV, sale_IV = vectors(model) @ model.tastes.click.T, vectors(model) @ model.tastes.sale.T
+    click_IV, sale_IV = click_loads(model), sale_loads(model)
     viewed_N1 = (event.kind == VIEW).to(known.mean.dtype).unsqueeze(-1)
 
     # which slot it was, if any: score and information of a multinomial logit
@@ -423,6 +463,7 @@ def believed(
         mean_NV = mean_NV + chance_N1 * load_NV
         square_NVV = square_NVV + chance_N1.unsqueeze(-1) * outer(load_NV)
     score_NV, square_NVV = in_click * score_NV, in_click * (square_NVV - outer(mean_NV))
+    page_NV = score_NV
 
     # whether it sold: those of a logit
     sold_NV = sale_IV[event.item.clamp(min=0)]
@@ -434,14 +475,23 @@ def believed(
 
     # what was found alone: a score linear in the surprise, of the mean square that finds have
     alone_N1 = (event.slot < 0).unsqueeze(-1).to(chance_N1.dtype)
+    passed_NV = alone_N1 * page_NV
     surprise_NX = as_read(model)[event.item.clamp(min=0)] - expected.found
     score_NV = score_NV + in_find * alone_N1 * (surprise_NX @ model.tastes.found.T)
     find_VV = model.tastes.found @ model.tastes.surprise_XX @ model.tastes.found.T
     square_NVV = square_NVV + in_find * alone_N1.unsqueeze(-1) * find_VV
 
     precision = known.precision + viewed_N1.unsqueeze(-1) * square_NVV
-    step_NV = (torch.linalg.inv(precision) @ (viewed_N1 * score_NV).unsqueeze(-1)).squeeze(-1)
-    return known.mean + step_NV, precision
+    covariance = torch.linalg.inv(precision)
+    step_NV, passed_NV = (
+        torch.einsum("nvw,nw->nv", covariance, viewed_N1 * moved) for moved in (score_NV, passed_NV)
+    )
+    return known.mean + step_NV, known.passed + passed_NV, precision
+
+
+def zero(value: Tensor) -> Tensor:
+    """Of the same size."""
+    return torch.zeros_like(value)
 
 
 def outer(value_NV: Tensor) -> Tensor:
@@ -454,7 +504,7 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Tenso
     # the LSTM and the belief along the sessions, the first ones of which reach each step
     c, known = beginning(model, steps.arrival)
     evidence = c.new_zeros(len(c), model.num_segments)
-    tally_n7 = surprises(expected, steps.event)
+    tally_n6 = surprises(expected, steps.event)
     input_nX = inputs(model, expected, steps.event, steps.visit)
     before, first = [], 0
     for active in steps.active:
@@ -462,13 +512,13 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Tenso
         before.append(known)
         rows = slice(first, first + active)
         event = steps.event.lanes(rows)
-        mean, precision = believed(
+        mean, passed, precision = believed(
             model, known, expected.lanes(rows), steps.page.lanes(rows), event
-        )  # fmt: skip
+        )
         h, c = torch.lstm_cell(input_nX[rows], (known.h, c), *model.memory.all_weights[0])
-        viewed, tally = faded(model, known.viewed, event), known.tally + tally_n7[rows]
+        viewed, tally = faded(model, known.viewed, event), known.tally + tally_n6[rows]
         sated = tired(model, known.sated, event)
-        known = Known(h, known.context, tally, mean, viewed, sated, precision)
+        known = Known(h, known.context, tally, mean, passed, viewed, sated, precision)
         first += active
     known = Known(*(torch.cat(values) for values in zip(*map(fields, before), strict=True)))
 
@@ -488,12 +538,12 @@ def log_prob(model: LSTMUserModel, steps: Steps, expected: Expectation) -> Tenso
     both_nG = torch.stack(of_segments, -1)
 
     # the segment: what the state says of it, times the likelihood of all before
-    passed, first = [], 0
+    gone, first = [], 0
     for active in steps.active:
-        passed.append(evidence[:active])
+        gone.append(evidence[:active])
         evidence = evidence[:active] + both_nG[first : first + active].log()
         first += active
-    share_nG = (known.read(model, "gate") + torch.cat(passed)).softmax(-1)
+    share_nG = (known.read(model, "gate") + torch.cat(gone)).softmax(-1)
 
     # the time since the step before
     timed_n = (steps.number > 0) & (event.kind != LEAVE)
@@ -600,10 +650,10 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
     )
     inputs_NX = inputs(model, expected, event, now)
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.memory.all_weights[0])
-    mean, precision = believed(model, known, expected, page, event)
+    mean, passed, precision = believed(model, known, expected, page, event)
     tally, viewed = known.tally + surprises(expected, event), faded(model, known.viewed, event)
     sated = tired(model, known.sated, event)
-    known = Known(h, known.context, tally, mean, viewed, sated, precision)
+    known = Known(h, known.context, tally, mean, passed, viewed, sated, precision)
 
     z_N = rng.normal(noise(Purpose.GAP), dtype=dtype)
     gap_N = (model.gap_mean(known.wide()).squeeze(-1) + model.gap_log_std.exp() * z_N).exp()

@@ -144,10 +144,10 @@ EXPECTED_REVENUE = 6.4870152
 def some_belief(count: int, generator: torch.Generator) -> Belief:
     """Of tastes, as different as any: precisions of at least 1 in every direction."""
     size = (count, NUM_TASTES)
-    mean_NV = torch.randn(size, generator=generator, dtype=torch.float64)
+    mean_NV, passed_NV = torch.randn(2, *size, generator=generator, dtype=torch.float64)
     learned_NVW = torch.randn(*size, 3, generator=generator, dtype=torch.float64)
     eye_VV = torch.eye(NUM_TASTES, dtype=torch.float64)
-    return Belief(mean_NV, eye_VV + learned_NVW @ learned_NVW.mT)
+    return Belief(mean_NV, passed_NV, eye_VV + learned_NVW @ learned_NVW.mT)
 
 
 def learned_shop(dtype: torch.dtype = torch.float32) -> LSTMUserModel:

@@ -64,7 +64,7 @@ def some_states(model: LSTMUserModel) -> SequenceState:
     """States of all pages of other shoppers, who are shown nothing."""
     simulator = Simulator(model, encoder=model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
     nothing = Constant(torch.full((SLOTS,), -1))
-    _, recorder, order_S = simulate(simulator, nothing, 1200, first_seed=5_000)
+    _, recorder, order_S = simulate(simulator, nothing, 3000, first_seed=5_000)
     states = join(recorder.encoders, order_S)
     assert isinstance(states, SequenceState)
     return states

@@ -189,27 +189,6 @@ def test_every_weight_of_a_memory_is_fitted(shop: Shop) -> None:
             assert float(gradient.abs().max()) > 0, name
 
 
-@torch.no_grad()
-def test_an_input_that_is_ignored_says_nothing(shop: Shop) -> None:
-    # Why: where the log has no pages, clicks must not move a shopper by weights as they were drawn.
-    memory = shop[0].memory
-    begun = shop[0].init_state(shop[0].arrive(torch.arange(2), torch.zeros(2, dtype=torch.int64)))
-    inputs_nX = torch.randn(7, 2 * 5 + 7 + 3, dtype=F64)
-    other_nX = inputs_nX.clone()
-    other_nX[:, 4] += 1.0
-    kept = {name: value.clone() for name, value in shop[0].state_dict().items()}
-    args = begun.h, begun.memory
-
-    def told(inputs: torch.Tensor) -> torch.Tensor:
-        return memory.unroll(*args, inputs, [2, 2, 2, 1])
-
-    assert not torch.equal(told(inputs_nX), told(other_nX))
-    memory.ignore(4)
-    assert torch.equal(told(inputs_nX), told(other_nX))
-    shop[0].load_state_dict(kept)
-    shop[0].eval()
-
-
 def test_a_memory_of_modules_is_fitted_as_one_of_weights() -> None:
     # Why: its parameters are stepped as they are, and kept and brought back by the same fit.
     model = made("transformer", dtype=torch.float32)

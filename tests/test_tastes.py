@@ -98,7 +98,22 @@ def test_a_find_beside_a_page_says_that_the_page_was_passed_over() -> None:
     # Why: item 1 found alone: no slot clicked is -0.3 * 1 - 0.1 * -1 = -0.2, of information 0.36;
     # what item 1 sells says nothing.
     said = lesson_of(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(1, -1))
-    assert_first(tastes.learn(nothing_known(), said), -0.2 / 1.36, 1.36)
+    after = tastes.learn(nothing_known(), said)
+    assert_first(after, -0.2 / 1.36, 1.36)
+    assert after.passed[0, 0].item() == pytest.approx(-0.2 / 1.36, abs=1e-12)
+
+
+def test_what_a_page_passed_over_told_is_kept_apart_from_the_find_beside_it() -> None:
+    # Why: -0.2 of score and 0.36 of information as above; the find adds 0.5 * 3 = 1.5 and
+    # 0.5^2 * 4 = 1. Of the mean, 1.3 / 2.36, the page told -0.2 / 2.36. A click is no page passed
+    # over: the mean moves, and that part of it stays.
+    loads = loads_of(LOADS.click_IV, LOADS.sale_IV, (1.0, 1.0, 1.0), along_first(0.5), 4.0)
+    said = lesson_of(loads, expected_of(0.3, 0.1), page_of(0, 1), event_of(1, -1), 3.0)
+    after = tastes.learn(nothing_known(), said)
+    assert_first(after, 1.3 / 2.36, 2.36)
+    assert after.passed[0, 0].item() == pytest.approx(-0.2 / 2.36, abs=1e-12)
+    clicked = lesson_of(LOADS, expected_of(0.3, 0.1), page_of(0, 1), event_of(0, 0))
+    assert torch.equal(tastes.learn(after, clicked).passed, after.passed)
 
 
 def test_a_find_by_hand() -> None:
@@ -300,7 +315,9 @@ def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
         belief = tastes.begin(torch.zeros(1, 1, dtype=F64))
         for n in (row_n == session).nonzero().squeeze(-1).tolist():
             for found in (at_once, unrolled):
-                torch.testing.assert_close(found.mean[n], belief.mean[0], rtol=0, atol=1e-10)
+                for name in ("mean", "passed"):
+                    one, other = getattr(found, name)[n], getattr(belief, name)[0]
+                    torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
                 torch.testing.assert_close(
                     found.precision[n], belief.precision[0], rtol=0, atol=1e-10
                 )
@@ -308,11 +325,43 @@ def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
     assert len(steps.active) > 5 and float(at_once.mean.abs().max()) > 0.1
 
 
+@torch.no_grad()
+def test_what_pages_passed_over_told_moves_the_search_by_the_loads_of_finds_alone() -> None:
+    # Why: free weights on it are noise, and the untrained model's weights are nothing else. Items
+    # become likelier in a category and class by the mean load that the model gives them there,
+    # which here is worked out item by item.
+    model, generator = learned_shop(F64), torch.Generator().manual_seed(1)
+    state = model.init_state(model.arrive(torch.arange(3), torch.zeros(3, dtype=torch.int64)))
+    told_NV = torch.randn(3, NUM_TASTES, generator=generator, dtype=F64)
+    belief = dataclasses.replace(
+        state.belief, mean=state.belief.mean + told_NV, passed=state.belief.passed + told_NV
+    )
+    before = model.read(state).found
+    after = model.read(dataclasses.replace(state, belief=belief)).found
+    load_IV = model.tables.input_IX @ model.tastes.found.T
+    category_I, share_IZ = model.catalog.category, model.tables.law.share
+    load_CZV = torch.stack(
+        [
+            share_IZ[category_I == c].T @ load_IV[category_I == c]
+            for c in range(model.catalog.num_categories)
+        ]
+    )
+    of_category_CV = load_CZV.mean(1)
+    of_class_ZV = (load_CZV - of_category_CV.unsqueeze(1)).mean(0)
+    moved_NC = before.category + told_NV @ of_category_CV.T
+    torch.testing.assert_close(after.category, moved_NC.log_softmax(-1))
+    torch.testing.assert_close(
+        after.latent, (before.latent.log() + told_NV @ of_class_ZV.T).softmax(-1)
+    )
+
+
 def test_a_lesson_of_nothing_leaves_a_belief_as_it_was() -> None:
     belief = some_belief(5, torch.Generator().manual_seed(3))
     zero = torch.zeros_like
-    after = tastes.learn(belief, Lesson(zero(belief.mean), zero(belief.precision)))
-    assert torch.equal(after.mean, belief.mean)
+    after = tastes.learn(
+        belief, Lesson(zero(belief.mean), zero(belief.mean), zero(belief.precision))
+    )
+    assert torch.equal(after.mean, belief.mean) and torch.equal(after.passed, belief.passed)
     assert torch.equal(after.precision, belief.precision)
 
 

@@ -26,7 +26,6 @@ POSITION_DECAY = 0.35  # log-mass lost each time that the position doubles
 DISSIMILARITY = 0.6  # of an item on the page and its organic twin
 NO_SLOPE = -30.0  # before softplus: a price slope of 1e-13
 FAINT = -10.0  # log-mass of a slot before its level is found: the page goes all but unnoticed
-CLICK_TALLY = 3  # place of the click's surprise in `surprises.tallies`
 SESSIONS, PAGES, ROUNDS = 1024, 20, 3  # of the roll-outs that the level is found on
 SEED_STEP = 1 << 32  # apart, the shoppers of two seeds never meet
 TINY = 1e-30  # a model that knows no tastes yet has nothing to be scaled to
@@ -118,10 +117,8 @@ def _forget_pages(model: SequenceModel) -> None:
 
     Else a shopper who is shown something would leave or buy differently by mere chance.
     """
-    model.memory.ignore(2 * model.tables.input_IX.shape[1] + CLICK_TALLY)
-    for head in (model.heads.linear, model.gap_mean):
-        head.weight[:, model.heads.tallies + CLICK_TALLY] = 0.0
     model.tastes.click.zero_()
+    model.tastes.price[:, 0].zero_()
     model.senses.knows_clicks.zero_()
 
 

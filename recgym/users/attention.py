@@ -95,10 +95,6 @@ class LookingBack(nn.Module):
         seen_BTH = unrolled(self.ask(h_BTH), own, begun, self.window, self.slope, earlier)
         return before(h, in_lock_step(self.says(h_BTH, seen_BTH), active), active)
 
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.lstm.ignore(column)
-
 
 class AttentionUserModel(SequenceModel):
     """An LSTM with attention over its past outputs.

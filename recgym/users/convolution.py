@@ -75,10 +75,6 @@ class Convolution(nn.Module):
         pattern_nH = self.pattern(torch.cat([*recent, inputs_nX], -1)).relu()
         return self.lstm.unroll(h, kept.cell, pattern_nH, active)
 
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.pattern.weight.unflatten(-1, (self.width, -1))[..., column] = 0.0
-
 
 def _earlier(begun: Sequence[Tensor], inputs_nX: Tensor, active: list[int]) -> Tensor:
     """The inputs as many steps before each as there are ``begun``, [n, X], which come first."""

@@ -77,7 +77,7 @@ class _Called(nn.Module):
     def forward(self, function: Callable[..., Any], tables: Sequence[Tensor], args: Any) -> Any:
         """``function(member, *args)``; ``args(table)`` gives what hangs on the member's table."""
         member = copy.copy(self.model)  # of parameters that stand in, and with tables of its own
-        share, member.weight_HW, *others = tables
+        share, member.weight_HW, member.taste_VS, *others = tables
         law, left = dataclasses.replace(self.model.tables.law, share=share), iter(others)
         member.cell = _filled(self.model.cell, left, law)
         member.tables = _filled(self.model.tables, left, law)
@@ -297,7 +297,8 @@ def _sales(
 def _tables_of(model: SequenceModel) -> list[Tensor]:
     """What `prepare` made and a verb reads, in the order of `_Called`."""
     tables, of_memory = model.tables, _tensors_of(model.cell)
-    return [tables.law.share, model.weight_HW, *of_memory, *_tensors_of(tables)]
+    of_heads = model.weight_HW, model.taste_VS
+    return [tables.law.share, *of_heads, *of_memory, *_tensors_of(tables)]
 
 
 def _side_by_side(tables: Sequence[ItemTable]) -> ItemTable:

@@ -232,7 +232,8 @@ class Epochs:
 
 def _optimiser(model: SequenceModel, settings: FitSettings) -> torch.optim.AdamW:
     # effects that are small by what they are, and not for want of data, do not decay
-    loads = (model.tastes.click, model.tastes.sale, model.tastes.found)
+    tastes = model.tastes
+    loads = (tastes.click, tastes.sale, tastes.found, tastes.price)
     spared = {id(value) for value in (model.items.bias, model.heads.segment_offset, *loads)}
     matrices = [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
     others = [p for p in model.parameters() if p.dim() <= 1 or id(p) in spared]

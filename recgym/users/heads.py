@@ -13,6 +13,7 @@ from recgym.users.surprises import HAZARD, NUM_TALLIES
 
 BLOCK = 16  # rows of a weight that a matrix product takes at once, about
 INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
+LEVEL_SPREAD = 2.0  # logits of buying between the middle and either end of the segments, at first
 
 
 class Said(NamedTuple):
@@ -72,23 +73,27 @@ class Heads(nn.Module):
     def _limit_reading(self) -> None:
         """Keep apart what moves what.
 
-        The mark of what was viewed, and the belief about taste as a feature, colour the search
-        alone. Tastes for what is shown and for what is bought follow the belief, by its loads, and
-        not the memory, to which a shopper of whom little is known and one who is known to be
-        average are the same. How much prices deter is a matter of the profile.
+        The mark of what was viewed, and as a feature what of the belief no page passed over told,
+        colour the search alone. Tastes for what is shown, for what is bought and for what is dear
+        follow the belief, by its loads, and not the memory, to which a shopper of whom little is
+        known and one who is known to be average are the same. How much a move of a price deters is
+        a matter of the profile.
 
-        Who is still there is another shopper than who left, and the segments say so by Bayes' rule.
-        Levels of clicks and sales that read the hazard survived, or how sated somebody is, would
-        say it once more by what went with it on the log's pages, and rise where better pages keep
-        everybody.
+        Levels of clicks and sales are the segments', told apart by Bayes' rule. Levels that read
+        the memory or sums of surprises besides leave segments too alike: who took nothing of what
+        others take is then told by what went with it on the log's pages, and too weakly on pages of
+        which more is taken. Levels that read the hazard survived, or how sated somebody is, would
+        say once more who is still there, and rise where better pages keep everybody. The memory
+        moves the segments' shares, leaving and the search; orders and views count for levels too,
+        since who has ordered wants less.
         """
         searching, known = self.rows("latent").stop, self.known
         self.reads[searching:, known:] = 0.0
-        for name in ("clicked", "worth", "slope"):
+        for name in ("clicked", "worth", "level", "slope", "usual_slope"):
             self.reads[self.rows(name), : self.hidden] = 0.0
         self.reads[self.rows("slope"), self.tallies :] = 0.0
         sated = self.tallies + NUM_TALLIES
-        self.reads[self.rows("level"), self.tallies + HAZARD] = 0.0
+        self.reads[self.rows("level"), self.tallies : self.tallies + HAZARD + 1] = 0.0
         self.reads[self.rows("level"), sated] = 0.0
         self.linear.weight[:, known:] = 0.0  # at first neither says anything
 
@@ -107,7 +112,7 @@ class Heads(nn.Module):
         self.segment_offset.normal_(std=0.1)
         count = len(self.segment_offset)
         spread_G = torch.linspace(-1.0, 1.0, count) if count > 1 else torch.zeros(1)
-        self.offset("level")[:, 1:3] = spread_G.unsqueeze(-1)
+        self.offset("level")[:, 1:3] = LEVEL_SPREAD * spread_G.unsqueeze(-1)
         self.offset("upper").copy_(spread_G.unsqueeze(-1) * torch.tensor([-1.0, 1.0]))
 
     def rows(self, name: str) -> slice:

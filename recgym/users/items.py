@@ -27,6 +27,8 @@ class Tables(Shared):
     loads: Loads
     law: ItemTable  # of what is found alone
     mean_CZX: Tensor  # [C, Z, X] of the items' inputs, see `organic.mean_of_classes`
+    category_CV: Tensor  # [C, V] how tastes move the logit of each category of finds
+    class_ZV: Tensor  # [Z, V] and of each latent class
 
     def groups(self, count: int, item_NJ: Tensor | None = None) -> Tensor:
         """Which of so many groups of categories these items belong to (None: all), int64."""
@@ -108,8 +110,9 @@ class Items(nn.Module):
         usual_I1 = self.log_price.unsqueeze(-1)
         after_I3 = own_I6[:, 3:] + own_I6[:, 2:3] * worth_scale_3
         detail_I5 = torch.cat([own_I6[:, 1:2], after_I3, usual_I1], -1)
-        input_IX = torch.cat([read_ID, usual_I1 - self.mean_log_price, self.beside], -1)
-        loads = tastes.loads(vector_ID, input_IX, knows_clicks)
+        dear_I1 = usual_I1 - self.mean_log_price
+        input_IX = torch.cat([read_ID, dear_I1, self.beside], -1)
+        loads = tastes.loads(vector_ID, dear_I1, input_IX, knows_clicks)
         law = organic.item_table(
             vector_ID @ self.class_taste.T + own_I6[:, :1],
             catalog.category,
@@ -118,6 +121,8 @@ class Items(nn.Module):
         )
         with torch.no_grad():  # expectations are constants to the gradient
             mean_CZX = organic.mean_of_classes(law, input_IX)
+        load_CZV = mean_CZX @ loads.found_XV
+        category_CV = load_CZV.mean(1)
         return Tables(
             vector_ID=vector_ID,
             detail_I5=detail_I5,
@@ -126,6 +131,8 @@ class Items(nn.Module):
             loads=loads,
             law=law,
             mean_CZX=mean_CZX,
+            category_CV=category_CV,
+            class_ZV=(load_CZV - category_CV.unsqueeze(1)).mean(0),
         )
 
     def _vectors(self, own_ID: Tensor, catalog: Catalog) -> Tensor:
@@ -139,10 +146,21 @@ class Items(nn.Module):
             vector_ID = vector_ID + self.of_title(catalog.title)
         return vector_ID
 
-    def found(self, query_ND: Tensor, latent_NZ: Tensor, law: ItemTable) -> Organic:
-        """What is found alone, given a query of categories and the logits of latent classes."""
+    def found(
+        self, query_ND: Tensor, latent_NZ: Tensor, tables: Tables, taste_NV: Tensor
+    ) -> Organic:
+        """What is found alone.
+
+        Args:
+            query_ND: of categories.
+            latent_NZ: logits of latent classes.
+            tables: of all items.
+            taste_NV: by which finds are moved as their loads say.
+        """
         category_NC = torch.addmm(self.category_bias, query_ND, self.of_category.weight.T)
-        return organic.organic(category_NC, latent_NZ, law)
+        category_NC = category_NC + taste_NV @ tables.category_CV.T
+        latent_NZ = latent_NZ + taste_NV @ tables.class_ZV.T
+        return organic.organic(category_NC, latent_NZ, tables.law)
 
     def penalty(self, prior_sd: float) -> Tensor:
         """Negative log-density of the Gaussian prior on the items' own parts, a scalar in nats.

@@ -247,10 +247,14 @@ def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belie
     total_TBX = along_sessions(*moved, steps.active)
     square, place_n = begin.precision.shape[1:], steps.place(row_n)
     after_nVV = total_TBX[place_n + 1, row_n].unflatten(-1, square)
-    step_nV, _ = torch.linalg.solve_ex(after_nVV, lesson.score)
-    mean_TBV = along_sessions(begin.mean, step_nV, steps.active)
+    started = begin.mean, begin.passed
+    mean_nV, passed_nV = (
+        along_sessions(start_BV, step_nV, steps.active)[place_n, row_n]
+        for start_BV, step_nV in zip(started, tastes.steps_of(after_nVV, lesson), strict=True)
+    )
     return Belief(
-        mean=mean_TBV[place_n, row_n],
+        mean=mean_nV,
+        passed=passed_nV,
         precision=total_TBX[place_n, row_n].unflatten(-1, square),
     )
 

@@ -57,10 +57,6 @@ class Memory(Protocol):
         """
         ...
 
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        ...
-
 
 @dataclass(frozen=True)
 class Nothing(Record):
@@ -96,7 +92,3 @@ class TorchLayer(nn.RNNBase):
         """What is said before each step, [n, H]; see `memory.Memory`."""
         after, _ = self(packed(inputs_nX, active), h.unsqueeze(0))
         return before(h, after.data, active)
-
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.get_parameter("weight_ih_l0")[:, column] = 0.0

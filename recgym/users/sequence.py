@@ -89,6 +89,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
     profile_spread: Tensor  # [P]
     tables: Tables  # this and all below: see `prepare`
     weight_HW: Tensor  # of the heads
+    taste_VS: Tensor  # what each taste adds to the heads that a segment adds to
     cell: Stepping  # the memory as `observe` uses it
 
     def __init__(
@@ -190,7 +191,19 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             drawn=not self.training,
         )
         self.weight_HW = self.heads.weight()
+        self.taste_VS = self._of_tastes()
         self.cell = self.memory.fused()
+
+    def _of_tastes(self) -> Tensor:
+        """The loads, as what each taste adds to `Said.shared`, [V, S]."""
+        click, sale, price_V2 = self.tastes.click, self.tastes.sale, self.tastes.price
+        # a slope takes away, and acts on a cart as it is, where worth acts by its scale
+        _, of_cart, _ = self.answers.worth_scale
+        deters_V2 = -torch.stack([price_V2[:, 0], price_V2[:, 1] * of_cart], -1)
+        loads = {"clicked": click, "worth": sale, "usual_slope": deters_V2}
+        sizes = self.heads.of_segment.items()
+        none = {name: click.new_zeros(len(click), size) for name, size in sizes}
+        return torch.cat([*(none | loads).values()], -1)
 
     def train(self, mode: bool = True) -> SequenceModel:
         """Also prepares the tables when a fit is over."""
@@ -249,16 +262,13 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         context_NC, kept_NX = state.context.tensor_split([self.num_context], -1)
         h_NH = self.dropout(self.fusion.enrich(state.h, kept_NX))
         known = [context_NC, squashed(state.tally), state.sated.amax(-1, keepdim=True)]
-        read = [h_NH, *known, state.belief.mean, state.viewed]
+        read = [h_NH, *known, state.belief.mean - state.belief.passed, state.viewed]
         return torch.cat(read, -1)
 
     def read(self, state: SequenceState, usual_NX: Tensor | None = None) -> Reading:
         """All heads at once; ``usual_NX`` where it is known, see `Expectation.usual`."""
         said = self.heads(self.wide(state), self.weight_HW)
-        found = self.items.found(said.category, said.latent, self.tables.law)
-        clicked_ND, worth_ND, levels_NL = self.heads.parts(said.shared)
-        clicked_ND = clicked_ND + state.belief.mean @ self.tastes.click
-        worth_ND = worth_ND + state.belief.mean @ self.tastes.sale
+        found = self.items.found(said.category, said.latent, self.tables, state.belief.passed)
         covariance_NVV, _ = torch.linalg.inv_ex(state.belief.precision)  # as in `tastes.learn`
         return Reading(
             state=state,
@@ -266,7 +276,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             share=(state.evidence + said.gate).log_softmax(-1),
             covariance=covariance_NVV,
             usual=organic.mean(found, self.tables.mean_CZX) if usual_NX is None else usual_NX,
-            shared=torch.cat([clicked_ND, worth_ND, levels_NL], -1),
+            shared=said.shared + state.belief.mean @ self.taste_VS,
         )
 
     def suppose(self, reading: Reading, u_N: Tensor) -> Supposed:
@@ -374,7 +384,10 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         )
 
     def encode(self, state: Record) -> Tensor:
-        """All of the state that moves but precisions, [N, num_encoded]: what a policy reads."""
+        """All of the state that moves, [N, num_encoded]: what a policy reads.
+
+        But precisions, and the belief's part of pages passed over, which moves the search alone.
+        """
         assert isinstance(state, SequenceState)
         moving = [state.h, squashed(state.tally), state.viewed, state.belief.mean, state.sated]
         return torch.cat([*moving, state.evidence.softmax(-1)], -1)

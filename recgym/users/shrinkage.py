@@ -54,7 +54,8 @@ def shrink(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[str,
     slope_H.clamp_(0.0, 1.0)  # a fit is not made bolder by a few sessions
     with torch.no_grad():
         slope_S = _slopes(slope_H, which_S)
-        loads = {"clicked": model.tastes.click, "worth": model.tastes.sale}
+        of = model.tastes
+        loads = {"clicked": of.click, "worth": of.sale, "usual_slope": of.price}
         for name in names:
             weight, bias = model.heads.of(name)
             columns = model.heads.columns(name)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from recgym.types import After, Event, Kind, Record
 
-NUM_TALLIES = 7
-HAZARD = 4  # which of them is the hazard survived
+NUM_TALLIES = 6
+HAZARD = 3  # which of them is the hazard survived
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,21 @@ class Expectation(Record):
 def tallies(expected: Expectation, event: Event) -> Tensor:
     """Surprises of one step, whose sums tell types of shoppers apart, [N, NUM_TALLIES].
 
-    Favourite, cart, buy; a click on the page; the hazard survived; orders; views. For a shopper
-    with a constant unknown tendency such sums are what its posterior depends on; but that who has
-    ordered wants less is no surprise, and so orders and views are counted as they are.
+    Favourite, cart, buy; the hazard survived; orders; views. For a shopper with a constant unknown
+    tendency such sums are what its posterior depends on; but that who has ordered wants less is no
+    surprise, and so orders and views are counted as they are. Of clicks there is no such sum: what
+    a click or a page passed over tells, segments and tastes say by Bayes' rule. A log knows a slope
+    of sales on that sum to a percent of what sells after a page; on pages that please more than the
+    log's, a policy would live on that percent.
     """
     dtype, device = expected.leave.dtype, expected.leave.device
     followed_N3 = event.after.unsqueeze(-1) == torch.arange(1, len(After), device=device)
-    clicked_N1 = (event.slot >= 0).unsqueeze(-1)
     kind_2 = torch.arange(int(Kind.CHECKOUT), int(Kind.VIEW) + 1, device=device)
     kind_N2 = (event.kind.unsqueeze(-1) == kind_2).to(dtype)
-    expected_N4 = torch.cat([expected.after[:, 1:], expected.slot.sum(-1, keepdim=True)], -1)
-    happened_N4 = torch.cat([followed_N3, clicked_N1], -1).to(dtype)
-    surprise_N4 = happened_N4 - expected_N4 * kind_N2[:, 1:]
-    order_N1 = kind_N2[:, :1] + happened_N4[:, 2:3]  # a cart paid, or bought at once
-    return torch.cat([surprise_N4, expected.leave.unsqueeze(-1), order_N1, kind_N2[:, 1:]], -1)
+    happened_N3 = followed_N3.to(dtype)
+    surprise_N3 = happened_N3 - expected.after[:, 1:] * kind_N2[:, 1:]
+    order_N1 = kind_N2[:, :1] + happened_N3[:, 2:]  # a cart paid, or bought at once
+    return torch.cat([surprise_N3, expected.leave.unsqueeze(-1), order_N1, kind_N2[:, 1:]], -1)
 
 
 def squashed(tally_NF: Tensor) -> Tensor:

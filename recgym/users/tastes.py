@@ -14,12 +14,21 @@ from the pages of the log and knows nothing of the second: a site that fills its
 the shopper seems to like would learn from each click there as from a click on a mixed page, and
 all of a page's slots would please or fail alone, where one taste pleases or fails them together.
 
+What pages told that were passed over is also kept apart (`Belief.passed`). The memory, which moves
+the search, reads what was found and what sold, and not which items were passed over. As one taste
+may be behind what is clicked and what is looked for, that part of the belief moves the search by
+the loads of finds (`Items.found`), and by nothing that is free: on a log's pages those who pass one
+over hardly look for anything else than others, and weights fitted to so little are noise, of either
+sign where a page pleases more.
+
+How dear an item usually is has loads of its own: vectors, which have all of an item to say in a few
+numbers, hold less than half of it, and who balks at prices balks at clicking and at buying alike.
+
 Information adds up, so a fit has the beliefs of all steps at once from sums along the sessions.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -37,6 +46,7 @@ NODES = (-1.0, 1.0)
 MOST_VARIANCE = 4.0  # of a logit: beyond, the second order would let a chance fall as it rises
 TINY = 1e-6  # a variance: the square root of 0 has no gradient
 CLICK_LOAD, SALE_LOAD = 0.5, 0.2  # standard deviations of the loads that a fit begins with
+PRICE_LOAD = 0.1  # and of those on an item's usual log price
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class Belief(Record):
     """Of a shopper's own taste, given all that happened."""
 
     mean: Tensor  # [N, V]
+    passed: Tensor  # [N, V] what of the mean was told by pages that were passed over
     precision: Tensor  # [N, V, V] inverse of the covariance
 
 
@@ -74,6 +85,7 @@ class Lesson(Record):
     """What an event says of the taste."""
 
     score: Tensor  # [N, V] gradient of its log-likelihood
+    passed: Tensor  # [N, V] of which this is of the page that was passed over for a find
     information: Tensor  # [N, V, V] expected negative second derivative
 
 
@@ -109,18 +121,25 @@ class Tastes(nn.Module):
         self.click = nn.Parameter(CLICK_LOAD * torch.randn(num_tastes, embedding))
         self.sale = nn.Parameter(SALE_LOAD * torch.randn(num_tastes, embedding))
         self.found = nn.Parameter(SALE_LOAD * torch.randn(num_tastes, num_inputs))
+        # of clicks and of worth, on how dear an item usually is
+        self.price = nn.Parameter(PRICE_LOAD * torch.randn(num_tastes, 2))
         self.efficiency = nn.Parameter(torch.zeros(3))  # before twice a sigmoid
         # covariance of what was found alone less what would have been, see `measure`
         self.register_buffer("surprise_XX", torch.eye(num_inputs))
 
-    def loads(self, vector_ID: Tensor, input_IX: Tensor, knows_clicks: Tensor) -> Loads:
-        """Of all items, of these vectors and inputs; ``knows_clicks`` is that of the `Senses`."""
+    def loads(
+        self, vector_ID: Tensor, dear_I1: Tensor, input_IX: Tensor, knows_clicks: Tensor
+    ) -> Loads:
+        """Of all items, of these vectors, usual log prices above their mean, and inputs.
+
+        ``knows_clicks`` is that of the `Senses`.
+        """
         efficiency_3 = 2.0 * self.efficiency.sigmoid()
-        click_IV = vector_ID @ self.click.T
+        click_IV = vector_ID @ self.click.T + dear_I1 * self.price[:, 0]
         find_IV = efficiency_3[2] * (input_IX @ self.found.T)
         return Loads(
             click_IV=click_IV,
-            sale_IV=vector_ID @ self.sale.T,
+            sale_IV=vector_ID @ self.sale.T + dear_I1 * self.price[:, 1],
             find_IV=find_IV,
             tell_IV=torch.lerp(find_IV, click_IV, knows_clicks),
             less_usual=1.0 - knows_clicks,
@@ -158,7 +177,8 @@ def over_nodes(evidence_NM: Tensor) -> Tensor:
 def begin(like: Tensor, num_tastes: int = NUM_TASTES) -> Belief:
     """Before the first page of N shoppers; ``like`` is [N, ...]."""
     eye_VV = torch.eye(num_tastes, device=like.device, dtype=like.dtype)
-    return Belief(like.new_zeros(len(like), num_tastes), eye_VV.expand(len(like), -1, -1))
+    zero_NV = like.new_zeros(len(like), num_tastes)
+    return Belief(zero_NV, zero_NV, eye_VV.expand(len(like), -1, -1))
 
 
 def found_surprise(expected: Expectation, input_IX: Tensor, event: Event) -> Tensor:
@@ -190,12 +210,14 @@ def lesson(
     item_NV = F.embedding(event.item.clamp(min=0), loads.sale_IV)
     chance_N1 = expected.sold().unsqueeze(-1)
     sold_N1 = (event.after >= int(After.CART)).to(dtype).unsqueeze(-1)
-    score_NV = click * (surprise_NK1 * load_NKV).sum(1) + sale * (sold_N1 - chance_N1) * item_NV
-    score_NV = score_NV * viewed_N1 + find * found_NX @ loads.found_XV
+    page_NV = click * viewed_N1 * (surprise_NK1 * load_NKV).sum(1)
+    score_NV = page_NV + sale * viewed_N1 * (sold_N1 - chance_N1) * item_NV
+    score_NV = score_NV + find * found_NX @ loads.found_XV
     weight_N11 = (sale * viewed_N1 * chance_N1 * (1.0 - chance_N1)).unsqueeze(-1)
     item_NV1 = item_NV.unsqueeze(-1)
     information_NVV = click * spread_NVV + weight_N11 * item_NV1 @ item_NV1.mT
-    return Lesson(score_NV, information_NVV + find * found_N11 * loads.found_VV)
+    passed_NV = page_NV * found_N11[:, 0]
+    return Lesson(score_NV, passed_NV, information_NVV + find * found_N11 * loads.found_VV)
 
 
 def common(loads: Loads, covariance_NVV: Tensor, item_NK: Tensor, mass_NK: Tensor) -> CommonTaste:
@@ -247,6 +269,13 @@ def averaged(logit: Tensor, variance: Tensor) -> Tensor:
 def learn(belief: Belief, lesson: Lesson) -> Belief:
     """The belief after an event."""
     precision_NVV = belief.precision + lesson.information
+    step_NV, passed_NV = steps_of(precision_NVV, lesson)
+    return Belief(belief.mean + step_NV, belief.passed + passed_NV, precision_NVV)
+
+
+def steps_of(precision_NVV: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor]:
+    """What an event moves a belief's `mean` and `passed` by, [N, V] each."""
+    both_NV2 = torch.stack([lesson.score, lesson.passed], -1)
     # unchecked: it is never below the identity, and a GPU is not waited for
-    step_NV, _ = torch.linalg.solve_ex(precision_NVV, lesson.score)
-    return dataclasses.replace(belief, mean=belief.mean + step_NV, precision=precision_NVV)
+    step_NV2, _ = torch.linalg.solve_ex(precision_NVV, both_NV2)
+    return step_NV2[..., 0], step_NV2[..., 1]

@@ -136,10 +136,6 @@ class Transformer(nn.Module):
             said = block(said, seen)
         return before(h, in_lock_step(self.last(said), active), active)
 
-    def ignore(self, column: int) -> None:
-        """Read no more of one of the inputs."""
-        self.inward.weight[:, column] = 0.0
-
 
 def _halves(pair: Tensor) -> Pair:
     key, value = pair.chunk(2, -1)
