@@ -46,11 +46,22 @@ def test_who_survived_is_not_read_as_who_is_keen(model: LSTMUserModel) -> None:
         assert bool((shift["upper"].abs() > 0.01).all())  # patience is told by both
 
 
-def test_levels_read_what_was_sold_and_how_far_a_session_has_come(model: LSTMUserModel) -> None:
-    # Why: without it the test above could hold of heads that read no tally at all.
+def test_levels_read_orders_and_how_far_a_session_has_come_alone(model: LSTMUserModel) -> None:
+    # Why: who has ordered wants less; what else was sold, or was not, the segments say.
     begun = model.init_state(model.arrive(torch.arange(N), torch.zeros(N, dtype=torch.int64)))
     for place in range(begun.tally.shape[1]):
         tally = begun.tally.clone()
         tally[:, place] = 1.0
         shift = moved(model, begun, dataclasses.replace(begun, tally=tally))
-        assert bool((shift["level"].abs() > 0.01).all()) == (place != HAZARD)
+        assert bool(shift["level"].any()) == (place > HAZARD)
+        assert bool((shift["level"].abs() > 0.01).all()) == (place > HAZARD)
+        assert bool((shift["upper"].abs() > 0.01).all())  # leaving reads them all
+
+
+def test_levels_and_tastes_do_not_read_the_memory(model: LSTMUserModel) -> None:
+    # Why: a level that follows the memory leaves segments too alike, and a taste that does knows
+    # nothing of how sure it is. Leaving reads it.
+    begun = model.init_state(model.arrive(torch.arange(N), torch.zeros(N, dtype=torch.int64)))
+    shift = moved(model, begun, dataclasses.replace(begun, h=begun.h + 1.0))
+    assert not any(shift[name].any() for name in shift if name != "upper")
+    assert bool((shift["upper"].abs() > 0.01).all())

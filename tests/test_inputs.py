@@ -48,5 +48,5 @@ def test_an_item_is_dear_or_cheap_for_its_category() -> None:
 
 
 def test_no_input_is_read_unless_it_is_asked_for() -> None:
-    # Why: the shipped model reads what it was fitted and checked with: 2 (D + 1) + 7 + 3.
-    assert made("lstm").memory.weight_ih_l0.shape == (4 * 8, 2 * 5 + 7 + 3)
+    # Why: the shipped model reads what it was fitted and checked with: 2 (D + 1) + 6 + 3.
+    assert made("lstm").memory.weight_ih_l0.shape == (4 * 8, 2 * 5 + 6 + 3)

@@ -274,7 +274,7 @@ def test_the_session_is_that_of_the_evaluations_row() -> None:
         session = played(seed=run.seed_of(shopper))
         assert session.revenue == pytest.approx(float(stats.revenue[shopper]))
         assert len(session.steps) == int(stats.pages[shopper])
-    assert stats.pages.tolist() == [3, 6, 3]
+    assert stats.pages.tolist() == [2, 6, 3]
 
 
 def test_what_a_run_does_not_hold_is_said_in_a_sentence() -> None:

@@ -22,6 +22,7 @@ def model() -> LSTMUserModel:
         model.senses.sated_memory.zero_()  # half of a count is kept
         model.answers.satiation.fill_(0.25)
         model.tastes.click.zero_()  # masses also say to which taste a page speaks
+        model.tastes.price.zero_()
     return model.requires_grad_(False).train(False)
 
 

@@ -11,8 +11,8 @@ F64 = torch.float64
 
 
 def test_tallies_by_hand() -> None:
-    # Why: sales and clicks count less their chances, and only where a view could bring them; a
-    # cart that is paid is an order, and so is what is bought at once; to cart is none.
+    # Why: sales count less their chances, and only where a view could bring them; a cart that is
+    # paid is an order, and so is what is bought at once; to cart is none.
     kind = torch.tensor([Kind.VIEW, Kind.VIEW, Kind.VIEW, Kind.CHECKOUT]).long()
     after = torch.tensor([After.BUY, After.CART, After.NOTHING, After.NOTHING]).long()
     slot = torch.tensor([0, -1, 1, -1])
@@ -25,11 +25,10 @@ def test_tallies_by_hand() -> None:
         found=torch.zeros(4, 1, dtype=F64),
         usual=torch.zeros(4, 1, dtype=F64),
     )
-    favourite, cart, buy, click, hazard, orders, views = tallies(expected, event).T.tolist()
+    favourite, cart, buy, hazard, orders, views = tallies(expected, event).T.tolist()
     assert favourite == [-0.125, -0.125, -0.125, 0.0]
     assert cart == [-0.5, 0.5, -0.5, 0.0]
     assert buy == [0.875, -0.125, -0.125, 0.0]
-    assert click == [0.375, -0.625, 0.375, 0.0]
     assert hazard == [0.25] * 4
     assert orders == [1.0, 0.0, 0.0, 1.0]
     assert views == [1.0, 1.0, 1.0, 0.0]

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from recgym.errors import UserError
 from recgym.simulator import Simulator
-from recgym.types import Sessions, Split
+from recgym.types import Kind, Sessions, Split
 from recgym.users import training
 from recgym.users.fit_settings import FitSettings
 from recgym.users.heads import INITIAL_SLOPE
@@ -110,7 +110,9 @@ def test_the_price_slope_comes_nearer_to_the_truth(fitted: Fitted, fresh: Forese
 def test_rates_of_new_shoppers_are_as_expected(fresh: Foreseen) -> None:
     # Why: a simulator that clicks or buys too often is wrong in money, however well it ranks.
     steps, expected, _ = fresh
-    surprise_n4 = tallies(expected, steps.event)[:, :4]  # favourite, cart, buy, click
+    clicked_n1 = ((steps.event.slot >= 0).float() - expected.slot.sum(-1)).unsqueeze(-1)
+    clicked_n1 = clicked_n1 * (steps.event.kind == Kind.VIEW).unsqueeze(-1)
+    surprise_n4 = torch.cat([tallies(expected, steps.event)[:, :3], clicked_n1], -1)
     sessions = steps.active[0]
     owner_n = torch.cat([torch.arange(active) for active in steps.active])
     sum_B4 = torch.zeros(sessions, 4).index_add_(0, owner_n, surprise_n4)
