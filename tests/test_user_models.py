@@ -179,7 +179,7 @@ def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     )
     assert set(models) == {"lstm", "gru", knowing, seeing}
     assert models[knowing]["fresh"]["nll"] < models["gru"]["fresh"]["nll"]
-    # X = 2 (4 + 1) + 7 + 3 = 20 inputs, H = 8: 4 · 8 (20 + 8 + 2) and 3 · 8 (20 + 8 + 2)
+    # X = 2 (4 + 1) + 6 + 3 = 19 inputs, H = 8: 4 · 8 (19 + 8 + 2) and 3 · 8 (19 + 8 + 2)
     assert models["lstm"]["costs"]["memory_parameters"] == 928
     assert models["gru"]["costs"]["memory_parameters"] == 696
     lines = table(models).splitlines()

@@ -113,9 +113,9 @@ def check(rho: float, page_share: float, num_slots: int) -> None:
 
 
 def _forget_pages(model: SequenceModel) -> None:
-    """Cut the inputs that were 0 in all of the log, whose weights still are as they were drawn.
+    """Cut what clicks alone could have taught, which still is as it was drawn.
 
-    Else a shopper who is shown something would leave or buy differently by mere chance.
+    Else what a shopper is shown would tell of tastes by mere chance.
     """
     model.tastes.click.zero_()
     model.tastes.price[:, 0].zero_()

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from recgym.users.states import NUM_FADING, Levels
 from recgym.users.surprises import HAZARD, NUM_TALLIES
+from recgym.users.tastes import Tastes
 
 BLOCK = 16  # rows of a weight that a matrix product takes at once, about
 INITIAL_SLOPE = 1.0  # before softplus, 1.3 after; surveys of sales lie at 1 to 4
@@ -135,6 +136,22 @@ class Heads(nn.Module):
     def weight(self) -> Tensor:
         """As it is now, without what a head may not read, [., W]."""
         return self.linear.weight * self.reads
+
+    def of_tastes(self, tastes: Tastes, cart_scale: Tensor) -> Tensor:
+        """What each taste adds to `Said.shared`, [V, S].
+
+        A slope on prices takes away, and takes from a cart's logit as it is, while worth acts on it
+        by ``cart_scale``.
+        """
+        click_V1, worth_V1 = tastes.price.split(1, -1)
+        added = {
+            "clicked": tastes.click,
+            "worth": tastes.sale,
+            "usual_slope": -torch.cat([click_V1, worth_V1 * cart_scale], -1),
+        }
+        sizes, count = self.of_segment.items(), len(tastes.click)
+        none = {name: tastes.click.new_zeros(count, size) for name, size in sizes}
+        return torch.cat([*(none | added).values()], -1)
 
     def forward(self, wide_NW: Tensor, weight_HW: Tensor) -> Said:
         """All heads at once; ``weight_HW`` is the `weight`, which many steps share."""

@@ -191,19 +191,9 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             drawn=not self.training,
         )
         self.weight_HW = self.heads.weight()
-        self.taste_VS = self._of_tastes()
-        self.cell = self.memory.fused()
-
-    def _of_tastes(self) -> Tensor:
-        """The loads, as what each taste adds to `Said.shared`, [V, S]."""
-        click, sale, price_V2 = self.tastes.click, self.tastes.sale, self.tastes.price
-        # a slope takes away, and acts on a cart as it is, where worth acts by its scale
         _, of_cart, _ = self.answers.worth_scale
-        deters_V2 = -torch.stack([price_V2[:, 0], price_V2[:, 1] * of_cart], -1)
-        loads = {"clicked": click, "worth": sale, "usual_slope": deters_V2}
-        sizes = self.heads.of_segment.items()
-        none = {name: click.new_zeros(len(click), size) for name, size in sizes}
-        return torch.cat([*(none | loads).values()], -1)
+        self.taste_VS = self.heads.of_tastes(self.tastes, of_cart)
+        self.cell = self.memory.fused()
 
     def train(self, mode: bool = True) -> SequenceModel:
         """Also prepares the tables when a fit is over."""
