@@ -64,6 +64,19 @@ def test_what_is_not_allowed_is_never_chosen(name: str, explore: bool) -> None:
     assert bool(options.allowed[torch.arange(300), index].all())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_what_options_are_chosen_by(name: str) -> None:
+    # Why: an inspector shows them as the reason of a choice.
+    options = options_of(torch.rand(40, 4, generator=torch.Generator().manual_seed(3)))
+    options.allowed[:20, 2] = False
+    seen, agent = observed(options), agent_named(name)
+    if hasattr(agent, "scores"):
+        score_NJ = agent.scores(seen).masked_fill(~options.allowed, -torch.inf)
+        assert torch.equal(agent.act(seen), score_NJ.argmax(-1))
+    else:
+        assert name in ("ad_fixed", "ad_none")
+
+
 @pytest.mark.parametrize("name", list(FAR))
 def test_a_far_sighted_agent_finds_the_load_inside(name: str) -> None:
     # Why: the optimum by hand is one ad a page, though two pay more on each page.

@@ -25,6 +25,7 @@ from agents.loop import train as train_agent
 from agents.shoppers import read_shoppers
 from recgym import progress
 from recgym.errors import UserError
+from recgym.replay import __main__ as replay
 
 SMALL = [
     *[text for text in FIT if not text.startswith("num_slots")],
@@ -191,6 +192,29 @@ def test_what_is_about_recommenders_takes_no_run_of_ads(run: tuple[Path, str]) -
     # Why: agents.ope opens runs too, and a traceback about features is no answer.
     with pytest.raises(UserError, match=r"placed ads.*recommenders alone.*agents\.evaluate"):
         evaluate.open_run(run[0], torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_session_of_a_run_is_shown_as_it_was_valued(
+    run: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: who looks for the shopper behind a number must find that very session, in both shops.
+    kept = read_shoppers(run[0])
+    assert kept is not None
+    for shop in ("learned", "true"):
+        columns = kept.columns(shop, "ad_greedy")
+        assert columns is not None
+        shopper = int(columns["ad_revenue"].argmax())
+        call(
+            replay.main, f"run={run[0]}", f"shopper={shopper}", f"shop={shop}", "policy=ad_greedy",
+            "html=true", f"hydra.run.dir={run[0] / 'replay'}",
+        )  # fmt: skip
+        said = capsys.readouterr().out
+        assert columns["ad_revenue"][shopper] > 0
+        assert f"ad revenue {columns['ad_revenue'][shopper]:.3f}, " in said
+        assert "price/click" in said and "option: slot (campaign)" in said
+        page = run[0] / f"replay-{shop}-shopper{shopper}-ad_greedy.html"
+        assert "price/click" in page.read_text()
 
 
 BAD = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from recgym.replay.__main__ import main
 from recgym.replay.explaining import Explained, explained
 from recgym.replay.opening import Opened
 from recgym.replay.page import page
-from recgym.replay.playing import play
+from recgym.replay.playing import Recommending, play
 from recgym.replay.steps import Session
 from recgym.replay.text import needed, pair_text, session_text
 from recgym.rollout import rollout
@@ -45,11 +45,12 @@ DOUBLE = torch.float64
 MODEL = learned_shop(DOUBLE).requires_grad_(False)
 SPEC = ObservationSpec(Simulator(MODEL, encoder=MODEL, num_slots=3, dtype=DOUBLE), "encoder")
 GREEDY = Greedy(MODEL, num_slots=3, cart_paid=0.3)
+PLAYED = partial(Recommending, SPEC)
 SEED = 45  # of a lane whose session has eight pages
 
 
 def played(policy: Any = GREEDY, name: str = "greedy", seed: int = SEED) -> Session:
-    return play(SPEC, policy, seed, names=(name, "learned", 3))
+    return play(Recommending(SPEC, policy), seed, names=(name, "learned", 3))
 
 
 SESSION = played()
@@ -155,7 +156,8 @@ def test_a_page_of_the_probe_shop_by_hand() -> None:
     # 10 / (10 + 40), else carted as often, else a favourite every other time.
     spec = ObservationSpec(Simulator(ProbeShop(dtype=DOUBLE), num_slots=1, dtype=DOUBLE), "history")
     names = ("third", "true", 0)
-    sessions = [play(spec, Third(), seed, names=names, max_pages=1) for seed in range(60)]
+    turns = Recommending(spec, Third())
+    sessions = [play(turns, seed, names=names, max_pages=1) for seed in range(60)]
     clicked = [s.steps[0] for s in sessions if s.steps[0].slot == 0]
     step = next(step for step in clicked if step.viewed and step.viewed.price == 40.0)  # on day 0
     item = step.slots[0]
@@ -223,11 +225,11 @@ def test_the_terminal_shows_every_number_of_a_page() -> None:
 def test_two_sessions_stand_side_by_side_or_in_turns() -> None:
     # Why: a narrow terminal must not cut a column away.
     other = played(EmptyPages(3), "nothing")
-    for width in (needed(), 80):
+    for width in (needed(False), 80):
         shown = text_of(pair_text(SESSION, other, width=width), width)
         assert "…" not in shown
         beside = [line for line in shown.splitlines() if line.count("Page 1,") == 2]
-        assert len(beside) == (1 if width == needed() else 0)
+        assert len(beside) == (1 if width == needed(False) else 0)
 
 
 def test_the_page_needs_nothing_else_and_escapes_what_it_is_given() -> None:
@@ -251,9 +253,9 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_is_given() -> None:
 
 def opened(**changed: Any) -> Opened:
     known = Opened(
-        folder=Path("run"), agent="greedy", model=MODEL, specs={"learned": SPEC},
+        folder=Path("run"), agent="greedy", model=MODEL, shops={"learned": PLAYED},
         policies={"greedy": GREEDY, "nothing": EmptyPages(3)},
-        only_true={"oracle": (SPEC, GREEDY)}, sessions=50, first_seed=1000, assumed=None,
+        only_true={"oracle": PLAYED(GREEDY)}, sessions=50, first_seed=1000, assumed=None,
     )  # fmt: skip
     return dataclasses.replace(known, **changed)
 
@@ -286,9 +288,8 @@ def test_what_a_run_does_not_hold_is_said_in_a_sentence() -> None:
         run.find("true", "greedy")
     with pytest.raises(UserError, match="oracle looks at the true shop's hidden state"):
         run.find("learned", "oracle")
-    both = opened(specs={"learned": SPEC, "true": SPEC})
-    assert both.find("true", "oracle") == (SPEC, GREEDY)
-    assert both.find("true", "greedy") == (SPEC, GREEDY)
+    both = opened(shops={"learned": PLAYED, "true": PLAYED})
+    assert both.find("true", "oracle") == PLAYED(GREEDY) == both.find("true", "greedy")
 
 
 @pytest.mark.parametrize(
@@ -358,15 +359,9 @@ def test_the_command_ends_in_a_sentence(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Why: folders, shoppers and policies are typed by hand.
-    placed = tmp_path / "ads"
-    shutil.copytree(run, placed)
-    settings = OmegaConf.load(placed / "config.yaml")
-    OmegaConf.update(settings, "agent._target_", "agents.ads.rules.Best")
-    OmegaConf.save(settings, placed / "config.yaml")
     for overrides, named in (
         ([], "run is missing"),
         ([f"run={tmp_path}"], "lacks summary.json"),
-        ([f"run={placed}"], "takes no runs of env=ad_allocate"),
         ([f"run={run}", "shopper=20"], "from 0 to 19"),
         ([f"run={run}", "policy=best"], "policy best is none of"),
         ([f"run={run}", "page=2"], "page=2 is about an explanation: set explain=click too"),

@@ -135,6 +135,10 @@ class AdDQN(FromMemory):
         options = options_of(observation)
         return self._scores(observation, options).masked_fill(~options.allowed, -torch.inf)
 
+    def scores(self, observation: AdObservation) -> Tensor:
+        """What options are chosen by, as in `q_values`, [N, J]."""
+        return self.q_values(observation)
+
     def _epsilon(self) -> float:
         return falling(self.epsilon, self.steps, self.epsilon_steps)
 

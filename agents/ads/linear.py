@@ -50,11 +50,15 @@ class AdLinUCB(Ridge):
     def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
         """The option of highest mean, [N]; with ``explore`` of highest upper bound."""
         options = options_of(observation)
-        feature_NJZ = self._features(options)
-        score_NJ = feature_NJZ @ self._mean()
+        score_NJ = self.scores(observation)
         if explore:
-            score_NJ = score_NJ + self.alpha * self._width(feature_NJZ)
+            score_NJ = score_NJ + self.alpha * self._width(self._features(options))
         return best(score_NJ, options.allowed)
+
+    @torch.no_grad()
+    def scores(self, observation: AdObservation) -> Tensor:
+        """The mean that each option is expected to earn, in units, [N, J]."""
+        return self._features(options_of(observation)) @ self._mean()
 
     def _features(self, options: Options) -> Tensor:
         """Payment in units, 1, and what describes the option, [N, J, Z] float64."""

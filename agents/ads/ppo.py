@@ -151,13 +151,17 @@ class AdPPO(OnPolicy):
     @torch.no_grad()
     def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
         """The likeliest option, [N]; with ``explore`` drawn as the policy is learned."""
-        options = options_of(observation)
-        logit_NJ = self._logits(observation.feature, options)
-        likeliest_N = best(logit_NJ, options.allowed)
+        logit_NJ = self.scores(observation)
+        likeliest_N = best(logit_NJ, options_of(observation).allowed)
         if not explore:
             return likeliest_N
         drawn_N = drawn_option(observation, logit_NJ)
         return torch.where(self._plain(observation), likeliest_N, drawn_N)
+
+    @torch.no_grad()
+    def scores(self, observation: AdObservation) -> Tensor:
+        """Logit of each option, -inf where it may not be shown, [N, J]."""
+        return self._logits(observation.feature, options_of(observation))
 
     def _plain(self, observation: AdObservation) -> Tensor:
         """Lanes whose session is played without exploring, [N]: by (lane seed, session) alone."""

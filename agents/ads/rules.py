@@ -56,8 +56,11 @@ class GreedyAds:
 
     def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
         """The option, [N]."""
-        options = options_of(observation)
-        return best(options.payment, options.allowed)
+        return best(self.scores(observation), options_of(observation).allowed)
+
+    def scores(self, observation: AdObservation) -> Tensor:
+        """What each option is expected to pay, [N, J] currency units."""
+        return options_of(observation).payment
 
 
 class Threshold:
@@ -72,9 +75,13 @@ class Threshold:
 
     def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
         """The option, [N]."""
+        return best(self.scores(observation), options_of(observation).allowed)
+
+    def scores(self, observation: AdObservation) -> Tensor:
+        """What each option is expected to pay, -inf below the threshold, [N, J] currency units."""
         options = options_of(observation)
         good_NJ = (payment_per_ad(options) >= self.threshold) | (options.num_ads == 0)
-        return best(options.payment, options.allowed & good_NJ)
+        return options.payment.masked_fill(~good_NJ, -torch.inf)
 
 
 class OneRanking:
@@ -101,13 +108,16 @@ class OneRanking:
         self.user_model = fitted(user_model, "agents of the kind of agent=ad_ranking value items")
         self.cart_paid, self.take_rate, self.position = cart_paid, take_rate, position
 
-    @torch.no_grad()
     def act(self, observation: AdObservation, *, explore: bool = False) -> Tensor:
         """The option, [N]."""
+        return best(self.scores(observation), options_of(observation).allowed)
+
+    @torch.no_grad()
+    def scores(self, observation: AdObservation) -> Tensor:
+        """What ads and items of each option's page are worth, [N, J] currency units."""
         options, organic_NK = options_of(observation), observation.request.organic
         worth_NK = self.take_rate * self._sales(observation.base, organic_NK)
-        items_NJ = page_worth(worth_NK, options.place, self.position)
-        return best(options.payment + items_NJ, options.allowed)
+        return options.payment + page_worth(worth_NK, options.place, self.position)
 
     def _sales(self, observation: Observation, item_NK: Tensor) -> Tensor:
         """Currency units that each item is expected to sell, were it alone on the page, [N, K]."""

@@ -25,8 +25,11 @@ class FixedRanking:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
-        score_NI = self.score_I.to(observation.feature).expand_as(observation.eligible)
-        return _best(score_NI, observation, self.num_slots)
+        return _best(self.scores(observation), observation, self.num_slots)
+
+    def scores(self, observation: Observation) -> Tensor:
+        """Of each item, [N, I]."""
+        return self.score_I.to(observation.feature).expand_as(observation.eligible)
 
 
 class ValueRanking:
@@ -40,14 +43,18 @@ class ValueRanking:
     def __init__(self, model: SequenceModel, *, num_slots: int) -> None:
         self.model, self.num_slots = model, num_slots
 
-    @torch.no_grad()
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         """Items [N, K], the best first."""
+        return _best(self.scores(observation), observation, self.num_slots)
+
+    @torch.no_grad()
+    def scores(self, observation: Observation) -> Tensor:
+        """Currency units an item, up to a factor of the lane, [N, I]."""
         state: Any = observation.encoder
         typical, price_NI = self.model.typical(self.model.read(state)), observation.price
         mass_NI = self.model.appeal(typical, observation.visit, price_NI).exp()
         buy_NI = torch.sigmoid(self.model.after(typical, None, price_NI, True).buy)
-        return _best(mass_NI * buy_NI * price_NI, observation, self.num_slots)
+        return mass_NI * buy_NI * price_NI
 
 
 def ranking_of(

@@ -60,16 +60,15 @@ def played(run: Opened, cfg: DictConfig) -> list[Session]:
     if cfg.against is not None:
         names.append(str(cfg.against))
     shop = str(cfg.shop).lower()  # Hydra reads true as a truth value
-    found = [(name, *run.find(shop, name)) for name in names]
+    found = [(name, run.find(shop, name)) for name in names]
     return [
         play(
-            spec,
-            policy,
+            turns,
             seed,
             names=(name, shop, int(cfg.shopper)),
             category_I=run.model.catalog.category,
         )
-        for name, spec, policy in found
+        for name, turns in found
     ]
 
 
@@ -77,7 +76,7 @@ def show(sessions: list[Session], reasons: list[Explained]) -> None:
     """All of it in the terminal."""
     console = progress.console
     if not console.is_terminal:  # and has no width to keep to
-        console = Console(width=needed(), highlight=False)
+        console = Console(width=needed(sessions[0].has_ads), highlight=False)
     if len(sessions) == 1:
         console.print(session_text(sessions[0]))
     else:

@@ -6,21 +6,25 @@ are opened by `agents.evaluate` and `agents.valuing`, and by nobody else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from agents import evaluate
+from agents.ads import evaluating
 from agents.ads.base import places_ads
 from agents.judging import shops_of
 from agents.seeds import policies
 from agents.valuing import SEED_BASE, honest_policies, seeing, shop_specs, true_side
 from recgym.errors import UserError
+from recgym.replay.placing import Placing
+from recgym.replay.playing import Recommending, Turns
 from recgym.runs import read_run
-from recgym.spaces import ObservationSpec
-from recgym.types import Policy
-from recgym.users.sequence import SequenceModel
+from recgym.users.base import Shoppers
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,10 @@ class Opened:
 
     folder: Path
     agent: str
-    model: SequenceModel
-    specs: dict[str, ObservationSpec]  # by shop
-    policies: dict[str, Policy]  # that any of the shops can play
-    only_true: dict[str, tuple[ObservationSpec, Policy]]  # that see the true shop's hidden state
+    model: Shoppers  # that an explanation asks
+    shops: dict[str, Callable[[Any], Turns]]  # by name, how any policy is played there
+    policies: dict[str, Any]  # that any of the shops can play
+    only_true: dict[str, Turns]  # of policies that see the true shop's hidden state
     sessions: int  # of the run's evaluation
     first_seed: int  # of the lane of its first shopper
     assumed: str | None  # the sentence on assumptions, where the log says nothing of pages
@@ -51,13 +55,13 @@ class Opened:
             )
         return self.first_seed + shopper
 
-    def find(self, shop: str, policy: str) -> tuple[ObservationSpec, Policy]:
-        """A shop as a policy sees it, and the policy.
+    def find(self, shop: str, policy: str) -> Turns:
+        """A policy in a shop.
 
         Raises:
             UserError: if there is no such shop or policy.
         """
-        if shop not in self.specs:
+        if shop not in self.shops:
             why = (
                 " (its log was not written by a true shop)"
                 if shop == "true"
@@ -67,7 +71,7 @@ class Opened:
             )
             raise UserError(
                 f"shop={shop} is none of run={self.folder}{why}: expected "
-                f"{' or '.join(self.specs)}."
+                f"{' or '.join(self.shops)}."
             )
         if policy in self.only_true and (shop == "true" or policy not in self.policies):
             if shop != "true":
@@ -76,9 +80,9 @@ class Opened:
                 )
             return self.only_true[policy]
         if policy in self.policies:
-            return self.specs[shop], self.policies[policy]
+            return self.shops[shop](self.policies[policy])
         if ":" in policy:
-            return self.specs[shop], evaluate.foreign_policy(policy)
+            return self.shops[shop](evaluate.foreign_policy(policy))
         known = [*self.policies, *(name for name in self.only_true if name not in self.policies)]
         raise UserError(
             f"policy {policy} is none of run={self.folder}: expected one of {', '.join(known)}, or "
@@ -90,13 +94,23 @@ def open_run(folder: Path, device: torch.device) -> Opened:
     """Open what ``agents.train`` left in a run folder.
 
     Raises:
-        UserError: if it is none, or one that placed ads.
+        UserError: if it is none.
     """
-    settings, _ = read_run(folder)
+    settings, summary = read_run(folder)
+    evaluation = settings["evaluation"]
+    first_seed = SEED_BASE + (int(evaluation["seed"]) << 32)
     if places_ads(settings["agent"]):
-        raise UserError(
-            f"run={folder} placed ads: recgym.replay shows sessions of recommenders alone, and "
-            "takes no runs of env=ad_allocate, ad_insert, ad_price or shop."
+        placed = evaluating.open_run(folder, settings, summary, device)
+        return Opened(
+            folder=folder,
+            agent=placed.agent,
+            model=placed.learned,
+            shops={shop: partial(Placing, core.platform) for shop, core in placed.cores.items()},
+            policies=placed.policies,
+            only_true={},
+            sessions=int(evaluation["sessions"]),
+            first_seed=first_seed,
+            assumed=placed.assumed,
         )
     run = evaluate.open_run(folder, device)
     world, logging = true_side(run.reader, device)
@@ -105,15 +119,18 @@ def open_run(folder: Path, device: torch.device) -> Opened:
         run.model, folder / "model", report, run.settings, run.offered, world, logging, run.split
     )
     name = run.summary["agent"]
-    evaluation = run.settings["evaluation"]
+    specs = shop_specs(run.model, world, run.offered["num_slots"], run.split)
     return Opened(
         folder=folder,
         agent=name,
         model=run.model,
-        specs=shop_specs(run.model, world, run.offered["num_slots"], run.split),
+        shops={shop: partial(Recommending, spec) for shop, spec in specs.items()},
         policies={**honest_policies(run.offered, shops.replayed), **policies(run.agent, name)},
-        only_true=seeing(world, logging, run.offered),
+        only_true={
+            policy: Recommending(*seen)
+            for policy, seen in seeing(world, logging, run.offered).items()
+        },
         sessions=int(evaluation["sessions"]),
-        first_seed=SEED_BASE + (int(evaluation["seed"]) << 32),
+        first_seed=first_seed,
         assumed=shops.assumptions["sentence"] if shops.assumptions else None,
     )

@@ -45,7 +45,7 @@ def page(sessions: list[Session], explained: list[Explained], assumed: str | Non
         lines.append(f"<p>assumed: {escape(assumed)}</p>")
     heads = "".join(f"<h2>{escape(session.policy)}</h2>" for session in sessions)
     steps = "\n".join(
-        _step(step, session.kinds)
+        _step(step, session)
         for row in zip_longest(*(session.steps for session in sessions))
         for step, session in zip(row, sessions, strict=True)
     )
@@ -72,13 +72,12 @@ def page(sessions: list[Session], explained: list[Explained], assumed: str | Non
 """
 
 
-def _step(step: Step | None, kinds: bool) -> str:
+def _step(step: Step | None, session: Session) -> str:
     if step is None:
         return '<div class="step faint">(over)</div>'
-    head = "".join(f"<th>{escape(name)}</th>" for name in wording.head(kinds))
     chance = wording.HEAD.index("chance")
     rows = []
-    for cells, chosen in wording.rows(step, kinds):
+    for cells, chosen in wording.rows(step, session):
         beside = cells[0] in ("unshown", "alone")
         kind = "chosen" if chosen else "beside" if beside else ""
         row = [f"<td>{escape(cell)}</td>" for cell in cells]
@@ -90,17 +89,41 @@ def _step(step: Step | None, kinds: bool) -> str:
             )
         rows.append(f'<tr class="{kind}">{"".join(row)}</tr>')
     lines = [f"chances: {wording.chances(step.chances)}"]
-    if kinds:
+    if session.kinds:
         lines.append(f"drawn: {wording.chances(step.drawn)}")
     told = "".join(f'<p class="chances">{escape(line)}</p>' for line in lines)
     then = f'<p class="chances">then: {escape(wording.followed(step))}</p>' if step.follows else ""
     return (
         f'<div class="step"><h3>{escape(wording.title(step))}</h3>'
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>{told}"
-        f'<p class="did">{escape(wording.happened(step))}</p>{then}'
+        f"{_table(wording.head(session), rows)}{told}"
+        f'<p class="did">{escape(wording.happened(step))}</p>{then}{_ads(step)}'
         f"<p>{escape(wording.money(step))}</p></div>"
     )
+
+
+def _table(head: tuple[str, ...], rows: list[str]) -> str:
+    """Of rows that are HTML already."""
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return (
+        f'<div class="scroll"><table><thead><tr>{names}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _ads(step: Step) -> str:
+    """What was decided about the page's ads, and what they brought."""
+    if step.ads is None:
+        return ""
+    tables = []
+    for head, rows in wording.decided(step.ads):
+        drawn = [
+            f'<tr class="{"chosen" if chosen else ""}">'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            + "</tr>"
+            for cells, chosen in rows
+        ]
+        tables.append(_table(head, drawn))
+    return f'{"".join(tables)}<p class="did">{escape(wording.ad_money(step.ads))}</p>'
 
 
 def _explained(one: Explained) -> str:

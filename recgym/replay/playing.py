@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,22 +11,70 @@ from torch import Tensor
 from recgym import choice, rng
 from recgym.explain.histories import History, Moment
 from recgym.refill import MAX_PAGES
-from recgym.replay.steps import Chances, Item, LogParts, Session, Step
+from recgym.replay.steps import Ads, Chances, Item, LogParts, Session, Step
 from recgym.rng import Purpose
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import After, Event, Kind, Observation, Outcome, Page, Policy, Visit
+from recgym.types import After, Event, Kind, Outcome, Page, Policy, Visit
 from recgym.users.base import follow
 
 NUM_BEST = 3  # items not shown, and items found alone, of which a step tells
 
-Scores = Callable[[Observation], Tensor]
+
+@dataclass(frozen=True)
+class Turn:
+    """One page of one lane, answered."""
+
+    before: SimState
+    page: Page
+    outcome: Outcome
+    after: SimState
+    score_I: Tensor | None  # of the items, by whoever ranked them; None where it says none
+    ads: Ads | None = None
+    campaign_K: tuple[int | None, ...] = ()  # of each slot, where there are ads
+
+
+class Turns(Protocol):
+    """One policy in one shop, played page by page; its state is whatever it needs."""
+
+    @property
+    def spec(self) -> ObservationSpec:
+        """What a recommender sees of the shop, and the shop."""
+        ...
+
+    def begin(self, seed_1: Tensor) -> Any:
+        """Before the first page of the lane with this seed."""
+        ...
+
+    def turn(self, state: Any) -> tuple[Any, Turn]:
+        """The state after the next page, and the page."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recommending:
+    """A recommender in a shop."""
+
+    spec: ObservationSpec
+    policy: Policy
+
+    def begin(self, seed_1: Tensor) -> SimState:
+        """Before the first page of the lane with this seed."""
+        return self.spec.simulator.reset(seed_1, torch.zeros_like(seed_1))
+
+    def turn(self, state: SimState) -> tuple[SimState, Turn]:
+        """The state after the next page, and the page."""
+        simulator, observation = self.spec.simulator, self.spec.observe(state)
+        page = simulator.page(state, self.policy.act(observation))
+        after, outcome = simulator.step(state, page)
+        scores = getattr(self.policy, "scores", None)
+        score_I = None if scores is None else scores(observation)[0]
+        return after, Turn(state, page, outcome, after, score_I)
 
 
 @torch.no_grad()
 def play(
-    spec: ObservationSpec,
-    policy: Policy,
+    turns: Turns,
     seed: int,
     *,
     names: tuple[str, str, int],
@@ -36,36 +84,34 @@ def play(
     """The first session of the lane with this seed.
 
     Args:
-        spec: of the shop.
-        policy: that fills the pages.
+        turns: policy and shop.
         seed: of the lane.
         names: of policy, shop and shopper.
         category_I: as the site numbers them, where the shop behind it has other numbers.
         max_pages: after which the session is cut off.
     """
-    simulator, device = spec.simulator, spec.catalog.category.device
-    seed_1 = torch.tensor([seed], device=device)
-    state = simulator.reset(seed_1, torch.zeros_like(seed_1))
-    scores: Scores | None = getattr(policy, "scores", None)
-    arrival, kinds, left = state.arrival, False, False
-    steps: list[Step] = []
-    moments: list[Moment] = []
-    while not left and len(steps) < max_pages:
-        observation = spec.observe(state)
-        page = simulator.page(state, policy.act(observation))
-        score_I = None if scores is None else scores(observation)[0]
-        after, outcome = simulator.step(state, page)
-        teller = _Teller(spec, state, page, outcome, category_I)
-        steps.append(teller.step(score_I, after))
-        kinds = kinds or teller.num_kinds > 1
-        moments.append(Moment(page, outcome.event, state.visit))
-        state, left = after, bool(outcome.left)
+    state = turns.begin(torch.tensor([seed], device=turns.spec.catalog.category.device))
+    played: list[Turn] = []
+    tellers: list[_Teller] = []
+    while len(played) < max_pages and not (played and bool(played[-1].outcome.left)):
+        state, turn = turns.turn(state)
+        played.append(turn)
+        tellers.append(_Teller(turns.spec, turn, category_I))
     policy_name, shop, shopper = names
-    start = int(arrival.start_ms)
-    history = History(arrival, tuple(moments))
+    arrival = played[0].before.arrival
+    moments = [Moment(turn.page, turn.outcome.event, turn.before.visit) for turn in played]
     return Session(
-        policy_name, shop, shopper, seed, start, tuple(steps), left, kinds, history
-    )  # fmt: skip
+        policy=policy_name,
+        shop=shop,
+        shopper=shopper,
+        seed=seed,
+        start_ms=int(arrival.start_ms),
+        steps=tuple(teller.step() for teller in tellers),
+        over=bool(played[-1].outcome.left),
+        kinds=any(teller.num_kinds > 1 for teller in tellers),
+        has_ads=played[0].ads is not None,
+        history=History(arrival, tuple(moments)),
+    )
 
 
 class _Teller:
@@ -74,14 +120,14 @@ class _Teller:
     def __init__(
         self,
         spec: ObservationSpec,
-        state: SimState,
-        page: Page,
-        outcome: Outcome,
+        turn: Turn,
         category_I: Tensor | None,
     ) -> None:
+        state, page, outcome = turn.before, turn.page, turn.outcome
         self.simulator, self.catalog, self.shop = spec.simulator, spec.catalog, spec.simulator.shop
         self.category_I = self.catalog.category if category_I is None else category_I
-        self.state, self.page, self.outcome, self.now = state, page, outcome, state.visit
+        self.turn, self.state, self.now = turn, state, state.visit
+        self.page, self.outcome = page, outcome
         reading = self.shop.read(state.user)
         share_1G, supposed_G = self.shop.segments(reading)
         self.log_share_G = share_1G[0].to(self.simulator.dtype).log()
@@ -98,9 +144,9 @@ class _Teller:
     def _law(self, supposed: Any, page: Page, visit: Visit) -> choice.Law:
         return choice.law(self.shop.respond(supposed, page, visit), visit)
 
-    def step(self, score_I: Tensor | None, after: SimState) -> Step:
+    def step(self) -> Step:
         """All of it as plain numbers."""
-        event, now = self.outcome.event, self.now
+        event, now, score_I = self.outcome.event, self.now, self.turn.score_I
         probability = choice.probabilities(self.law_G)
         share_G = self.log_share_G.exp()
         slot_K, organic_I = share_G @ probability.slot, share_G @ probability.organic
@@ -137,7 +183,8 @@ class _Teller:
             follows=tuple(follow_4.tolist()) if viewed else (),
             log_prob=log_prob,
             revenue=float(self.outcome.revenue),
-            cart=float(after.visit.cart_value()),
+            cart=float(self.turn.after.visit.cart_value()),
+            ads=self.turn.ads,
         )
 
     def _happened(self) -> tuple[Tensor, LogParts]:
@@ -162,7 +209,7 @@ class _Teller:
             return 0.0
         return float(self.shop.gap(self.state.user)[0].exp())
 
-    def _item(self, item: int, price: float | None = None, **said: float | None) -> Item:
+    def _item(self, item: int, price: float | None = None, **said: Any) -> Item:
         if price is None:
             place_11 = torch.tensor([[item]], device=self.now.time_ms.device)
             price = float(self.catalog.price_of(place_11, self.now.time_ms))
@@ -174,9 +221,18 @@ class _Teller:
             if item < 0:
                 found.append(None)
                 continue
-            score = None if score_I is None else float(score_I[item])
-            said = {"chance": float(slot_K[k]), "drawn": float(self.drawn.slot[0, k])}
-            found.append(self._item(item, float(self.page.price[0, k]), score=score, **said))
+            campaign = self.turn.campaign_K[k] if self.turn.campaign_K else None
+            by_score_I = score_I if campaign is None else None  # an ad stands by the auction's
+            found.append(
+                self._item(
+                    item,
+                    float(self.page.price[0, k]),
+                    score=None if by_score_I is None else float(by_score_I[item]),
+                    chance=float(slot_K[k]),
+                    drawn=float(self.drawn.slot[0, k]),
+                    campaign=campaign,
+                )
+            )
         return tuple(found)
 
     def _unshown(self, score_I: Tensor | None) -> tuple[Item, ...]:

@@ -23,6 +23,52 @@ class Item:
     score: float | None = None  # the policy's own, in a unit of its own; None where it says none
     chance: float | None = None  # of being chosen; None where it was not asked
     drawn: float | None = None  # the same for the kind of shopper that was drawn
+    campaign: int | None = None  # that pays for the slot; None where no ad stands
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A campaign that may advertise on a page, the best of the auction first."""
+
+    campaign: int
+    item: int
+    bid: float  # currency units, paced
+    pctr: float  # the platform's estimate of a click in the first slot
+    score: float  # of the auction
+    slot: int  # that it stands in; -1 for none
+    price: float  # currency units for what is paid for; 0 where it stands nowhere
+
+
+@dataclass(frozen=True)
+class Option:
+    """A page that the policy of ads could choose."""
+
+    ads: tuple[tuple[int, int | None], ...]  # slot, and the campaign where it is known before
+    alpha: float  # exponent of pctr in the auction's score
+    reserve: float  # currency units
+    payment: float  # currency units that its ads are expected to bring
+    score: float | None  # the policy's own; None where it says none
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Ads:
+    """What was decided about the ads of a page, and what they brought."""
+
+    candidates: tuple[Candidate, ...]
+    options: tuple[Option, ...]  # chosen, without ads, and those of highest score
+    event: str  # that is paid for: click, impression or order
+    charges: tuple[tuple[int, float], ...]  # campaign and currency units that it paid
+    sponsored_sales: float  # currency units of what was paid, credited to ads
+    tired: float  # how tired of ads the shopper was before the page
+    added: float  # what the page added to it
+    trust: float  # in ads, before the page
+    load: float  # share of the session's impressions that were ads, with this page
+
+    @property
+    def revenue(self) -> float:
+        """Currency units that campaigns paid for the page."""
+        return sum(paid for _, paid in self.charges)
 
 
 @dataclass(frozen=True)
@@ -70,6 +116,7 @@ class Step:
     log_prob: LogParts
     revenue: float  # currency units
     cart: float  # currency units, after the page
+    ads: Ads | None = None  # where a policy of ads decides
 
 
 @dataclass(frozen=True)
@@ -84,12 +131,18 @@ class Session:
     steps: tuple[Step, ...]
     over: bool  # False where it was cut off at `MAX_PAGES`
     kinds: bool  # whether the shop draws a kind of shopper on each page
+    has_ads: bool  # whether a policy of ads decides about its pages
     history: History = field(compare=False, repr=False)
 
     @property
     def revenue(self) -> float:
         """Currency units paid."""
         return sum(step.revenue for step in self.steps)
+
+    @property
+    def ad_revenue(self) -> float:
+        """Currency units that campaigns paid."""
+        return sum(step.ads.revenue for step in self.steps if step.ads)
 
     @property
     def log_prob(self) -> LogParts:
