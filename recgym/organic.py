@@ -5,16 +5,25 @@ a category a latent-class logit (Train 2009, "Discrete choice methods with simul
 6.2; Greene and Hensher 2003), whose classes are taste prototypes shared by all shoppers. The law
 of each class is a table, so that to score an item or to draw one costs the same in a catalogue of
 a thousand items and of a million, and no normaliser is left to approximate.
+
+Where shoppers come back to single items, a share of what is found is one of them, and the rest is
+of this search: P(i) = sum over places l of share_l [i = item_l] + rest · P(i | s), a mixture as in
+Ren et al. 2019, "RepeatNet: a repeat aware neural recommendation machine for session-based
+recommendation", equation 1.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recgym.rng import pick
-from recgym.types import ItemTable, Organic
+from recgym.types import ItemTable, Organic, Repeat
+
+_BELOW_1 = 1.0 - 2.0**-24  # as uniforms are
 
 
 def item_table(
@@ -82,12 +91,36 @@ def log_prob(found: Organic, item_NJ: Tensor) -> Tensor:
     within_NJ = (share_NJZ * found.latent.unsqueeze(1)).sum(-1)
     # a share may be 0 to rounding where the item was found all the same
     tiny = torch.finfo(within_NJ.dtype).tiny
-    return found.category.gather(-1, category_NJ) + within_NJ.clamp(min=tiny).log()
+    searched_NJ = found.category.gather(-1, category_NJ) + within_NJ.clamp(min=tiny).log()
+    if found.repeat is None:
+        return searched_NJ
+    searched_NJ = searched_NJ + found.repeat.rest.log().unsqueeze(-1)
+    return torch.logaddexp(searched_NJ, _repeated(found.repeat, item_NJ).clamp(min=tiny).log())
+
+
+def _repeated(repeat: Repeat, item_NJ: Tensor) -> Tensor:
+    """Probability that each of these items is come back to, [N, J]."""
+    same_NJL = item_NJ.unsqueeze(-1) == repeat.item.unsqueeze(1)
+    return (same_NJL * repeat.share.unsqueeze(1)).sum(-1)
+
+
+def by_search(found: Organic, item_NJ: Tensor) -> Tensor:
+    """P(item | a search) ÷ P(item), [N, J]: 1 where nobody comes back to anything.
+
+    Times the search's share of finds it is the chance that an item which was found was searched.
+    """
+    searched = dataclasses.replace(found, repeat=None)
+    return (log_prob(searched, item_NJ) - log_prob(found, item_NJ)).exp()
 
 
 def probabilities(found: Organic) -> Tensor:
     """Probability of finding each item of the catalogue, [N, I]."""
-    return found.category.exp()[:, found.table.category] * (found.latent @ found.table.share.T)
+    found_NI = found.category.exp()[:, found.table.category] * (found.latent @ found.table.share.T)
+    repeat = found.repeat
+    if repeat is None:
+        return found_NI
+    found_NI = repeat.rest.unsqueeze(-1) * found_NI
+    return found_NI.scatter_add(-1, repeat.item.clamp(min=0), repeat.share)
 
 
 def mean_of_classes(table: ItemTable, value_IX: Tensor) -> Tensor:
@@ -102,15 +135,26 @@ def mean_of_classes(table: ItemTable, value_IX: Tensor) -> Tensor:
 
 
 def mean(found: Organic, mean_CZX: Tensor) -> Tensor:
-    """Mean over what is found alone, [N, X], of values whose `mean_of_classes` is given."""
+    """Mean over what a search finds, [N, X], of values whose `mean_of_classes` is given."""
     of_class_NZX = (found.category.exp() @ mean_CZX.flatten(1)).unflatten(-1, mean_CZX.shape[1:])
     mean_NX: Tensor = (found.latent.unsqueeze(-1) * of_class_NZX).sum(1)
     return mean_NX
 
 
 def draw(found: Organic, u_category_N: Tensor, u_latent_N: Tensor, u_item_N: Tensor) -> Tensor:
-    """An item found alone, [N] int64: category, latent class and item by inverting their sums."""
-    table = found.table
+    """An item found alone, [N] int64: category, latent class and item by inverting their sums.
+
+    A draw that falls to an item which is come back to takes of the category's uniform what the
+    search would have left over, so that another share of such items moves few draws.
+    """
+    table, repeat = found.table, found.repeat
+    if repeat is not None:
+        place_N = pick(torch.cat([repeat.rest.unsqueeze(-1), repeat.share], -1), u_category_N)
+        searched = dataclasses.replace(found, repeat=None)
+        u_category_N = (u_category_N / repeat.rest).clamp(max=_BELOW_1)
+        alone_N = draw(searched, u_category_N, u_latent_N, u_item_N)
+        again_N = repeat.item.gather(-1, (place_N - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        return torch.where(place_N > 0, again_N, alone_N)
     num_items = len(table.order)
     category_N = pick(found.category.exp(), u_category_N)
     latent_N = pick(found.latent, u_latent_N)

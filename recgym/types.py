@@ -278,12 +278,22 @@ class ItemTable(Shared):
 
 
 @dataclass(frozen=True)
+class Repeat(Record):
+    """Items that a shopper comes back to, beside those that a search finds."""
+
+    item: Tensor  # [N, L] int64, -1 for none; one item may stand in several places
+    share: Tensor  # [N, L] of all that is found, that each place takes; 0 for none
+    rest: Tensor  # [N] share left to the search; all shares add up to 1
+
+
+@dataclass(frozen=True)
 class Organic(Record):
     """What is found alone: first the category, then the item. See `recgym.organic`."""
 
     category: Tensor  # [N, C] log-probability
     latent: Tensor  # [N, Z] probability of each latent class
     table: ItemTable
+    repeat: Repeat | None = None  # of a shopper who comes back to single items
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from recgym.worlds.taste import TasteShop
 KINDS = sorted(path.stem for path in (Path("conf") / "user_model").glob("*.yaml"))
 ITEMS, SLOTS, WINDOW = 40, 3, 3
 F64 = torch.float64
+OFTEN = 4.5  # on logits of coming back to an item, which begin at once in a hundred
 LEAVING = 0.5  # on its logit: sessions of some ten pages at most, that is, and seconds
 SMALL = {"hidden": 8, "embedding": 4, "classes": 4, "segments": 2, "num_tastes": 3}
 
@@ -53,6 +54,8 @@ def made(name: str, seed: int = 0, dtype: torch.dtype = F64) -> SequenceModel:
         parameter.data += 0.2 * torch.randn(parameter.shape)
     with torch.no_grad():
         model.heads.of("upper")[1][0] += LEAVING
+        if model.repeats is not None:
+            model.repeats.place += OFTEN
     model.project()
     return model.to(dtype).eval()
 

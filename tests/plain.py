@@ -646,8 +646,9 @@ def step(model: LSTMUserModel, state: PlainState, page: Page) -> tuple[PlainStat
 
     # surprises, one step of the LSTM and one of the belief
     expected = Expectation(
-        leave_N, slot_NK, follow_N4, left_NI @ as_read(model), found_NI @ as_read(model)
-    )
+        leave_N, slot_NK, follow_N4, left_NI @ as_read(model), found_NI @ as_read(model),
+        torch.ones_like(leave_N),
+    )  # fmt: skip
     inputs_NX = inputs(model, expected, event, now)
     h, c = torch.lstm_cell(inputs_NX, (state.h, state.c), *model.memory.all_weights[0])
     mean, passed, precision = believed(model, known, expected, page, event)

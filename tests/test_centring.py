@@ -89,7 +89,7 @@ def test_what_follows_a_view_is_asked_in_turn_by_hand() -> None:
     zero = torch.zeros(200)
     event = Event(view_m, none_m + 1, none_m, after_m, zero, zero, zero)
     expected = Expectation(
-        zero, zero.unsqueeze(-1), chance_m4, zero.unsqueeze(-1), zero.unsqueeze(-1)
+        zero, zero.unsqueeze(-1), chance_m4, zero.unsqueeze(-1), zero.unsqueeze(-1), zero
     )
     step_3 = centring._after_levels(event, expected, view_m == int(Kind.VIEW))
     assert step_3.tolist() == pytest.approx([1.0, 7.6 / 25.92, 0.0])

@@ -28,7 +28,7 @@ from recgym.explain.methods import (
     of_visit,
 )
 from recgym.explain.questions import LEAST, Question, question_of
-from recgym.replay.playing import play
+from recgym.replay.playing import Recommending, play
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import After, Event, Kind, Page
@@ -71,7 +71,7 @@ def leaving(*events: tuple[Kind, After], shop: Any = SHOP) -> Asked:
 def long_session(seed: int) -> History:
     """Of the learned shop."""
     policy = Greedy(MODEL, num_slots=3, cart_paid=0.3)
-    return play(SPEC, policy, seed, names=("greedy", "learned", seed)).history
+    return play(Recommending(SPEC, policy), seed, names=("greedy", "learned", seed)).history
 
 
 def clicked(history: History) -> Asked:

@@ -184,7 +184,7 @@ def test_the_share_after_an_event_is_bayes_rule_by_hand() -> None:
         assert found == pytest.approx(hoped, abs=1e-12)
     # and then 3/4 of a tenth and 1/4 of the rest leave
     found = model.prospect(model.read(state), page, view, now)
-    leave = model.senses.expect(model.tables, model.read(state), found, page).leave
+    leave = model.senses.expect(model.tables, model.read(state), found, page, view).leave
     assert leave.item() == pytest.approx(0.1 * 0.75 + 0.9 * 0.25, abs=1e-12)
 
 
@@ -205,7 +205,8 @@ def test_an_expectation_mixes_by_who_would_act() -> None:
         attraction=torch.tensor([[1.0, 0.5]]).log(),
     )
     shown_NKX = torch.tensor([[[3.0, 1.0], [9.0, 9.0]]])
-    mixed = expect(torch.tensor([[0.8, 0.2]]).log(), found, torch.tensor([[7.0, -1.0]]), shown_NKX)
+    share_NG, mean_NX = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[7.0, -1.0]])
+    mixed = expect(share_NG, found, mean_NX, shown_NKX, torch.ones(1))
     torch.testing.assert_close(mixed.leave, torch.tensor([0.4]))
     torch.testing.assert_close(mixed.slot, torch.tensor([[0.4, 0.1]]))
     torch.testing.assert_close(mixed.after, torch.tensor([[0.7, 0.0, 0.0, 0.3]]))
@@ -292,9 +293,7 @@ def some_reading(model: LSTMUserModel, count: int) -> Reading:
         for name in ("h", "tally", "viewed", "evidence", "sated")
     }
     belief = some_belief(count, generator)
-    return model.read(
-        SequenceState(memory=like.memory, context=like.context, belief=belief, **drawn)
-    )
+    return model.read(dataclasses.replace(like, belief=belief, **drawn))
 
 
 def test_by_segment_gives_the_lanes_of_segments() -> None:

@@ -24,6 +24,7 @@ def test_tallies_by_hand() -> None:
         after=torch.tensor([[0.25, 0.125, 0.5, 0.125]] * 4, dtype=F64),
         found=torch.zeros(4, 1, dtype=F64),
         usual=torch.zeros(4, 1, dtype=F64),
+        searched=torch.ones(4, dtype=F64),
     )
     favourite, cart, buy, hazard, orders, views = tallies(expected, event).T.tolist()
     assert favourite == [-0.125, -0.125, -0.125, 0.0]

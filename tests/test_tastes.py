@@ -41,6 +41,7 @@ def expected_of(*slot: float) -> Expectation:
         after=torch.tensor([[0.7, 0.1, 0.15, 0.05]], dtype=F64),
         found=torch.zeros(1, 1, dtype=F64),
         usual=torch.zeros(1, 1, dtype=F64),
+        searched=torch.ones(1, dtype=F64),
     )
 
 
@@ -206,7 +207,8 @@ def test_precision_never_falls() -> None:
     zero = torch.zeros(count, dtype=F64)
     kind_N, after_N = torch.arange(count) % 3, torch.arange(count) % 4
     event = Event(kind_N, item_N, slot_N, after_N, zero, zero, zero)
-    expected = Expectation(zero, chance_NK, after_N4, zero.unsqueeze(-1), zero.unsqueeze(-1))
+    zero_N1 = zero.unsqueeze(-1)
+    expected = Expectation(zero, chance_NK, after_N4, zero_N1, zero_N1, torch.ones_like(zero))
     found_NX = tastes.found_surprise(expected, torch.arange(12.0, dtype=F64)[:, None], event)
     said = tastes.lesson(loads, expected, found_NX, Page(item_NK, chance_NK), event)
     assert torch.equal(said.information.flatten(1).any(-1), kind_N == int(Kind.VIEW))

@@ -87,7 +87,7 @@ def predict(model: SequenceModel, trace: Trace) -> dict[str, Floats]:
     for part in batches(length_B, WALKED_STEPS, None):
         for moment in walk(model, gather_steps(sessions, cart_S, part).to(device)):
             expected = model.senses.expect(
-                model.tables, moment.reading, moment.found, moment.steps.page
+                model.tables, moment.reading, moment.found, moment.steps.page, moment.steps.event
             )
             share_nM = tastes.at_nodes(moment.reading.share).exp()
             view_n, after_n4 = (share_nM * moment.found.view).sum(-1), expected.after

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recgym import choice
-from recgym.types import Event, ItemTable, Organic, Record, Response, Sessions, Split, Visit
+from recgym.types import Event, ItemTable, Record, Response, Sessions, Split, Visit
 from recgym.users import tastes
 from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
@@ -166,7 +166,7 @@ def _batch(
     law_M, _, _ = model.answers.laws(model.tables, reading, page, steps.event, steps.visit)
     found, response = law_M.response.organic, law_M.response
     # one table for all batches: of many items it is the largest of all
-    organic = Organic(found.category.double().cpu(), found.latent.double().cpu(), table)
+    organic = _double(found, table=table)
     assert page.sponsored is not None
     typical_nK = model.respond(model.typical(reading), page, steps.visit).slot
     attention_nK, relevance_nK = law.looked_at(typical_nK.double(), page.sponsored)

@@ -20,6 +20,7 @@ from recgym.users.chosen import chosen, rivalry, rivalry_alone
 from recgym.users.heads import Heads
 from recgym.users.items import Tables
 from recgym.users.products import match, match_all
+from recgym.users.repeats import came_back
 from recgym.users.segments import Prospect, lanes_of, mean_logits, prospect
 from recgym.users.states import Levels, Reading, Supposed
 from recgym.users.tastes import NODES, CommonTaste
@@ -38,9 +39,10 @@ class Answers(nn.Module):
     Args:
         heads: of the model.
         priced: whether the log holds prices.
+        repeats: whether shoppers come back to single items, see `recgym.users.repeats`.
     """
 
-    def __init__(self, heads: Heads, *, priced: bool) -> None:
+    def __init__(self, heads: Heads, *, priced: bool, repeats: bool = False) -> None:
         super().__init__()
         self.heads, self.priced = heads, priced
         self.of_cart = nn.Linear(3, 2, bias=False)  # on leave and checkout
@@ -51,6 +53,8 @@ class Answers(nn.Module):
         self.satiation = nn.Parameter(torch.zeros(()))
         self.page_weight = nn.Parameter(torch.tensor(0.5))
         self.dissimilarity = nn.Parameter(torch.tensor(0.7))
+        # on buying, carting and favouring what was viewed before and is found again
+        self.of_repeat = nn.Parameter(torch.zeros(3)) if repeats else None
 
     @torch.no_grad()
     def project(self) -> None:
@@ -105,9 +109,13 @@ class Answers(nn.Module):
         toward_NV = torch.zeros_like(who.usual) if who.faced is None else who.faced.toward
         taste = chosen(tables.loads, who.covariance, toward_NV, who.usual, item_NJ, clicked_NJ)
         like_NJ = like_NJ + taste.at(who.node.unsqueeze(-1)).squeeze(-1)
-        return mean_logits(
-            *self._logits(tables, levels, like_NJ, taste.rest, detail, price_NJ, clicked_NJ)
+        logits_NJ3, spread_NJ3 = self._logits(
+            tables, levels, like_NJ, taste.rest, detail, price_NJ, clicked_NJ
         )
+        if self.of_repeat is not None:
+            back_NJ = came_back(who.found, item_NJ, clicked_NJ)
+            logits_NJ3 = logits_NJ3 + back_NJ.unsqueeze(-1) * self.of_repeat
+        return mean_logits(logits_NJ3, spread_NJ3)
 
     def common(self, tables: Tables, supposed: Supposed, page: Page, visit: Visit) -> CommonTaste:
         """The taste that the page speaks to, the same whatever the shopper's segment."""
@@ -178,6 +186,9 @@ class Answers(nn.Module):
         logit_M13, spread_M13 = self._logits(
             tables, levels, like_M1, taste.rest[lane_M], detail_M15, price_M1, clicked_M1
         )
+        if self.of_repeat is not None:
+            back_N1 = came_back(reading.found, item_N1, clicked_N1)
+            logit_M13 = logit_M13 + (back_N1.unsqueeze(-1) * self.of_repeat)[lane_M]
         return choice.law(response, now), logit_M13.squeeze(1), spread_M13.squeeze(1)
 
     # ---- what both are made of ------------------------------------------------------------------

@@ -6,6 +6,7 @@ a page would change. Results on a model treated here are results *given* rho and
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -157,7 +158,9 @@ def _project(model: SequenceModel, played: Iterator[tuple[SequenceState, choice.
     """The sums over states that the least squares need, and their solution."""
     count, sum_I, sum_W, sum_IW, sum_WW, found_I = 0, *(torch.zeros(()),) * 5
     for state, law in played:
-        wide_nW, found_nI = model.wide(state).double(), probabilities(law.response.organic)
+        # a taste is what drives the search, and not that an item is come back to
+        searched = dataclasses.replace(law.response.organic, repeat=None)
+        wide_nW, found_nI = model.wide(state).double(), probabilities(searched)
         log_nI = found_nI.clamp(min=torch.finfo(found_nI.dtype).tiny).log().double()
         count, found_I = count + len(wide_nW), found_I + found_nI.sum(0)
         sum_I, sum_W = sum_I + log_nI.sum(0), sum_W + wide_nW.sum(0)

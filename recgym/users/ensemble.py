@@ -29,7 +29,6 @@ from recgym.types import (
     Event,
     ItemTable,
     Kind,
-    Organic,
     Page,
     Record,
     Response,
@@ -204,7 +203,7 @@ class Ensemble:
         member_M = torch.arange(self.num_members, device=supposed.member.device)
         mine_NM1 = (supposed.member.unsqueeze(-1) == member_M).unsqueeze(-1)
         latent_NMZ = each.organic.latent * mine_NM1
-        found = Organic(own.organic.category, latent_NMZ.flatten(1), self.table)
+        found = dataclasses.replace(own.organic, latent=latent_NMZ.flatten(1), table=self.table)
         return dataclasses.replace(own, organic=found)
 
     def appeal(self, supposed: EnsembleSupposed, visit: Visit, price_NI: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit, where
 from recgym.users import tastes
 from recgym.users.memory import Nothing
+from recgym.users.repeats import remembered
 from recgym.users.segments import Prospect, along_sessions
 from recgym.users.sequence import SequenceModel
 from recgym.users.states import Reading, SequenceState
@@ -170,8 +171,8 @@ def expectations(
     parts = []
     for place, moment in enumerate(walk(model, steps)):
         expected = model.senses.expect(
-            model.tables, moment.reading, moment.found, moment.steps.page
-        )  # fmt: skip
+            model.tables, moment.reading, moment.found, moment.steps.page, moment.steps.event
+        )
         parts.append(expected)
         if met is not None:
             met(place, moment)
@@ -181,6 +182,7 @@ def expectations(
         after=torch.cat([part.after for part in parts]),
         found=torch.cat([part.found for part in parts]),
         usual=torch.cat([part.usual for part in parts]),
+        searched=torch.cat([part.searched for part in parts]),
     )
 
 
@@ -214,7 +216,7 @@ def run(
     tally_nF = along_sessions(begin.tally, step_nF, steps.active)[place_n, row_n]
     read = model.senses.as_read(steps.event)
     lesson = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, read)
-    viewed_nD, sated_nJ = _seen(model, begin, steps)
+    viewed_nD, sated_nJ, last_n2L = _seen(model, begin, steps)
     even_BG = torch.full_like(begin.evidence, -math.log(model.num_segments))
     state = SequenceState(
         h_nH,
@@ -225,6 +227,7 @@ def run(
         beliefs(begin.belief, lesson, steps, row_n),
         even_BG[row_n],
         sated_nJ,
+        last_n2L,
     )
     reading = model.read(state, expected.usual)
     found = model.prospect(reading, steps.page, steps.event, steps.visit)
@@ -259,18 +262,18 @@ def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belie
     )
 
 
-def _seen(model: SequenceModel, begin: SequenceState, steps: Steps) -> tuple[Tensor, Tensor]:
-    """The fading means [n, R D] and counts [n, J] of what was viewed before each step."""
-    viewed, sated, before, first = begin.viewed, begin.sated, [], 0
+def _seen(model: SequenceModel, begin: SequenceState, steps: Steps) -> tuple[Tensor, ...]:
+    """Of what was viewed before each step: fading means, counts, the last items; see the state."""
+    viewed, sated, last, before, first = begin.viewed, begin.sated, begin.last, [], 0
     for active in steps.active:
-        viewed, sated = viewed[:active], sated[:active]
-        before.append((viewed, sated))
+        viewed, sated, last = viewed[:active], sated[:active], last[:active]
+        before.append((viewed, sated, last))
         event = steps.event.lanes(slice(first, first + active))
         viewed = model.senses.fade(model.tables, viewed, event)
         sated = model.senses.tire(model.tables, sated, event)
+        last = remembered(last, event)
         first += active
-    means, counts = zip(*before, strict=True)
-    return torch.cat(means), torch.cat(counts)
+    return tuple(torch.cat(parts) for parts in zip(*before, strict=True))
 
 
 def states_before(model: SequenceModel, steps: Steps, expected: Expectation) -> SequenceState:

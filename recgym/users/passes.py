@@ -53,12 +53,12 @@ def expectations_of_all(
     slot_SK = torch.zeros(num_steps, num_slots, device=device, dtype=dtype)
     leave_S, after_S4 = slot_SK.new_zeros(num_steps), slot_SK.new_zeros(num_steps, len(After))
     found_SX = slot_SK.new_zeros(num_steps, model.tables.input_IX.shape[1])
-    usual_SX = torch.zeros_like(found_SX)
+    usual_SX, searched_S = torch.zeros_like(found_SX), torch.zeros_like(leave_S)
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     for part in batches(length_B, WALKED_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
         expected = expectations(model, steps, None if carried is None else carried.meet)
         leave_S[steps.step], slot_SK[steps.step] = expected.leave, expected.slot
         after_S4[steps.step], found_SX[steps.step] = expected.after, expected.found
-        usual_SX[steps.step] = expected.usual
-    return Expectation(leave_S, slot_SK, after_S4, found_SX, usual_SX)
+        usual_SX[steps.step], searched_S[steps.step] = expected.usual, expected.searched
+    return Expectation(leave_S, slot_SK, after_S4, found_SX, usual_SX, searched_S)

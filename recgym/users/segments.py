@@ -82,7 +82,9 @@ def mean_logits(logits_X3: Tensor, spread_X3: Tensor) -> AfterLogits:
     return AfterLogits(*averaged(logits_X3, spread_X3).unbind(-1))
 
 
-def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Tensor) -> Expectation:
+def expect(
+    log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Tensor, searched_N: Tensor
+) -> Expectation:
     """What is expected of the page over all segments.
 
     To a fit's gradient they are constants: it takes them from `likelihood.expectations`.
@@ -92,6 +94,7 @@ def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Ten
         found: what each makes of the page.
         mean_NX: mean input of what would be found on an empty page, the same in all segments.
         page_NKX: inputs of the page's items, which slots that take them over leave less to find.
+        searched_N: see `Expectation`.
     """
     share_NG = log_share_NG.softmax(-1)
     viewing_NG = share_NG * found.view
@@ -103,6 +106,7 @@ def expect(log_share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: Ten
         after=(chosen_NG.unsqueeze(-1) * found.follow).sum(1),
         found=_left_to_find(share_NG, found, mean_NX, page_NKX),
         usual=mean_NX,
+        searched=searched_N,
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from recgym import organic
 from recgym.types import After, Event, Kind, Page, Visit
 from recgym.users import tastes
 from recgym.users.items import Tables
@@ -51,11 +52,25 @@ class Senses(nn.Module):
         """X of the memory, the length of `inputs`, where an item has so many."""
         return 2 * of_item + NUM_TALLIES + 3 + sum(MOMENTS[name] for name in self.moments)
 
-    def expect(self, tables: Tables, reading: Reading, found: Prospect, page: Page) -> Expectation:
-        """What is expected of the page whose prospect this is."""
-        found = dataclasses.replace(found, taken=found.taken * self.knows_clicks)
+    def expect(
+        self, tables: Tables, reading: Reading, found: Prospect, page: Page, event: Event
+    ) -> Expectation:
+        """What is expected of the page whose prospect this is, before the event."""
+        taken_NGK, searched_N = (
+            found.taken * self.knows_clicks,
+            torch.ones_like(reading.usual[:, 0]),
+        )
+        repeat = reading.found.repeat
+        if repeat is not None:
+            # of what a slot takes over, the part of the search, as a share of the search
+            by_search_NK = organic.by_search(reading.found, page.item.clamp(min=0))
+            taken_NGK = taken_NGK * by_search_NK.unsqueeze(1)
+            item_N1 = event.item.clamp(min=0).unsqueeze(-1)
+            searched_N = repeat.rest * organic.by_search(reading.found, item_N1).squeeze(-1)
+        found = dataclasses.replace(found, taken=taken_NGK)
         page_NKX = F.embedding(page.item.clamp(min=0), tables.input_IX)
-        return expect(tastes.at_nodes(reading.share), found, reading.usual, page_NKX)
+        share_NM = tastes.at_nodes(reading.share)
+        return expect(share_NM, found, reading.usual, page_NKX, searched_N)
 
     def as_read(self, event: Event) -> Event:
         """The event as states heed it: every view a find, where nothing is known of clicks."""

@@ -12,7 +12,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from recgym import organic, rng
 from recgym.errors import at_least_1
 from recgym.rng import Purpose
-from recgym.settings import check
+from recgym.settings import Within, check
 from recgym.types import (
     Arrival,
     Catalog,
     Event,
     Field,
+    Organic,
     Page,
     Record,
     Response,
@@ -41,6 +42,7 @@ from recgym.users.items import Items, Tables
 from recgym.users.memory import Memory, Stepping
 from recgym.users.products import tanh
 from recgym.users.profile import centre_and_spread, fuse, plain_fields, standardised
+from recgym.users.repeats import Repeats, remembered
 from recgym.users.returning import ComesBack, ReturnHead
 from recgym.users.segments import Prospect, lanes_of
 from recgym.users.senses import Senses
@@ -55,10 +57,10 @@ class SequenceModel(ComesBack, nn.Module, ABC):
 
     What happens moves a state only as a *surprise*, what happened minus what the model expected
     (see `recgym.users.senses`), with two exceptions: the items viewed, whatever led there, colour
-    what is looked for next, and views of one category again and again satiate, by one number for
-    all shoppers. Taste that was there before and the mark that a view leaves are thus told apart
-    (Heckman 1981, "Heterogeneity and state dependence"), which a log confounds, and which a policy
-    that shows each shopper more of the same would drive apart.
+    what is looked for next and may be come back to, and views of one category again and again
+    satiate, by one number for all shoppers. Taste that was there before and the mark that a view
+    leaves are thus told apart (Heckman 1981, "Heterogeneity and state dependence"), which a log
+    confounds, and which a policy that shows each shopper more of the same would drive apart.
 
     Args:
         catalog: of the log.
@@ -76,6 +78,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         inputs: what the memory reads of an event beside, see `items.beside` and `Senses.moment`.
         fields: of the profile; None: each of its entries is a number.
         tied: whether the memory reads items by their one vector, see `Items`.
+        repeats: L, how many of the last items viewed a find may come back to, see `repeats`.
     """
 
     answering: type[Answers] = Answers  # of which a wrong model has its own
@@ -111,9 +114,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         inputs: list[Literal["brand", "relative_price", "weekday", "position"]] | None = None,
         fields: Sequence[Field] | None = None,
         tied: bool = True,
+        repeats: Annotated[int, Within(0)] = 0,
     ) -> None:
         super().__init__()
-        check("user_model.model", {"fusion": fusion, "inputs": inputs}, SequenceModel)
+        given = {"fusion": fusion, "inputs": inputs, "repeats": repeats}
+        check("user_model.model", given, SequenceModel)
         read = list(inputs or [])
         sizes = {"hidden": hidden, "embedding": embedding, "classes": classes, "segments": segments}
         sizes |= {"num_tastes": num_tastes, **self.own}
@@ -124,10 +129,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.num_encoded = hidden + NUM_TALLIES + NUM_FADING * embedding + num_tastes + segments
         self.num_encoded += self.num_groups
         self.prior_sd = prior_sd
-        self.num_segments = segments
+        self.num_segments, self.num_repeats = segments, repeats
         self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
         self.settings |= {"dropout": dropout, "prior_sd": prior_sd}
         self.settings |= {"fusion": fusion, "inputs": read, "tied": tied}
+        self.settings |= {"repeats": repeats}
         known = [Field(*field) for field in fields or plain_fields(profile_BP.shape[1])]
         self.settings["fields"] = [list(field) for field in known]
         self.register_buffer("profile", profile_BP)
@@ -159,8 +165,9 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         )
         self.gap_mean = nn.Linear(heads.linear.in_features, 1)
         self.gap_log_std = nn.Parameter(torch.zeros(()))
-        self.answers = self.answering(heads, priced=catalog.priced)
+        self.answers = self.answering(heads, priced=catalog.priced, repeats=repeats > 0)
         self.return_head: ReturnHead | None = None  # see `recgym.users.returning`
+        self.repeats = Repeats(hidden, repeats) if repeats else None
         heads.begin()
         self.prepare()
 
@@ -245,7 +252,8 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         viewed = h_NH.new_zeros(len(h_NH), NUM_FADING * self.tables.vector_ID.shape[1])
         belief = tastes.begin(h_NH, len(self.tastes.click))
         sated = h_NH.new_zeros(len(h_NH), self.num_groups)
-        return SequenceState(h_NH, memory, context_NX, tally, viewed, belief, evidence, sated)
+        last = torch.full((len(h_NH), 2, self.num_repeats), -1, device=h_NH.device)
+        return SequenceState(h_NH, memory, context_NX, tally, viewed, belief, evidence, sated, last)
 
     def wide(self, state: SequenceState) -> Tensor:
         """What the heads read, [N, W]."""
@@ -262,12 +270,17 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         covariance_NVV, _ = torch.linalg.inv_ex(state.belief.precision)  # as in `tastes.learn`
         return Reading(
             state=state,
-            found=found,
+            found=self._with_repeats(found, state),
             share=(state.evidence + said.gate).log_softmax(-1),
             covariance=covariance_NVV,
             usual=organic.mean(found, self.tables.mean_CZX) if usual_NX is None else usual_NX,
             shared=said.shared + state.belief.mean @ self.taste_VS,
         )
+
+    def _with_repeats(self, found: Organic, state: SequenceState) -> Organic:
+        if self.repeats is None:
+            return found
+        return dataclasses.replace(found, repeat=self.repeats.repeat(state.h, state.last))
 
     def suppose(self, reading: Reading, u_N: Tensor) -> Supposed:
         """A segment drawn from what is known of the shopper, and a node of taste."""
@@ -354,7 +367,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
     ) -> SequenceState:
         """`observe`, given the prospect."""
         state, senses, tables = reading.state, self.senses, self.tables
-        expected = senses.expect(tables, reading, found, page)
+        expected = senses.expect(tables, reading, found, page, event)
         tally_NF = tallies(expected, event)
         found_NX = senses.found_surprise(tables, expected, event)
         inputs = senses.inputs(tables, expected, tally_NF, found_NX, event, visit)
@@ -371,6 +384,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             tastes.learn(state.belief, lesson),
             evidence_NG,
             senses.tire(tables, state.sated, event),
+            remembered(state.last, event),
         )
 
     def encode(self, state: Record) -> Tensor:

@@ -25,6 +25,7 @@ class SequenceState(Record):
     belief: Belief
     evidence: Tensor  # [N, G] log-likelihood of what happened so far in each segment, normalised
     sated: Tensor  # [N, J] fading count of the views of each group of categories
+    last: Tensor  # [N, 2, L] int64, items viewed, newest first, and what followed; -1 for none
 
 
 @dataclass(frozen=True)

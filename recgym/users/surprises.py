@@ -20,8 +20,9 @@ class Expectation(Record):
     leave: Tensor  # [N] probability of leaving
     slot: Tensor  # [N, K] probability of each slot, given a view
     after: Tensor  # [N, 4] probability of what would follow the view, in the order of After
-    found: Tensor  # [N, X] mean over what would be found alone of the items' inputs to the memory
+    found: Tensor  # [N, X] mean over what a search would find of the items' inputs to the memory
     usual: Tensor  # [N, X] the same with nothing on the page
+    searched: Tensor  # [N] chance that the event's item, had it been found, was searched
 
     def sold(self) -> Tensor:
         """Probability that what was viewed is carted or bought, [N]."""

@@ -182,10 +182,14 @@ def begin(like: Tensor, num_tastes: int = NUM_TASTES) -> Belief:
 
 
 def found_surprise(expected: Expectation, input_IX: Tensor, event: Event) -> Tensor:
-    """An item found alone less the mean of what would be found, [N, X]; 0 for other events."""
+    """An item found alone less the mean of what would be found, [N, X]; 0 for other events.
+
+    Coming back to an item tells nothing of the search, so it counts by the chance of having been
+    searched, which the score of the mixture weighs it by.
+    """
     found_N = (event.kind == int(Kind.VIEW)) & (event.slot < 0)
     item_NX = F.embedding(event.item.clamp(min=0), input_IX)
-    return (item_NX - expected.found) * found_N.to(item_NX.dtype).unsqueeze(-1)
+    return (item_NX - expected.found) * (found_N * expected.searched).unsqueeze(-1)
 
 
 def lesson(
