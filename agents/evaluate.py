@@ -5,25 +5,19 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from agents.ads import evaluating
 from agents.ads.base import places_ads
 from agents.folders import restore
+from agents.foreign import foreign_ad_policy, foreign_policy
 from agents.judging import judge, shops_of
-from agents.sb3 import PredictPolicy
 from agents.seeds import policies
 from agents.table import policy_table
 from agents.valuing import honest_policies, make_agent, resources, true_side
@@ -35,59 +29,9 @@ from recgym.logs.base import Log, open_log
 from recgym.runs import read_run, run_folder
 from recgym.shops import choose_device
 from recgym.stages.log import open_reader
-from recgym.types import Observation, Policy
 from recgym.users.ensemble import Halves, halves
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import load_model
-
-
-def foreign_policy(name: str) -> Policy:
-    """Anyone's policy as ``module:name``.
-
-    A function of an observation that gives items [N, K], or an object (or a class or function
-    without arguments that makes one) with ``act(observation)`` or ``predict(features)``.
-    """
-    module_name, _, attribute = name.partition(":")
-    if not attribute:
-        raise UserError(f"policy={name}: expected module:function, as in policy=my_shop:best")
-    try:
-        found = getattr(_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"policy={name} cannot be imported ({error}): expected a module on the Python path or "
-            f"in {os.getcwd()} that defines {attribute}"
-        ) from error
-    if isinstance(found, type):
-        found = found()
-    if hasattr(found, "act"):
-        policy: Policy = found
-        return policy
-    if hasattr(found, "predict"):
-        return PredictPolicy(found)
-    if callable(found):
-        return _Function(found)
-    raise UserError(f"policy={name} is no policy: expected a function of an observation, or act()")
-
-
-def _module(name: str) -> ModuleType:
-    """The module, of the working folder first; the search path is left as it was."""
-    before = list(sys.path)
-    sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path[:] = before
-
-
-class _Function:
-    """A function of an observation as a policy."""
-
-    def __init__(self, function: Callable[[Observation], Tensor]) -> None:
-        self.function = function
-
-    def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
-        """What the function says, [N, K]."""
-        return torch.as_tensor(self.function(observation))
 
 
 @dataclass(frozen=True)
@@ -136,7 +80,7 @@ def main(cfg: DictConfig) -> None:
         evaluating.evaluate(
             folder, settings, kept, target,
             sessions=int(cfg.sessions), seed=int(cfg.seed), device=device,
-            others={} if cfg.policy is None else {_name(cfg.policy): _of_ads(cfg.policy)},
+            others={} if cfg.policy is None else {_name(cfg.policy): foreign_ad_policy(cfg.policy)},
         )  # fmt: skip
     else:
         _recommender(cfg, folder, target, device)
@@ -145,18 +89,6 @@ def main(cfg: DictConfig) -> None:
 
 def _name(policy: Any) -> str:
     return str(policy).partition(":")[2] or str(policy)
-
-
-def _of_ads(name: str) -> Any:
-    """Anyone's policy of ads: indices of options, [N]."""
-    policy = foreign_policy(name)
-    if isinstance(policy, PredictPolicy):
-        raise UserError(
-            f"policy={name} predicts pages from features, and this run placed ads: expected a "
-            "function of an ad observation that gives the index of an option for each lane, or "
-            "act()."
-        )
-    return policy
 
 
 def _recommender(cfg: DictConfig, folder: Path, target: Path, device: torch.device) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from agents.auditing import MEASURES, audit
-from agents.evaluate import Run, foreign_policy, open_run
+from agents.evaluate import Run, open_run
+from agents.foreign import foreign_policy
 from agents.seeds import policies
 from agents.valuing import honest_policies, shop_specs
 from recgym import progress

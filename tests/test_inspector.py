@@ -19,6 +19,7 @@ from tiny import FIT, WORLD, call, compose
 from agents import valuing
 from agents.baselines import Greedy
 from agents.folders import keep
+from agents.foreign import foreign_policy
 from recgym import choice
 from recgym.build import build
 from recgym.errors import UserError
@@ -254,7 +255,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_is_given() -> None:
 def opened(**changed: Any) -> Opened:
     known = Opened(
         folder=Path("run"), agent="greedy", model=MODEL, shops={"learned": PLAYED},
-        policies={"greedy": GREEDY, "nothing": EmptyPages(3)},
+        policies={"greedy": GREEDY, "nothing": EmptyPages(3)}, foreign=foreign_policy,
         only_true={"oracle": PLAYED(GREEDY)}, sessions=50, first_seed=1000, assumed=None,
     )  # fmt: skip
     return dataclasses.replace(known, **changed)

@@ -17,6 +17,7 @@ import torch
 from agents import evaluate
 from agents.ads import evaluating
 from agents.ads.base import places_ads
+from agents.foreign import foreign_ad_policy, foreign_policy
 from agents.judging import shops_of
 from agents.seeds import policies
 from agents.valuing import SEED_BASE, honest_policies, seeing, shop_specs, true_side
@@ -36,6 +37,7 @@ class Opened:
     model: Shoppers  # that an explanation asks
     shops: dict[str, Callable[[Any], Turns]]  # by name, how any policy is played there
     policies: dict[str, Any]  # that any of the shops can play
+    foreign: Callable[[str], Any]  # anyone's policy by name
     only_true: dict[str, Turns]  # of policies that see the true shop's hidden state
     sessions: int  # of the run's evaluation
     first_seed: int  # of the lane of its first shopper
@@ -82,7 +84,7 @@ class Opened:
         if policy in self.policies:
             return self.shops[shop](self.policies[policy])
         if ":" in policy:
-            return self.shops[shop](evaluate.foreign_policy(policy))
+            return self.shops[shop](self.foreign(policy))
         known = [*self.policies, *(name for name in self.only_true if name not in self.policies)]
         raise UserError(
             f"policy {policy} is none of run={self.folder}: expected one of {', '.join(known)}, or "
@@ -107,6 +109,7 @@ def open_run(folder: Path, device: torch.device) -> Opened:
             model=placed.learned,
             shops={shop: partial(Placing, core.platform) for shop, core in placed.cores.items()},
             policies=placed.policies,
+            foreign=foreign_ad_policy,
             only_true={},
             sessions=int(evaluation["sessions"]),
             first_seed=first_seed,
@@ -126,6 +129,7 @@ def open_run(folder: Path, device: torch.device) -> Opened:
         model=run.model,
         shops={shop: partial(Recommending, spec) for shop, spec in specs.items()},
         policies={**honest_policies(run.offered, shops.replayed), **policies(run.agent, name)},
+        foreign=foreign_policy,
         only_true={
             policy: Recommending(*seen)
             for policy, seen in seeing(world, logging, run.offered).items()
