@@ -68,6 +68,9 @@ class Known:
         loads = {"clicked": tastes.click, "worth": tastes.sale}
         loads["usual_slope"] = -tastes.price * torch.stack([torch.ones_like(scale), scale])
         moved = self.mean @ loads[name] if name in loads else 0.0
+        if name == "clicked":  # what is like what was viewed draws, as far as tastes tell likeness
+            for draw, seen_ND in zip(model.heads.draw, self.viewed.chunk(2, -1), strict=True):
+                moved = moved + draw * (seen_ND @ tastes.click.T) @ tastes.click
         return seen.wide() @ weight.T + bias + moved
 
 

@@ -109,6 +109,12 @@ def test_the_loads_of_the_belief_are_drawn_back_with_their_head(
     assert slopes[name] < 0.8 and slopes[name] != slopes[other]
     torch.testing.assert_close(model.tastes.click, slopes["clicked"] * TRUE.tastes.click)
     torch.testing.assert_close(model.tastes.sale, slopes["worth"] * TRUE.tastes.sale)
+    # what views draw to is told by these loads, and is drawn back once and not twice
+    count = len(TRUE.heads.draw) * TRUE.items.own.shape[1]
+    rows, marks = model.heads.rows("clicked"), slice(-count, None)
+    was, now = TRUE.weight_HW[rows, marks], model.eval().weight_HW[rows, marks]
+    assert bool((was.abs() > 1e-4).any())
+    torch.testing.assert_close(now, slopes["clicked"] * was)
     assert torch.equal(model.tastes.efficiency, TRUE.tastes.efficiency)
 
 

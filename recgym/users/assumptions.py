@@ -137,6 +137,7 @@ def _set_constants(model: SequenceModel) -> None:
     bias[4:] = 0.0
     model.answers.fatigue.fill_(0.0)
     model.answers.satiation.fill_(0.0)
+    model.heads.draw.zero_()
     model.answers.page_weight.fill_(0.0)
     model.answers.dissimilarity.fill_(DISSIMILARITY)
 

@@ -65,6 +65,8 @@ class Heads(nn.Module):
         # a product of whole blocks of rows is twice as fast as one with a few rows more
         self.sizes["unused"] = -sum(self.sizes.values()) % BLOCK
         self.segment_offset = nn.Parameter(torch.zeros(segments, sum(self.of_segment.values())))
+        # how far each of the means of what was viewed draws clicks to what is like it
+        self.draw = nn.Parameter(torch.zeros(NUM_FADING))
         wide = self.known + num_tastes + NUM_FADING * embedding
         self.linear = nn.Linear(wide, sum(self.sizes.values()))
         self.register_buffer("reads", torch.ones_like(self.linear.weight))
@@ -75,7 +77,7 @@ class Heads(nn.Module):
         """Keep apart what moves what.
 
         The mark of what was viewed, and as a feature what of the belief no page passed over told,
-        colour the search alone. Tastes for what is shown, for what is bought and for what is dear
+        colour the search alone; how it draws clicks, `weight` says. Tastes for what is shown, for what is bought and for what is dear
         follow the belief, by its loads, and not the memory, to which a shopper of whom little is
         known and one who is known to be average are the same. How much a move of a price deters is
         a matter of the profile.
@@ -133,9 +135,18 @@ class Heads(nn.Module):
         """What each segment adds to one of the heads, [G, .], as a view."""
         return self.segment_offset[:, self.columns(name)]
 
-    def weight(self) -> Tensor:
-        """As it is now, without what a head may not read, [., W]."""
-        return self.linear.weight * self.reads
+    def weight(self, tastes: Tastes) -> Tensor:
+        """As it is now, without what a head may not read, [., W].
+
+        What was viewed draws clicks to what is like it, as far as `draw` says. Alike are items that
+        the same tastes speak to, so that two items' likeness is the product of their loads. A free
+        matrix here would take a taste that was there before for the mark that a view leaves.
+        """
+        like_DD = tastes.click.T @ tastes.click
+        drawn_DY = torch.cat([one * like_DD for one in self.draw.unbind()], -1)
+        rows, count = self.rows("clicked"), len(self.linear.weight)
+        around = (self.linear.in_features - drawn_DY.shape[1], 0, rows.start, count - rows.stop)
+        return self.linear.weight * self.reads + F.pad(drawn_DY, around)
 
     def of_tastes(self, tastes: Tastes, cart_scale: Tensor) -> Tensor:
         """What each taste adds to `Said.shared`, [V, S].

@@ -57,8 +57,9 @@ class SequenceModel(ComesBack, nn.Module, ABC):
 
     What happens moves a state only as a *surprise*, what happened minus what the model expected
     (see `recgym.users.senses`), with two exceptions: the items viewed, whatever led there, colour
-    what is looked for next and may be come back to, and views of one category again and again
-    satiate, by one number for all shoppers. Taste that was there before and the mark that a view
+    what is looked for next, draw clicks to what is like them and may be come back to, and views of
+    one category again and again satiate; the second and the last by a number or two for all
+    shoppers. Taste that was there before and the mark that a view
     leaves are thus told apart (Heckman 1981, "Heterogeneity and state dependence"), which a log
     confounds, and which a policy that shows each shopper more of the same would drive apart.
 
@@ -197,7 +198,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             self.senses.knows_clicks,
             drawn=not self.training,
         )
-        self.weight_HW = self.heads.weight()
+        self.weight_HW = self.heads.weight(self.tastes)
         _, of_cart, _ = self.answers.worth_scale
         self.taste_VS = self.heads.of_tastes(self.tastes, of_cart)
         self.cell = self.memory.fused()

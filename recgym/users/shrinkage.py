@@ -26,6 +26,7 @@ SHRUNK = ("clicked", "worth", "level", "slope", "usual_slope")  # heads, each by
 BATCH_STEPS = 16_384
 MOST_STEPS = 100_000  # some held-out slopes need no more
 ITERATIONS = 10
+LEAST_SLOPE = 1e-3  # below, there is no taste left for anything to be like
 
 
 class _Part(NamedTuple):
@@ -64,6 +65,8 @@ def shrink(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[str,
             if name in loads:
                 loads[name].mul_(slope_s)  # one slope for all of a head, and a row a taste
             bias.mul_(slope_s).add_((1.0 - slope_s) * mean_S[columns])
+        # likeness is a product of two loads, each of which has shrunk
+        model.heads.draw.div_(slope_H[SHRUNK.index("clicked")].clamp(min=LEAST_SLOPE))
     return dict(zip(SHRUNK, slope_H.tolist(), strict=True))
 
 
