@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recgym.errors import UserError
-from recgym.types import Record
+from recgym.lanes import Record
 
 SPREAD = 1.0  # standard deviation of the first categorical law, in middle prices
 

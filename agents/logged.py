@@ -20,11 +20,12 @@ from recgym import visit
 from recgym.build import target_of
 from recgym.envs.core import Transition
 from recgym.errors import UserError
+from recgym.lanes import Record, where
 from recgym.logs.base import Log
 from recgym.reward import Reward
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import After, Arrival, Kind, Observation, Outcome, Record, Sessions, Split, where
+from recgym.types import After, Arrival, Kind, Observation, Outcome, Sessions, Split
 from recgym.users.sessions import rows_of
 
 

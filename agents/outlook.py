@@ -13,7 +13,8 @@ from agents.baselines import alone, empty_page_law
 from recgym import choice
 from recgym.compiling import compiled
 from recgym.errors import UserError
-from recgym.types import Kind, Observation, Page, Record
+from recgym.lanes import Record
+from recgym.types import Kind, Observation, Page
 from recgym.users.base import AfterLogits
 from recgym.users.sequence import SequenceModel
 from recgym.users.states import SequenceState, Supposed

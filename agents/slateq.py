@@ -30,7 +30,8 @@ from agents import slates
 from agents.distributions import Atoms, Branches, Head
 from agents.noisy import NoisyLinear
 from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
-from recgym.types import Event, Kind, Observation, Record
+from recgym.lanes import Record
+from recgym.types import Event, Kind, Observation
 from recgym.users.sequence import SequenceModel
 
 CHUNK = 1 << 20  # numbers at once, where an item has more than one

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recgym import organic
+from recgym.lanes import Record
 from recgym.rng import pick
-from recgym.types import Event, Kind, Record, Response, Rivalry, Visit
+from recgym.types import Event, Kind, Response, Rivalry, Visit
 
 EXACT = 40.0  # beyond, log(1 + e^x) is x to the last digit
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError
-from recgym.types import Record, Shared
+from recgym.lanes import Record, Shared
 
 WARM_UPS = 3  # calls before a capture: libraries set themselves up, and the compiler runs
 Function = Callable[..., Any]

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from recgym.types import Record, put
+from recgym.lanes import Record, put
 
 R = TypeVar("R", bound=Record)
 MAX_PAGES = 200  # a session longer than this is cut off, and its episode with it

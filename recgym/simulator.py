@@ -21,20 +21,9 @@ from torch import Tensor
 
 from recgym import choice, rng, visit
 from recgym.errors import UserError
+from recgym.lanes import Record, put, where
 from recgym.rng import Purpose
-from recgym.types import (
-    DAY_MS,
-    After,
-    Arrival,
-    Event,
-    Kind,
-    Outcome,
-    Page,
-    Record,
-    Visit,
-    put,
-    where,
-)
+from recgym.types import DAY_MS, After, Arrival, Event, Kind, Outcome, Page, Visit
 from recgym.users.base import Doubting, Returning, Shoppers, follow, state_within
 
 SESSION_GAP_S = 1800.0  # seconds of silence that end a session, as in cleaning

@@ -13,18 +13,8 @@ from recgym.ads.estimates import CtrModel, FlatCtr
 from recgym.ads.market import AdMarket
 from recgym.ads.placement import PlacementRules, patterns
 from recgym.ads.records import AdOutcome, Market, Placed, Request
-from recgym.types import (
-    DAY_MS,
-    After,
-    Arrival,
-    Catalog,
-    Event,
-    Kind,
-    Observation,
-    Outcome,
-    Visit,
-    where,
-)
+from recgym.lanes import where
+from recgym.types import DAY_MS, After, Arrival, Catalog, Event, Kind, Observation, Outcome, Visit
 
 START_MS = 1_700_000_000_000
 NUM_SLOTS = 4

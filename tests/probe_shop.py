@@ -9,19 +9,9 @@ import torch
 from torch import Tensor
 
 from recgym import organic, rng
+from recgym.lanes import Record
 from recgym.rng import Purpose
-from recgym.types import (
-    DAY_MS,
-    Arrival,
-    Catalog,
-    Event,
-    Kind,
-    Organic,
-    Page,
-    Record,
-    Response,
-    Visit,
-)
+from recgym.types import DAY_MS, Arrival, Catalog, Event, Kind, Organic, Page, Response, Visit
 from recgym.users.base import AfterLogits, Known
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.tastes import NUM_TASTES, Belief

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from recgym.lanes import Record, joined
 from recgym.logging_policy import LoggingPolicy
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Event, Kind, Observation, Outcome, Page, Policy, Record, Sessions, Split
+from recgym.types import Event, Kind, Observation, Outcome, Page, Policy, Sessions, Split
 from recgym.users.base import Shoppers
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps
 from recgym.users.lstm import LSTMUserModel
@@ -38,19 +38,6 @@ class Recorder:
             self.encoders.append(state.encoder)
 
 
-def join(records: list[Record], order_S: Tensor) -> Record:
-    """The lanes of many records as one, in this order."""
-    joined: dict[str, Any] = {}
-    for name in vars(records[0]):
-        values = [getattr(record, name) for record in records]
-        if values[0] is None:  # as `Page.sponsored` in a shop without ads
-            joined[name] = None
-            continue
-        within = isinstance(values[0], Record)
-        joined[name] = join(values, order_S) if within else torch.cat(values)[order_S]
-    return type(records[0])(**joined)
-
-
 def simulate(
     simulator: Simulator,
     policy: Policy,
@@ -73,7 +60,7 @@ def simulate(
     index, number, events, pages, times, profiles = zip(*recorder.steps, strict=True)
     index_S, number_S = torch.cat(index), torch.cat(number)
     order_S = (index_S * 1000 + number_S).argsort()
-    event, page = join(list(events), order_S), join(list(pages), order_S)
+    event, page = joined(list(events)).lanes(order_S), joined(list(pages)).lanes(order_S)
     assert isinstance(event, Event) and isinstance(page, Page)
     # a log does not say when a shopper left
     event.gap[event.kind == Kind.LEAVE] = 0.0

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 from probe_shop import ProbeShop, learned_shop
-from simulated_log import Recorder, join, logging_policy, simulate
+from simulated_log import Recorder, logging_policy, simulate
 from torch import Tensor
 
 from recgym.ads.logged import AdLog, RandomAds
 from recgym.errors import UserError
+from recgym.lanes import joined
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
@@ -72,7 +73,7 @@ def logged(shop: AdShoppers, num_sessions: int, first_seed: int = 0) -> tuple[Se
         simulator, policy, num_sessions,
         first_seed=first_seed, shares=(1.0, 0.0), mark=policy.mark,
     )  # fmt: skip
-    recorder.encoders = [join(recorder.encoders, order_S)]
+    recorder.encoders = [joined(recorder.encoders).lanes(order_S)]
     return sessions, recorder
 
 
@@ -198,7 +199,7 @@ def logged_returning(shop: AdShoppers, num_shoppers: int) -> Sessions:
     index, number, events, pages, times, profiles = zip(*recorder.steps, strict=True)
     order_S = (torch.cat(index) * 1000 + torch.cat(number)).argsort()
     numbers, index_S = torch.cat(index)[order_S].unique(return_inverse=True)
-    event, page = join(list(events), order_S), join(list(pages), order_S)
+    event, page = joined(list(events)).lanes(order_S), joined(list(pages)).lanes(order_S)
     assert isinstance(event, Event) and isinstance(page, Page)
     event.gap[event.kind == Kind.LEAVE] = 0.0
     offset = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(index_S).cumsum(0)])

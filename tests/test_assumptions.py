@@ -9,11 +9,12 @@ from functools import cache
 import pytest
 import torch
 from probe_shop import learned_shop
-from simulated_log import join, simulate
+from simulated_log import simulate
 from torch import Tensor
 
 from recgym import organic, visit
 from recgym.errors import UserError
+from recgym.lanes import joined
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
@@ -65,7 +66,7 @@ def some_states(model: LSTMUserModel) -> SequenceState:
     simulator = Simulator(model, encoder=model, num_slots=SLOTS, expected_revenue=False, dtype=F64)
     nothing = Constant(torch.full((SLOTS,), -1))
     _, recorder, order_S = simulate(simulator, nothing, 3000, first_seed=5_000)
-    states = join(recorder.encoders, order_S)
+    states = joined(recorder.encoders).lanes(order_S)
     assert isinstance(states, SequenceState)
     return states
 

@@ -31,8 +31,9 @@ from recgym.ads.market import AdMarket
 from recgym.ads.placement import PlacementRules, patterns
 from recgym.ads.records import AdOutcome, Market
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.simulator import SimState, Simulator
-from recgym.types import DAY_MS, After, Kind, Observation, Page, Record
+from recgym.types import DAY_MS, After, Kind, Observation, Page
 from recgym.worlds.taste import TasteShop
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recgym.lanes import Record
 from recgym.refill import refilled
-from recgym.types import Record
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,12 @@ from torch import Tensor
 from agents.baselines import Random
 from recgym.envs.core import ShopCore, open_core
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.logging_policy import EmptyPages
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import NUM_PAST, ObservationSpec
-from recgym.types import (
-    After,
-    Arrival,
-    Event,
-    Kind,
-    Observation,
-    Outcome,
-    Page,
-    Record,
-    SessionStats,
-)
+from recgym.types import After, Arrival, Event, Kind, Observation, Outcome, Page, SessionStats
 from recgym.worlds import loyalty
 from recgym.worlds.knobs import Knobs
 from recgym.worlds.taste import TasteShop

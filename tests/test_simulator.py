@@ -16,9 +16,10 @@ from probe_shop import EXPECTED_REVENUE, START_MS, ProbeShop, learned_shop
 from torch import Tensor
 
 from recgym import rng
+from recgym.lanes import Record, where
 from recgym.rng import Purpose
 from recgym.simulator import SESSION_GAP_S, SimState, Simulator
-from recgym.types import After, Kind, Outcome, Record, where
+from recgym.types import After, Kind, Outcome
 from recgym.users.base import Shoppers
 from recgym.users.states import SequenceState
 from recgym.worlds.taste import TasteShop

@@ -14,8 +14,9 @@ from torch import Tensor
 from recgym import visit
 from recgym.compiling import compiled
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.simulator import SimState, Simulator
-from recgym.types import DAY_MS, Kind, Outcome, Page, Record
+from recgym.types import DAY_MS, Kind, Outcome, Page
 from recgym.users.ad_law import PRESETS, AdLaw
 from recgym.users.base import Shoppers
 from recgym.users.ensemble import Ensemble

@@ -11,11 +11,12 @@ from probe_shop import CLICK, EXPECTED_REVENUE, KEPT, PRICE, ProbeShop, ProbeSta
 from torch import Tensor
 
 from agents.baselines import Greedy, Popular
+from recgym.lanes import Record
 from recgym.logging_policy import EmptyPages
 from recgym.metrics import difference
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Record
+from recgym.types import Arrival
 from recgym.users.base import AfterLogits
 from recgym.worlds.taste import TasteShop
 from recgym.worlds.truth import (

@@ -22,12 +22,13 @@ from experiments.comparing.scores import Scores, Tally, scored
 from experiments.user_models import jobs_of, main, table
 from recgym.build import build
 from recgym.errors import UserError
+from recgym.lanes import where
 from recgym.logs.base import open_log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
 from recgym.stages.log import prepare_log
-from recgym.types import After, Split, where
+from recgym.types import After, Split
 from recgym.users.report import predictive_report
 from recgym.users.sessions import rows_of
 from recgym.users.store import load_model, save_model

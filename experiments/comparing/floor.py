@@ -19,10 +19,11 @@ from torch import Tensor
 
 from experiments.comparing.scores import Figures, Tally
 from recgym import choice
+from recgym.lanes import put
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Event, Kind, Observation, Outcome, Page, Policy, Visit, put
+from recgym.types import Arrival, Event, Kind, Observation, Outcome, Page, Policy, Visit
 from recgym.users.base import follow
 from recgym.worlds.arrivals import segment_of
 from recgym.worlds.taste import TasteShop

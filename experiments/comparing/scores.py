@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from recgym import choice
+from recgym.lanes import Record
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Kind, Observation, Outcome, Policy, Record
+from recgym.types import Kind, Observation, Outcome, Policy
 from recgym.users.base import Shoppers, by_segment, follow
 from recgym.users.report import item_given_view, mid_rank
 from recgym.users.sequence import SequenceModel

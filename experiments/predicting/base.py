@@ -15,7 +15,8 @@ from torch import Tensor
 
 from recgym.build import build, check_settings
 from recgym.errors import UserError
-from recgym.types import Kind, Record, Sessions
+from recgym.lanes import Record
+from recgym.types import Kind, Sessions
 
 REMEMBERED = 50  # L, views of a running session that a predictor is told
 MAX_CELLS = 6_000_000  # histories x items that are scored at once

@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from recgym.types import After, Catalog, Event, Kind, Page, Record, Sessions, Split
+from recgym.lanes import Record
+from recgym.types import After, Catalog, Event, Kind, Page, Sessions, Split
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.training import start_from_counts
 from recgym.worlds.taste import TasteShop

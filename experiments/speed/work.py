@@ -8,8 +8,9 @@ import math
 from torch import Tensor
 
 from experiments.speed.machine import FLOAT, Shape, Work
+from recgym.lanes import Record
 from recgym.simulator import SimState
-from recgym.types import Outcome, Record
+from recgym.types import Outcome
 from recgym.users.lstm import LSTMUserModel
 from recgym.worlds.taste import TasteShop
 

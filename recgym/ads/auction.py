@@ -29,7 +29,7 @@ from torch.nn.functional import one_hot
 
 from recgym.ads.records import MICROS
 from recgym.errors import UserError
-from recgym.types import Record
+from recgym.lanes import Record
 
 EVENT = {
     "gsp": "click",

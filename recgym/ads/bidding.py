@@ -27,9 +27,9 @@ from recgym import rng
 from recgym.ads import auction
 from recgym.ads.records import Campaigns
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.rng import Purpose
 from recgym.settings import Count, Positive, Share, Within, check
-from recgym.types import Record
 
 Amount = Annotated[float, Within(0.0)]
 

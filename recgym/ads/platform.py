@@ -18,9 +18,10 @@ from recgym.ads.market import AdMarket
 from recgym.ads.records import AdObservation, AdOutcome, Market, Plan, Request
 from recgym.ads.rewards import AdReward
 from recgym.ads.tasks import Task
+from recgym.lanes import Record, put, where
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import Policy, Record, put, where
+from recgym.types import Policy
 
 NUM_MARKET = 5  # features of `market_features`
 NUM_EACH = 4  # features of each candidate

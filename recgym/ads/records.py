@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recgym.types import Observation, Outcome, Page, Record, Shared
+from recgym.lanes import Record, Shared
+from recgym.types import Observation, Outcome, Page
 
 MICROS = 1_000_000  # of a currency unit
 PARTS = ("ad_revenue", "organic_sales", "sponsored_sales", "satisfaction", "excess_load")  # W

@@ -14,7 +14,8 @@ from torch import Tensor
 from recgym.ads.ledger import since_midnight
 from recgym.ads.market import AdMarket
 from recgym.ads.records import MICROS, PARTS, AdObservation, AdOutcome, Market, Plan
-from recgym.types import DAY_MS, Record, Shared, Visit
+from recgym.lanes import Record, Shared
+from recgym.types import DAY_MS, Visit
 
 MOST_ADS = 1000  # of a session that are told apart, L - 1
 NO_DAY = -(1 << 62)

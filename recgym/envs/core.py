@@ -11,11 +11,12 @@ from torch import Tensor
 
 from recgym.compiling import compiled
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.reward import Reward, reward_named
 from recgym.shops import open_shop, with_encoder
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Observation, Outcome, Record
+from recgym.types import Observation, Outcome
 from recgym.users.base import Shoppers
 
 MAX_PAGES = 100  # pages of an episode before it is truncated

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from recgym import visit
-from recgym.types import Arrival, Event, Kind, Page, Record, Visit
+from recgym.lanes import Record
+from recgym.types import Arrival, Event, Kind, Page, Visit
 from recgym.users.base import Shoppers
 
 R = TypeVar("R", bound=Record)

@@ -16,22 +16,12 @@ import torch
 from torch import Tensor
 
 from recgym import progress
+from recgym.lanes import joined
 from recgym.logs.base import Log
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import (
-    After,
-    Event,
-    Kind,
-    Observation,
-    Outcome,
-    Page,
-    Policy,
-    Record,
-    Sessions,
-    Split,
-)
+from recgym.types import After, Event, Kind, Observation, Outcome, Page, Policy, Sessions, Split
 from recgym.users.base import Shoppers
 
 Ints = npt.NDArray[np.int64]
@@ -188,30 +178,22 @@ class _Recorder:
         length_B = torch.bincount(place_S // MAX_PAGES, minlength=num_sessions)
         offset = torch.cat([torch.zeros(1, dtype=torch.int64), length_B.cumsum(0)])
 
-        def joined(name: str) -> Tensor:
+        def in_order(name: str) -> Tensor:
             return torch.cat(self.parts[name])[order_S]
 
-        event = _joined(self.parts["event"], order_S)
-        assert isinstance(event, Event)
+        event: Event = joined(self.parts["event"]).lanes(order_S)
         leaves_S = event.kind == int(Kind.LEAVE)  # a log does not say when a shopper left
-        page = _joined(self.parts["page"], order_S)
-        assert isinstance(page, Page)
+        page: Page = joined(self.parts["page"]).lanes(order_S)
         sessions = Sessions(
             event=dataclasses.replace(event, gap=event.gap.masked_fill(leaves_S, 0.0)),
             page=page,
-            time_ms=joined("time_ms"),
+            time_ms=in_order("time_ms"),
             offset=offset,
-            shopper=joined("seed")[offset[:-1]],
-            profile=joined("profile")[offset[:-1]],
+            shopper=in_order("seed")[offset[:-1]],
+            profile=in_order("profile")[offset[:-1]],
             split=torch.full((num_sessions,), int(Split.TEST)),
         )
-        return Trace(sessions, joined("paid").double().numpy())
-
-
-def _joined(records: list[Record], order_S: Tensor) -> Record:
-    parts = [record.packed() for record in records]  # without what is None in all of them
-    whole = {name: torch.cat([part[name] for part in parts])[order_S] for name in parts[0]}
-    return dataclasses.replace(records[0], **whole)  # type: ignore[type-var]
+        return Trace(sessions, in_order("paid").double().numpy())
 
 
 def of_shop(

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.logs.coupon_rules import (
     OFFER,
     SLOTS,
@@ -32,7 +33,6 @@ from recgym.logs.coupon_rules import (
     time_of,
 )
 from recgym.logs.source import TEXT_ENDINGS, plain_errors
-from recgym.types import Record
 
 FILES = {"train": "*orders_train*", "held_out": "*orders_class*", "answers": "*realclass*"}
 MAX_SET_ASIDE = 0.02  # of the rows of a file, for one reason

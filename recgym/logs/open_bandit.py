@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.logs.catalog import floats, ints
 from recgym.logs.source import columns_of, literal, load_csv, plain_errors, reject_lines
-from recgym.types import Record
 
 POLICIES = ("random", "bts")
 NUM_POSITIONS = 3

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recgym.lanes import Record
 from recgym.ope.weights import before
-from recgym.types import Record
 
 
 @dataclass(frozen=True)

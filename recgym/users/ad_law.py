@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 
 from recgym.errors import UserError
+from recgym.lanes import Shared
 from recgym.settings import Positive, Share, Within, check
-from recgym.types import Shared
 
 BEGIN_TRUST = 0.5  # of a shopper who has met no ad
 AtLeast0 = Annotated[float, Within(0.0)]

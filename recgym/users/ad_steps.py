@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from recgym import choice
-from recgym.types import Event, ItemTable, Record, Response, Sessions, Split, Visit
+from recgym.lanes import Record
+from recgym.types import Event, ItemTable, Response, Sessions, Split, Visit
 from recgym.users import tastes
 from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import Arrival, Catalog, Event, Page, Record, Response, Rivalry, Visit
+from recgym.lanes import Record
+from recgym.types import Arrival, Catalog, Event, Page, Response, Rivalry, Visit
 
 
 class AfterLogits(NamedTuple):

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor, where
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import Record, Rivalry
+from recgym.lanes import Record
+from recgym.types import Rivalry
 from recgym.users import tastes
 from recgym.users.tastes import CommonTaste, Loads
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recgym.lanes import Record, Shared
 from recgym.settings import Count
-from recgym.types import Record, Shared
 from recgym.users import lstm
 from recgym.users.sequence import SequenceModel
 

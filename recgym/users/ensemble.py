@@ -23,18 +23,9 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from recgym import choice, rng
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.rng import Purpose
-from recgym.types import (
-    Arrival,
-    Event,
-    ItemTable,
-    Kind,
-    Page,
-    Record,
-    Response,
-    Rivalry,
-    Visit,
-)
+from recgym.types import Arrival, Event, ItemTable, Kind, Page, Response, Rivalry, Visit
 from recgym.users.base import AfterLogits
 from recgym.users.sequence import SequenceModel
 from recgym.users.states import Reading, SequenceState, Supposed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recgym.types import Shared
+from recgym.lanes import Shared
 from recgym.users.memory import Nothing, TorchLayer
 from recgym.users.products import tanh
 from recgym.users.sequence import SequenceModel

@@ -77,10 +77,10 @@ class Heads(nn.Module):
         """Keep apart what moves what.
 
         The mark of what was viewed, and as a feature what of the belief no page passed over told,
-        colour the search alone; how it draws clicks, `weight` says. Tastes for what is shown, for what is bought and for what is dear
-        follow the belief, by its loads, and not the memory, to which a shopper of whom little is
-        known and one who is known to be average are the same. How much a move of a price deters is
-        a matter of the profile.
+        colour the search alone; how it draws clicks, `weight` says. Tastes for what is shown, for
+        what is bought and for what is dear follow the belief, by its loads, and not the memory, to
+        which a shopper of whom little is known and one who is known to be average are the same. How
+        much a move of a price deters is a matter of the profile.
 
         Levels of clicks and sales are the segments', told apart by Bayes' rule. Levels that read
         the memory or sums of surprises besides leave segments too alike: who took nothing of what

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from recgym import organic
 from recgym.errors import UserError
-from recgym.types import Catalog, ItemTable, Organic, Shared
+from recgym.lanes import Shared
+from recgym.types import Catalog, ItemTable, Organic
 from recgym.users.tastes import Loads, Tastes
 
 OWN_SD = 0.4  # times `prior_sd`: effects on buying, carting and favouring beside the worth

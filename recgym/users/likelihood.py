@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recgym.types import After, Arrival, Event, Kind, Page, Record, Sessions, Visit, where
+from recgym.lanes import Record, where
+from recgym.types import After, Arrival, Event, Kind, Page, Sessions, Visit
 from recgym.users import tastes
 from recgym.users.memory import Nothing
 from recgym.users.repeats import remembered

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recgym.types import Record, Shared
+from recgym.lanes import Record, Shared
 from recgym.users.memory import TorchLayer, before, packed
 from recgym.users.products import tanh
 from recgym.users.sequence import SequenceModel

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from recgym.types import Record
+from recgym.lanes import Record
 
 
 class Stepping(Protocol):

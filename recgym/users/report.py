@@ -13,7 +13,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from recgym import choice
-from recgym.types import After, Kind, Page, Record, Sessions, Visit
+from recgym.lanes import Record
+from recgym.types import After, Kind, Page, Sessions, Visit
 from recgym.users.base import Shoppers, by_segment
 from recgym.users.likelihood import (
     Steps,

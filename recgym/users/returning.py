@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recgym import visit
-from recgym.types import DAY_MS, Arrival, Page, Past, Record, Sessions, Split, Visit
+from recgym.lanes import Record
+from recgym.types import DAY_MS, Arrival, Page, Past, Sessions, Split, Visit
 from recgym.users.base import Return
 from recgym.visit import CLICKS, PAGES, RECENT_PAGES
 

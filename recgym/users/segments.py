@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice
-from recgym.types import Event, Kind, Record
+from recgym.lanes import Record
+from recgym.types import Event, Kind
 from recgym.users.base import AfterLogits, after_log_probs
 from recgym.users.surprises import Expectation
 from recgym.users.tastes import averaged

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from recgym import organic, rng
 from recgym.errors import at_least_1
+from recgym.lanes import Record
 from recgym.rng import Purpose
 from recgym.settings import Within, check
 from recgym.types import (
@@ -28,7 +29,6 @@ from recgym.types import (
     Field,
     Organic,
     Page,
-    Record,
     Response,
     Rivalry,
     Sessions,

@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from recgym.types import Record, Sessions
+from recgym.lanes import joined
+from recgym.types import Sessions
 from recgym.users.likelihood import Moment, Steps, gather_steps
 from recgym.users.states import SequenceState
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -97,15 +95,3 @@ class Carried:
         key_M = torch.cat([row * longest + place for place, row in zip(places, rows, strict=True)])
         key_M, order_M = key_M.sort()
         return key_M, joined(states).lanes(order_M), longest
-
-
-def joined(records: tuple[R, ...]) -> R:
-    """The lanes of all these records, one after another."""
-    merged = {}
-    for field in dataclasses.fields(records[0]):  # type: ignore[arg-type]
-        values = tuple(getattr(record, field.name) for record in records)
-        if isinstance(values[0], Tensor):
-            merged[field.name] = torch.cat(values)
-        elif isinstance(values[0], Record):
-            merged[field.name] = joined(values)
-    return dataclasses.replace(records[0], **merged)  # type: ignore[type-var]

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from recgym import visit as visits
-from recgym.types import DAY_MS, Arrival, Event, Page, Record, Response, Rivalry, Visit
+from recgym.lanes import Record
+from recgym.types import DAY_MS, Arrival, Event, Page, Response, Rivalry, Visit
 from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
 from recgym.users.base import AfterLogits, Doubting, Return, Returning, Shoppers
 

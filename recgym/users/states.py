@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recgym.types import Organic, Record
+from recgym.lanes import Record
+from recgym.types import Organic
 from recgym.users.tastes import Belief, CommonTaste
 
 NUM_FADING = 2  # R, of means of what was viewed, each with a memory of its own

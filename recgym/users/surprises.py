@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recgym.types import After, Event, Kind, Record
+from recgym.lanes import Record
+from recgym.types import After, Event, Kind
 
 NUM_TALLIES = 6
 HAZARD = 3  # which of them is the hazard survived

@@ -36,7 +36,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import After, Event, Kind, Page, Record, Shared
+from recgym.lanes import Record, Shared
+from recgym.types import After, Event, Kind, Page
 from recgym.users.surprises import Expectation
 
 NUM_TASTES = 8  # V, dimensions of taste, where nothing else is said

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from recgym.errors import UserError
+from recgym.lanes import Shared
 from recgym.settings import Count
-from recgym.types import Shared
 from recgym.users.memory import before
 from recgym.users.sequence import SequenceModel
 from recgym.users.windows import (

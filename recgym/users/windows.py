@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recgym.types import Record
+from recgym.lanes import Record
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recgym.types import DAY_MS, Event, Kind, Page, Shared
+from recgym.lanes import Shared
+from recgym.types import DAY_MS, Event, Kind, Page
 from recgym.worlds.catalogue import START_MS, generator_of, normal
 from recgym.worlds.knobs import Knobs
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from recgym import organic
-from recgym.types import Catalog, ItemTable, Shared
+from recgym.lanes import Shared
+from recgym.types import Catalog, ItemTable
 from recgym.worlds.knobs import Knobs
 
 START_MS = 1_704_067_200_000  # 2024-01-01 00:00 UTC, a Monday

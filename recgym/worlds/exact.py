@@ -16,9 +16,10 @@ from torch import Tensor
 
 from recgym import visit
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Observation, Policy, Record
+from recgym.types import Arrival, Observation, Policy
 from recgym.worlds.tree import begin, branches, first_of_each, options, worth
 
 MAX_STATES = 1_000  # on one page; more are no table

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from recgym import rng
+from recgym.lanes import Record, Shared
 from recgym.rng import Purpose
-from recgym.types import Arrival, Record, Shared
+from recgym.types import Arrival
 from recgym.worlds.arrivals import segment_of
 from recgym.worlds.catalogue import Catalogue
 from recgym.worlds.knobs import Knobs

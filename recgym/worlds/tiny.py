@@ -17,19 +17,9 @@ from torch import Tensor
 
 from recgym import organic, rng
 from recgym.errors import UserError
+from recgym.lanes import Record
 from recgym.rng import Purpose
-from recgym.types import (
-    DAY_MS,
-    HOUR_MS,
-    After,
-    Arrival,
-    Catalog,
-    Event,
-    Page,
-    Record,
-    Response,
-    Visit,
-)
+from recgym.types import DAY_MS, HOUR_MS, After, Arrival, Catalog, Event, Page, Response, Visit
 from recgym.users.base import AfterLogits, Known
 
 START_MS = 1_704_110_400_000  # 2024-01-01 12:00 UTC: one hour for all, as no taste depends on it

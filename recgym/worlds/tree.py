@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from recgym import choice, rng, visit
+from recgym.lanes import Record
 from recgym.simulator import MIN_GAP_S, SESSION_GAP_S, SimState, Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import DAY_MS, After, Arrival, Event, Kind, Page, Policy, Record, Visit
+from recgym.types import DAY_MS, After, Arrival, Event, Kind, Page, Policy, Visit
 from recgym.users.base import Shoppers, after_log_probs, by_segment
 
 CHUNK = 512  # sessions expanded at once, each into hundreds

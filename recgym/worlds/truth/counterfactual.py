@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recgym.lanes import Record
 from recgym.rollout import rollout
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec
-from recgym.types import Observation, Outcome, Policy, Record, SessionStats
+from recgym.types import Observation, Outcome, Policy, SessionStats
 
 EVENTS = ("kind", "item", "slot", "after")
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from recgym import choice
+from recgym.lanes import R, Record
 from recgym.simulator import SimState
-from recgym.types import After, Page, R, Record
+from recgym.types import After, Page
 from recgym.users.base import Shoppers, after_log_probs, by_segment
 
 
