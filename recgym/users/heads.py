@@ -154,12 +154,9 @@ class Heads(nn.Module):
         A slope on prices takes away, and takes from a cart's logit as it is, while worth acts on it
         by ``cart_scale``.
         """
-        click_V1, worth_V1 = tastes.price.split(1, -1)
-        added = {
-            "clicked": tastes.click,
-            "worth": tastes.sale,
-            "usual_slope": -torch.cat([click_V1, worth_V1 * cart_scale], -1),
-        }
+        added = tastes.of_heads()
+        click_V1, worth_V1 = added["usual_slope"].split(1, -1)
+        added["usual_slope"] = -torch.cat([click_V1, worth_V1 * cart_scale], -1)
         sizes, count = self.of_segment.items(), len(tastes.click)
         none = {name: tastes.click.new_zeros(count, size) for name, size in sizes}
         return torch.cat([*(none | added).values()], -1)

@@ -55,8 +55,7 @@ def shrink(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[str,
     slope_H.clamp_(0.0, 1.0)  # a fit is not made bolder by a few sessions
     with torch.no_grad():
         slope_S = _slopes(slope_H, which_S)
-        of = model.tastes
-        loads = {"clicked": of.click, "worth": of.sale, "usual_slope": of.price}
+        loads = model.tastes.of_heads()
         for name in names:
             weight, bias = model.heads.of(name)
             columns = model.heads.columns(name)

@@ -128,6 +128,10 @@ class Tastes(nn.Module):
         # covariance of what was found alone less what would have been, see `measure`
         self.register_buffer("surprise_XX", torch.eye(num_inputs))
 
+    def of_heads(self) -> dict[str, Tensor]:
+        """What moves each of the `Heads` that follow tastes, [V, .]; of prices it takes away."""
+        return {"clicked": self.click, "worth": self.sale, "usual_slope": self.price}
+
     def loads(
         self, vector_ID: Tensor, dear_I1: Tensor, input_IX: Tensor, knows_clicks: Tensor
     ) -> Loads:
