@@ -222,6 +222,7 @@ def test_where_shoppers_come_back_what_keeps_them_away_is_found_too() -> None:
     model = shown_model()
     model.return_head = ReturnHead().to(D)
     model.return_head.days = torch.tensor([0.0, 1.0], dtype=D)
+    model.return_head.bias = torch.tensor(-0.1, dtype=D)
     with torch.no_grad():
         # carts outlast sessions, and cleaning turns what is paid of them then into a purchase
         model.heads.of("upper")[1][1] -= 30.0

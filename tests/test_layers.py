@@ -14,6 +14,7 @@ LAYERS = [
     [
         "recgym.errors",
         "recgym.files",
+        "recgym.lanes",
         "recgym.types",
         "recgym.metrics",
         "recgym.refill",

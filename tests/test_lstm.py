@@ -16,7 +16,6 @@ from simulated_log import (
     Recorder,
     assert_zero_on_average,
     foreseen,
-    join,
     logging_policy,
     simulate,
     with_room,
@@ -24,6 +23,7 @@ from simulated_log import (
 from torch import Tensor
 
 from recgym import organic, visit
+from recgym.lanes import joined
 from recgym.simulator import Simulator
 from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
 from recgym.users import tastes
@@ -115,7 +115,7 @@ def test_a_log_gives_the_states_that_the_encoder_had(
 ) -> None:
     # Why: a policy trained on the encoder must meet the states that the model was fitted on.
     sessions, recorder, order_S = logged
-    encoder = join(recorder.encoders, order_S)
+    encoder = joined(recorder.encoders).lanes(order_S)
     assert isinstance(encoder, SequenceState)
     steps = gather_steps(sessions, *steps_of(sessions))
     state = states_before(MODEL, steps, expectations(MODEL, steps))

@@ -119,10 +119,10 @@ def test_the_session_elasticity_of_a_power_law_is_its_power() -> None:
     assert found.low == pytest.approx(POWER, abs=1e-3)  # the same noise at both prices
     model = learned_shop()
     learned = session_elasticity(
-        model, RandomPages(3), num_slots=3, num_sessions=100, seed=1,
+        model, RandomPages(3), num_slots=3, num_sessions=800, seed=1,
         spec_of=lambda shop: observable_spec(shop, 3, encoder=model),
     )  # fmt: skip
-    assert learned.mean is not None and learned.mean < 0.0
+    assert learned.high is not None and learned.high < 0.0
 
 
 def test_dearer_items_are_dearer_to_everyone() -> None:
