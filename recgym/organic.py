@@ -6,8 +6,8 @@ a category a latent-class logit (Train 2009, "Discrete choice methods with simul
 of each class is a table, so that to score an item or to draw one costs the same in a catalogue of
 a thousand items and of a million, and no normaliser is left to approximate.
 
-Where shoppers come back to single items, a share of what is found is one of them, and the rest is
-of this search: P(i) = sum over places l of share_l [i = item_l] + rest · P(i | s), a mixture as in
+Where shoppers come to single items, a share of what is found is one of them, and the rest is of
+this search: P(i) = sum over places j of share_j [i = item_j] + rest · P(i | s), a mixture as in
 Ren et al. 2019, "RepeatNet: a repeat aware neural recommendation machine for session-based
 recommendation", equation 1.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recgym.rng import pick
-from recgym.types import ItemTable, Organic, Repeat
+from recgym.types import ItemTable, Organic, Pointers
 
 _BELOW_1 = 1.0 - 2.0**-24  # as uniforms are
 
@@ -92,35 +92,35 @@ def log_prob(found: Organic, item_NJ: Tensor) -> Tensor:
     # a share may be 0 to rounding where the item was found all the same
     tiny = torch.finfo(within_NJ.dtype).tiny
     searched_NJ = found.category.gather(-1, category_NJ) + within_NJ.clamp(min=tiny).log()
-    if found.repeat is None:
+    if found.pointers is None:
         return searched_NJ
-    searched_NJ = searched_NJ + found.repeat.rest.log().unsqueeze(-1)
-    return torch.logaddexp(searched_NJ, _repeated(found.repeat, item_NJ).clamp(min=tiny).log())
+    searched_NJ = searched_NJ + found.pointers.rest.log().unsqueeze(-1)
+    return torch.logaddexp(searched_NJ, _pointed(found.pointers, item_NJ).clamp(min=tiny).log())
 
 
-def _repeated(repeat: Repeat, item_NJ: Tensor) -> Tensor:
-    """Probability that each of these items is come back to, [N, J]."""
-    same_NJL = item_NJ.unsqueeze(-1) == repeat.item.unsqueeze(1)
-    return (same_NJL * repeat.share.unsqueeze(1)).sum(-1)
+def _pointed(pointers: Pointers, item_NJ: Tensor) -> Tensor:
+    """Probability that each of these items is found without a search, [N, J]."""
+    same_NJL = item_NJ.unsqueeze(-1) == pointers.item.unsqueeze(1)
+    return (same_NJL * pointers.share.unsqueeze(1)).sum(-1)
 
 
 def by_search(found: Organic, item_NJ: Tensor) -> Tensor:
-    """P(item | a search) ÷ P(item), [N, J]: 1 where nobody comes back to anything.
+    """P(item | a search) ÷ P(item), [N, J]: 1 where nothing is found without one.
 
     Times the search's share of finds it is the chance that an item which was found was searched.
     """
-    searched = dataclasses.replace(found, repeat=None)
+    searched = dataclasses.replace(found, pointers=None)
     return (log_prob(searched, item_NJ) - log_prob(found, item_NJ)).exp()
 
 
 def probabilities(found: Organic) -> Tensor:
     """Probability of finding each item of the catalogue, [N, I]."""
     found_NI = found.category.exp()[:, found.table.category] * (found.latent @ found.table.share.T)
-    repeat = found.repeat
-    if repeat is None:
+    pointers = found.pointers
+    if pointers is None:
         return found_NI
-    found_NI = repeat.rest.unsqueeze(-1) * found_NI
-    return found_NI.scatter_add(-1, repeat.item.clamp(min=0), repeat.share)
+    found_NI = pointers.rest.unsqueeze(-1) * found_NI
+    return found_NI.scatter_add(-1, pointers.item.clamp(min=0), pointers.share)
 
 
 def mean_of_classes(table: ItemTable, value_IX: Tensor) -> Tensor:
@@ -144,17 +144,17 @@ def mean(found: Organic, mean_CZX: Tensor) -> Tensor:
 def draw(found: Organic, u_category_N: Tensor, u_latent_N: Tensor, u_item_N: Tensor) -> Tensor:
     """An item found alone, [N] int64: category, latent class and item by inverting their sums.
 
-    A draw that falls to an item which is come back to takes of the category's uniform what the
-    search would have left over, so that another share of such items moves few draws.
+    A draw that falls to a single item takes of the category's uniform what the search would have
+    left over, so that another share of such items moves few draws.
     """
-    table, repeat = found.table, found.repeat
-    if repeat is not None:
-        place_N = pick(torch.cat([repeat.rest.unsqueeze(-1), repeat.share], -1), u_category_N)
-        searched = dataclasses.replace(found, repeat=None)
-        u_category_N = (u_category_N / repeat.rest).clamp(max=_BELOW_1)
+    table, pointers = found.table, found.pointers
+    if pointers is not None:
+        place_N = pick(torch.cat([pointers.rest.unsqueeze(-1), pointers.share], -1), u_category_N)
+        searched = dataclasses.replace(found, pointers=None)
+        u_category_N = (u_category_N / pointers.rest).clamp(max=_BELOW_1)
         alone_N = draw(searched, u_category_N, u_latent_N, u_item_N)
-        again_N = repeat.item.gather(-1, (place_N - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        return torch.where(place_N > 0, again_N, alone_N)
+        single_N = pointers.item.gather(-1, (place_N - 1).clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        return torch.where(place_N > 0, single_N, alone_N)
     num_items = len(table.order)
     category_N = pick(found.category.exp(), u_category_N)
     latent_N = pick(found.latent, u_latent_N)

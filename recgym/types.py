@@ -181,12 +181,13 @@ class ItemTable(Shared):
 
 
 @dataclass(frozen=True)
-class Repeat(Record):
-    """Items that a shopper comes back to, beside those that a search finds."""
+class Pointers(Record):
+    """Single items that a shopper finds beside those of a search: see `recgym.users.pointers`."""
 
-    item: Tensor  # [N, L] int64, -1 for none; one item may stand in several places
-    share: Tensor  # [N, L] of all that is found, that each place takes; 0 for none
+    item: Tensor  # [N, J] int64, -1 for none; one item may stand in several places
+    share: Tensor  # [N, J] of all that is found, that each place takes; 0 for none
     rest: Tensor  # [N] share left to the search; all shares add up to 1
+    viewed: Tensor  # [N, J] bool, the place is an earlier view, which is come back to
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Organic(Record):
     category: Tensor  # [N, C] log-probability
     latent: Tensor  # [N, Z] probability of each latent class
     table: ItemTable
-    repeat: Repeat | None = None  # of a shopper who comes back to single items
+    pointers: Pointers | None = None  # of a shopper who finds single items beside the search
 
 
 @dataclass(frozen=True)

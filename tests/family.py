@@ -56,6 +56,12 @@ def made(name: str, seed: int = 0, dtype: torch.dtype = F64) -> SequenceModel:
         model.heads.of("upper")[1][0] += LEAVING
         if model.repeats is not None:
             model.repeats.place += OFTEN
+        if model.successors is not None:  # each item's are the next ones, the nearest the commonest
+            of = model.successors
+            place_M = torch.arange(1, of.next_XM.shape[1] + 1)
+            of.next_XM[:] = (torch.arange(len(of.next_XM)).unsqueeze(-1) + place_M) % ITEMS
+            of.log_share_XM[:] = -place_M.log() - 2.0
+            of.log_count_X[:] = 1.0
     model.project()
     return model.to(dtype).eval()
 

@@ -145,6 +145,7 @@ def states(model: LSTMUserModel, n: int) -> SequenceState:
         torch.randn(like.evidence.shape, generator=g, dtype=F64),
         3.0 * torch.rand(like.sated.shape, generator=g, dtype=F64),
         like.last,
+        like.fold,
     )
 
 

@@ -19,8 +19,8 @@ from recgym.users.base import AfterLogits
 from recgym.users.chosen import chosen, rivalry, rivalry_alone
 from recgym.users.heads import Heads
 from recgym.users.items import Tables
+from recgym.users.pointers import came_back
 from recgym.users.products import match, match_all
-from recgym.users.repeats import came_back
 from recgym.users.segments import Prospect, lanes_of, mean_logits, prospect
 from recgym.users.states import Levels, Reading, Supposed
 from recgym.users.tastes import NODES, CommonTaste
@@ -39,7 +39,7 @@ class Answers(nn.Module):
     Args:
         heads: of the model.
         priced: whether the log holds prices.
-        repeats: whether shoppers come back to single items, see `recgym.users.repeats`.
+        repeats: whether shoppers come back to single items, see `recgym.users.pointers`.
     """
 
     def __init__(self, heads: Heads, *, priced: bool, repeats: bool = False) -> None:

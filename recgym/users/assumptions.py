@@ -160,7 +160,7 @@ def _project(model: SequenceModel, played: Iterator[tuple[SequenceState, choice.
     count, sum_I, sum_W, sum_IW, sum_WW, found_I = 0, *(torch.zeros(()),) * 5
     for state, law in played:
         # a taste is what drives the search, and not that an item is come back to
-        searched = dataclasses.replace(law.response.organic, repeat=None)
+        searched = dataclasses.replace(law.response.organic, pointers=None)
         wide_nW, found_nI = model.wide(state).double(), probabilities(searched)
         log_nI = found_nI.clamp(min=torch.finfo(found_nI.dtype).tiny).log().double()
         count, found_I = count + len(wide_nW), found_I + found_nI.sum(0)

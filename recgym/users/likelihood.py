@@ -15,7 +15,7 @@ from recgym.lanes import Record, where
 from recgym.types import After, Arrival, Event, Kind, Page, Sessions, Visit
 from recgym.users import tastes
 from recgym.users.memory import Nothing
-from recgym.users.repeats import remembered
+from recgym.users.pointers import remembered
 from recgym.users.segments import Prospect, along_sessions
 from recgym.users.sequence import SequenceModel
 from recgym.users.states import Reading, SequenceState
@@ -229,6 +229,7 @@ def run(
         even_BG[row_n],
         sated_nJ,
         last_n2L,
+        begin.fold[row_n],
     )
     reading = model.read(state, expected.usual)
     found = model.prospect(reading, steps.page, steps.event, steps.visit)

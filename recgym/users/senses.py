@@ -60,13 +60,13 @@ class Senses(nn.Module):
             found.taken * self.knows_clicks,
             torch.ones_like(reading.usual[:, 0]),
         )
-        repeat = reading.found.repeat
-        if repeat is not None:
+        pointers = reading.found.pointers
+        if pointers is not None:
             # of what a slot takes over, the part of the search, as a share of the search
             by_search_NK = organic.by_search(reading.found, page.item.clamp(min=0))
             taken_NGK = taken_NGK * by_search_NK.unsqueeze(1)
             item_N1 = event.item.clamp(min=0).unsqueeze(-1)
-            searched_N = repeat.rest * organic.by_search(reading.found, item_N1).squeeze(-1)
+            searched_N = pointers.rest * organic.by_search(reading.found, item_N1).squeeze(-1)
         found = dataclasses.replace(found, taken=taken_NGK)
         page_NKX = F.embedding(page.item.clamp(min=0), tables.input_IX)
         share_NM = tastes.at_nodes(reading.share)

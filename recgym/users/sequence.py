@@ -40,9 +40,9 @@ from recgym.users.base import AfterLogits
 from recgym.users.heads import Heads
 from recgym.users.items import Items, Tables
 from recgym.users.memory import Memory, Stepping
+from recgym.users.pointers import Repeats, Successors, fold_of, mixture, remembered
 from recgym.users.products import tanh
 from recgym.users.profile import centre_and_spread, fuse, plain_fields, standardised
-from recgym.users.repeats import Repeats, remembered
 from recgym.users.returning import ComesBack, ReturnHead
 from recgym.users.segments import Prospect, lanes_of
 from recgym.users.senses import Senses
@@ -79,7 +79,8 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         inputs: what the memory reads of an event beside, see `items.beside` and `Senses.moment`.
         fields: of the profile; None: each of its entries is a number.
         tied: whether the memory reads items by their one vector, see `Items`.
-        repeats: L, how many of the last items viewed a find may come back to, see `repeats`.
+        repeats: how many of the last items viewed a find may come back to, see `pointers`.
+        successors: how many of the items that follow the last view most often a find may be.
     """
 
     answering: type[Answers] = Answers  # of which a wrong model has its own
@@ -116,9 +117,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         fields: Sequence[Field] | None = None,
         tied: bool = True,
         repeats: Annotated[int, Within(0)] = 0,
+        successors: Annotated[int, Within(0)] = 0,
     ) -> None:
         super().__init__()
-        given = {"fusion": fusion, "inputs": inputs, "repeats": repeats}
+        single = {"repeats": repeats, "successors": successors}
+        given = {"fusion": fusion, "inputs": inputs, **single}
         check("user_model.model", given, SequenceModel)
         read = list(inputs or [])
         sizes = {"hidden": hidden, "embedding": embedding, "classes": classes, "segments": segments}
@@ -130,11 +133,12 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.num_encoded = hidden + NUM_TALLIES + NUM_FADING * embedding + num_tastes + segments
         self.num_encoded += self.num_groups
         self.prior_sd = prior_sd
-        self.num_segments, self.num_repeats = segments, repeats
+        self.num_segments = segments
+        self.num_last = max(repeats, min(successors, 1))  # L, last views that the state keeps
         self.settings: dict[str, Any] = {"quantity": quantity, **sizes}
         self.settings |= {"dropout": dropout, "prior_sd": prior_sd}
         self.settings |= {"fusion": fusion, "inputs": read, "tied": tied}
-        self.settings |= {"repeats": repeats}
+        self.settings |= single
         known = [Field(*field) for field in fields or plain_fields(profile_BP.shape[1])]
         self.settings["fields"] = [list(field) for field in known]
         self.register_buffer("profile", profile_BP)
@@ -169,6 +173,9 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         self.answers = self.answering(heads, priced=catalog.priced, repeats=repeats > 0)
         self.return_head: ReturnHead | None = None  # see `recgym.users.returning`
         self.repeats = Repeats(hidden, repeats) if repeats else None
+        self.successors = None
+        if successors:
+            self.successors = Successors(hidden, catalog.num_items, successors)
         heads.begin()
         self.prepare()
 
@@ -253,8 +260,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         viewed = h_NH.new_zeros(len(h_NH), NUM_FADING * self.tables.vector_ID.shape[1])
         belief = tastes.begin(h_NH, len(self.tastes.click))
         sated = h_NH.new_zeros(len(h_NH), self.num_groups)
-        last = torch.full((len(h_NH), 2, self.num_repeats), -1, device=h_NH.device)
-        return SequenceState(h_NH, memory, context_NX, tally, viewed, belief, evidence, sated, last)
+        last = torch.full((len(h_NH), 2, self.num_last), -1, device=h_NH.device)
+        fold = fold_of(arrival.session)
+        return SequenceState(
+            h_NH, memory, context_NX, tally, viewed, belief, evidence, sated, last, fold
+        )
 
     def wide(self, state: SequenceState) -> Tensor:
         """What the heads read, [N, W]."""
@@ -271,17 +281,19 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         covariance_NVV, _ = torch.linalg.inv_ex(state.belief.precision)  # as in `tastes.learn`
         return Reading(
             state=state,
-            found=self._with_repeats(found, state),
+            found=self._with_single_items(found, state),
             share=(state.evidence + said.gate).log_softmax(-1),
             covariance=covariance_NVV,
             usual=organic.mean(found, self.tables.mean_CZX) if usual_NX is None else usual_NX,
             shared=said.shared + state.belief.mean @ self.taste_VS,
         )
 
-    def _with_repeats(self, found: Organic, state: SequenceState) -> Organic:
-        if self.repeats is None:
+    def _with_single_items(self, found: Organic, state: SequenceState) -> Organic:
+        kinds = [kind for kind in (self.repeats, self.successors) if kind is not None]
+        if not kinds:
             return found
-        return dataclasses.replace(found, repeat=self.repeats.repeat(state.h, state.last))
+        places = [kind.places(state.h, state.last, state.fold) for kind in kinds]
+        return dataclasses.replace(found, pointers=mixture(places))
 
     def suppose(self, reading: Reading, u_N: Tensor) -> Supposed:
         """A segment drawn from what is known of the shopper, and a node of taste."""
@@ -386,6 +398,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             evidence_NG,
             senses.tire(tables, state.sated, event),
             remembered(state.last, event),
+            state.fold,
         )
 
     def encode(self, state: Record) -> Tensor:

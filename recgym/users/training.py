@@ -48,8 +48,9 @@ def start_from_counts(model: SequenceModel, sessions: Sessions, row_B: Tensor) -
     views, shown = float(view_S.sum()), float((sessions.page.item[in_train_S] >= 0).sum())
     clicks = float((view_S & (event.slot >= 0)).sum())
     with torch.no_grad():
-        if model.repeats is not None:
-            model.repeats.start_from(sessions, in_train_S)
+        for single in (model.repeats, model.successors):
+            if single is not None:
+                single.start_from(sessions, in_train_S)
         model.items.bias[:, 0] = log_share(found_n, catalog.num_items)
         category_n = catalog.category.cpu()[found_n]
         model.items.category_bias.copy_(log_share(category_n, catalog.num_categories))
