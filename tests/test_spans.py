@@ -93,7 +93,7 @@ def test_sessions_are_cut_into_windows_and_a_rest() -> None:
 def test_a_fit_in_windows_learns() -> None:
     # Why: the states carried must be those of the sessions that the windows are of, in every batch
     # of every epoch, sessions drawn twice included.
-    model, sessions, rows = made("gru", dtype=torch.float32), log_of(30, torch.float32), range(24)
+    model, sessions, rows = made("gru", dtype=torch.float32), log_of(120, torch.float32), range(96)
     start_from_counts(model, sessions, torch.tensor(rows))
     before = mean_nll(model, sessions, torch.tensor(rows))["nll"]
     chosen = FitSettings(epochs=2, least_updates=1, learning_rate=1e-2, window=WINDOW)

@@ -26,7 +26,7 @@ SHRUNK = ("clicked", "worth", "level", "slope", "usual_slope")  # heads, each by
 BATCH_STEPS = 16_384
 MOST_STEPS = 100_000  # some held-out slopes need no more
 ITERATIONS = 10
-LEAST_SLOPE = 1e-3  # below, there is no taste left for anything to be like
+LEAST_SLOPE = 0.1  # below, no taste is left that anything could be like
 
 
 class _Part(NamedTuple):
