@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ DOUBLE = torch.float64
 SHOP = ProbeShop(dtype=DOUBLE)
 MODEL = learned_shop(DOUBLE).requires_grad_(False)
 SPEC = ObservationSpec(Simulator(MODEL, encoder=MODEL, num_slots=3, dtype=DOUBLE), "encoder")
-LONG = (0, 19, 45, 93, 140)  # lanes whose sessions have 8 or 9 pages
+PAGES, COUNT = (8, 9), 5  # sessions long enough to take events from, and how many
 V, P, C = (Kind.VIEW, After.NOTHING), (Kind.CHECKOUT, After.NOTHING), (Kind.VIEW, After.CART)
 
 
@@ -68,7 +69,7 @@ def leaving(*events: tuple[Kind, After], shop: Any = SHOP) -> Asked:
     return Asked(shop, History(arrival, tuple(moments)), now, question)
 
 
-def long_session(seed: int) -> History:
+def session_of(seed: int) -> History:
     """Of the learned shop."""
     policy = Greedy(MODEL, num_slots=3, cart_paid=0.3)
     return play(Recommending(SPEC, policy), seed, names=("greedy", "learned", seed)).history
@@ -85,8 +86,9 @@ def clicked(history: History) -> Asked:
 
 @pytest.fixture(scope="module")
 def sessions() -> list[History]:
-    found = [long_session(seed) for seed in LONG]
-    assert min(len(history.moments) for history in found) == 8
+    played = (session_of(seed) for seed in range(1000))
+    found = list(islice((h for h in played if len(h.moments) in PAGES), COUNT))
+    assert len(found) == COUNT
     return found
 
 
