@@ -25,7 +25,7 @@ class Rule:
 
     popular: float  # log of views in the training period
     cheap: float  # minus log price in force
-    alike: float  # match of the features with the last views, fading
+    alike: float  # match of the site's features with the last views, fading
     again: float  # viewed before in this session
     liked: float  # an opinion on each item, drawn by seed
     mixed: float  # noise, new on each page
@@ -35,15 +35,27 @@ class Rule:
 class FixedRule:
     """The K items of highest score.
 
+    It holds all that it knows of items but their prices: the catalogue of the shop that it happens
+    to be valued in may describe them by other features, and one policy would be two.
+
     Args:
         rule: the weights.
         views_I: views of each item in the training period.
+        feature_IE: of the site's catalogue.
         opinion_I: what the rule holds of each item, standard normal.
         num_slots: K.
     """
 
-    def __init__(self, rule: Rule, views_I: Tensor, opinion_I: Tensor, *, num_slots: int) -> None:
-        self.rule, self.num_slots = rule, num_slots
+    def __init__(
+        self,
+        rule: Rule,
+        views_I: Tensor,
+        feature_IE: Tensor,
+        opinion_I: Tensor,
+        *,
+        num_slots: int,
+    ) -> None:
+        self.rule, self.num_slots, self.feature_IE = rule, num_slots, feature_IE
         fame_I = views_I.double().add(1.0).log()
         self.standing_I = rule.popular * _standard(fame_I) + rule.liked * opinion_I.double()
 
@@ -60,7 +72,7 @@ class FixedRule:
 
     def scores(self, observation: Observation) -> Tensor:
         """Of each item before the noise, [N, I]."""
-        rule, feature = self.rule, observation.catalog.feature
+        rule, feature = self.rule, self.feature_IE
         history_NL = observation.visit.history_item
         seen_NL = (history_NL >= 0).to(feature.dtype)
         fading_L = FADING ** torch.arange(history_NL.shape[1], device=feature.device)
@@ -84,7 +96,7 @@ def _standard(value: Tensor) -> Tensor:
 
 
 def fixed_rules(
-    views_I: Tensor, *, num_slots: int, count: int = 24, seed: int = 0
+    views_I: Tensor, feature_IE: Tensor, *, num_slots: int, count: int = 24, seed: int = 0
 ) -> dict[str, FixedRule]:
     """So many rules, the same for every shop with as many items and for every user model.
 
@@ -106,5 +118,7 @@ def fixed_rules(
             mixed=0.7 * abs(mixed),
             filled=few if number % 4 == 3 else num_slots,
         )
-        rules[f"rule-{number:02d}"] = FixedRule(rule, views_I, opinion_I, num_slots=num_slots)
+        rules[f"rule-{number:02d}"] = FixedRule(
+            rule, views_I, feature_IE, opinion_I, num_slots=num_slots
+        )
     return rules

@@ -29,7 +29,7 @@ def observed(lanes: int = 64) -> Observation:
 
 def rule(**weights: float) -> FixedRule:
     chosen = dataclasses.replace(NONE, **weights)  # type: ignore[arg-type]
-    return FixedRule(chosen, VIEWS, torch.zeros(40), num_slots=3)
+    return FixedRule(chosen, VIEWS, SHOP.catalog.feature, torch.zeros(40), num_slots=3)
 
 
 def test_each_part_alone_does_what_its_name_says() -> None:
@@ -55,7 +55,7 @@ def test_a_rule_is_a_function_of_what_is_seen_and_of_the_lane() -> None:
 
 
 def test_the_rules_are_the_same_for_all_and_all_different() -> None:
-    first, second = (fixed_rules(VIEWS, num_slots=3) for _ in range(2))
+    first, second = (fixed_rules(VIEWS, SHOP.catalog.feature, num_slots=3) for _ in range(2))
     assert len(first) == 24
     assert [r.rule for r in first.values()] == [r.rule for r in second.values()]
     assert len({r.rule for r in first.values()}) == 24
@@ -66,3 +66,18 @@ def test_the_rules_are_the_same_for_all_and_all_different() -> None:
         for row in item_NK[:4].tolist():
             shown = [i for i in row if i >= 0]
             assert len(set(shown)) == len(shown)
+
+
+def test_a_rule_is_one_policy_in_shops_that_describe_items_otherwise() -> None:
+    # Why: a log's catalogue has brands where a true shop's has categories. Rules that read the
+    # catalogue of the shop that they were played in were two policies, and what lay between these
+    # was put down to the learned shop.
+    seen, other = observed(), TasteShop(num_items=40, seed=1).catalog
+    catalog = dataclasses.replace(
+        SHOP.catalog, feature=other.feature[:, 1:], category=other.category
+    )
+    elsewhere = dataclasses.replace(seen, catalog=catalog)
+    rules = fixed_rules(VIEWS, SHOP.catalog.feature, num_slots=3)
+    assert any(one.rule.alike for one in rules.values())
+    for name, one in rules.items():
+        assert torch.equal(one.act(seen), one.act(elsewhere)), name

@@ -39,7 +39,7 @@ def logging() -> LoggingPolicy:
 
 
 def soft() -> SoftRanking:
-    rule = fixed_rules(VIEWS, num_slots=NUM_SLOTS)["rule-00"]
+    rule = fixed_rules(VIEWS, ProbeShop().catalog.feature, num_slots=NUM_SLOTS)["rule-00"]
     return SoftRanking(rule.scores, sharpness=0.8, filled=FILLED, noise=rule.rule.mixed)
 
 
@@ -101,7 +101,7 @@ def test_soft_ranking_of_one_slot_is_a_softmax_of_standardised_scores() -> None:
 
 def test_a_sharp_soft_ranking_is_the_ranker_itself() -> None:
     # Why: sharpness is the one knob between the rule that was asked for and one with overlap.
-    rule = fixed_rules(VIEWS, num_slots=NUM_SLOTS)["rule-00"]
+    rule = fixed_rules(VIEWS, ProbeShop().catalog.feature, num_slots=NUM_SLOTS)["rule-00"]
     sharp = SoftRanking(rule.scores, sharpness=1e4, filled=[0.0, 0.0, 1.0])
     observation = seen()
     best_NK = rule.scores(observation).topk(NUM_SLOTS, -1).indices
@@ -113,7 +113,7 @@ def test_a_sharp_soft_ranking_is_the_ranker_itself() -> None:
 
 def test_softened_rules_keep_their_number_of_slots_in_part() -> None:
     # Why: by hand, a rule of one slot at kept 1/2 fills 0, 1 or 2 with 0.05, 0.65 and 0.30.
-    rules = fixed_rules(VIEWS, num_slots=NUM_SLOTS)
+    rules = fixed_rules(VIEWS, ProbeShop().catalog.feature, num_slots=NUM_SLOTS)
     short = next(name for name, rule in rules.items() if rule.rule.filled == 1)
     found = softened(rules, sharpness=0.5, filled=FILLED, kept=0.5)[short]
     assert found.filled_L.tolist() == pytest.approx([0.05, 0.65, 0.30])

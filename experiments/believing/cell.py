@@ -56,7 +56,7 @@ from recgym.users.store import load_model
 from recgym.worlds.base import TrueShop
 from recgym.worlds.truth import observable_spec
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SEED_OF_EFFECTS = 7
 SECOND_SESSIONS = 10_000  # of another logging policy, which the fits foresee step by step
 
@@ -111,7 +111,7 @@ def run_cell(cell: CellSettings, folder: Path, cache: Path, device: torch.device
     agents = _agents(cell, fits, world, offered, folder, seconds)
     rules: dict[str, Policy] = {
         **honest_policies(offered),
-        **fixed_rules(offered["views_I"], num_slots=cell.num_slots),
+        **fixed_rules(offered["views_I"], world.catalog.feature, num_slots=cell.num_slots),
     }
     if logging is not None and not is_confounded(logging):
         rules[LOGGING] = logging

@@ -58,7 +58,9 @@ def judge(shop: TrueShop, setup: Setup, seconds: dict[str, float]) -> dict[str, 
     seed_B = LOG_SEEDS + (setup.seed << 32) + torch.arange(setup.log_sessions)
     with progress.stage("log", 1.0, seconds):
         pages = write_pages(spec, logging, seed_B)
-    rules = fixed_rules(pages.views_I, num_slots=setup.num_slots, count=setup.rules)
+    rules = fixed_rules(
+        pages.views_I, shop.catalog.feature, num_slots=setup.num_slots, count=setup.rules
+    )
     policies = softened(rules, sharpness=setup.sharpness, filled=setup.filled, kept=setup.kept)
     nothing = truth_of(spec, EmptyPages(setup.num_slots), setup)
     unit = float(shop.catalog.price.mean())
