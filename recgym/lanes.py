@@ -6,7 +6,7 @@ What is in them `recgym.types` and the parts say; here is what can be done to an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import torch
@@ -32,13 +32,20 @@ class Record:
 
     def lanes(self, index: Tensor | slice) -> Self:
         """The record of the lanes in ``index``; a scalar field is shared by all."""
-        changed = {}
+        return self._of_lanes(lambda x: x[index])
+
+    def repeated(self, count: int) -> Self:
+        """Each lane so many times, one after another; a scalar field is shared by all."""
+        return self._of_lanes(lambda x: repeated(x, count))
+
+    def _of_lanes(self, function: Callable[[Tensor], Tensor]) -> Self:
+        changed: dict[str, Any] = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if isinstance(value, Record) or (isinstance(value, Tensor) and value.dim()):
-                changed[field.name] = (
-                    value.lanes(index) if isinstance(value, Record) else value[index]
-                )
+            if isinstance(value, Record):
+                changed[field.name] = value._of_lanes(function)
+            elif isinstance(value, Tensor) and value.dim():
+                changed[field.name] = function(value)
         return dataclasses.replace(self, **changed)  # type: ignore[type-var]
 
     def packed(self) -> dict[str, Any]:
@@ -78,9 +85,20 @@ class Record:
 class Shared(Record):
     """A record that belongs to all lanes: to pick lanes leaves it as it is."""
 
-    def lanes(self, index: Tensor | slice) -> Self:
-        """Itself."""
+    def _of_lanes(self, function: Callable[[Tensor], Tensor]) -> Self:
         return self
+
+
+def repeated(value_N: Tensor, count: int) -> Tensor:
+    """Each row so many times, one after another, [N · count, ...]."""
+    # not by an index, whose gradient a CPU adds up row by row
+    return value_N.unsqueeze(1).expand(-1, count, *[-1] * (value_N.dim() - 1)).flatten(0, 1)
+
+
+def rows(table_IX: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table, [*index.shape, X]."""
+    # as F.embedding, whose gradient a CPU adds up several times slower
+    return table_IX.index_select(0, index.flatten()).view(*index.shape, table_IX.shape[1])
 
 
 R = TypeVar("R", bound=Record)
@@ -117,6 +135,6 @@ def joined(records: Sequence[R]) -> R:
         values = tuple(getattr(record, field.name) for record in records)
         if isinstance(values[0], Tensor):
             merged[field.name] = torch.cat(values)
-        elif isinstance(values[0], Record):
+        elif isinstance(values[0], Record) and not isinstance(values[0], Shared):
             merged[field.name] = joined(values)
     return dataclasses.replace(records[0], **merged)  # type: ignore[type-var]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recgym.lanes import rows
 from recgym.rng import pick
 from recgym.types import ItemTable, Organic, Pointers
 
@@ -87,7 +88,7 @@ def log_prob(found: Organic, item_NJ: Tensor) -> Tensor:
     if alike > 1:
         return log_prob(found, item_NJ[::alike]).repeat_interleave(alike, 0)
     category_NJ = table.category[item_NJ]
-    share_NJZ = F.embedding(item_NJ, table.share)
+    share_NJZ = rows(table.share, item_NJ)
     within_NJ = (share_NJZ * found.latent.unsqueeze(1)).sum(-1)
     # a share may be 0 to rounding where the item was found all the same
     tiny = torch.finfo(within_NJ.dtype).tiny

@@ -137,7 +137,8 @@ def some_belief(count: int, generator: torch.Generator) -> Belief:
     mean_NV, passed_NV = torch.randn(2, *size, generator=generator, dtype=torch.float64)
     learned_NVW = torch.randn(*size, 3, generator=generator, dtype=torch.float64)
     eye_VV = torch.eye(NUM_TASTES, dtype=torch.float64)
-    return Belief(mean_NV, passed_NV, eye_VV + learned_NVW @ learned_NVW.mT)
+    precision_NVV = eye_VV + learned_NVW @ learned_NVW.mT
+    return Belief(mean_NV, passed_NV, precision_NVV, torch.linalg.inv(precision_NVV))
 
 
 def learned_shop(dtype: torch.dtype = torch.float32) -> LSTMUserModel:

@@ -22,7 +22,15 @@ from recgym.errors import UserError
 from recgym.types import Sessions
 from recgym.users.ensemble import Ensemble
 from recgym.users.fit_settings import FitSettings
-from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob, run, walk
+from recgym.users.likelihood import (
+    cart_counts,
+    expectations,
+    gather_steps,
+    log_prob,
+    run,
+    walked,
+    walked_log_prob,
+)
 from recgym.users.passes import mean_nll
 from recgym.users.sequence import SequenceModel
 from recgym.users.store import load_model, save_model
@@ -67,13 +75,24 @@ def test_the_likelihood_is_the_product_of_the_steps(shop: Shop) -> None:
 
 @torch.no_grad()
 def test_unrolling_says_what_walking_says(shop: Shop) -> None:
-    # Why: as above, for what a memory says, which some heads may not read.
+    # Why: as above, for what a memory says, which some heads may not read, and for what a fit reads
+    # off a walk, where it needs no gradient.
     model, sessions = shop
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(NUM_SESSIONS))
-    walked = torch.cat([moment.state.h for moment in walk(model, steps)])
-    unrolled = run(model, steps, expectations(model, steps)).state.h
-    torch.testing.assert_close(unrolled, walked, rtol=0, atol=1e-12)
-    assert float(walked.std(0).min()) > 1e-3  # it says something
+    reading, prospect = walked(model, steps)
+    expected = expectations(model, steps)
+    done = run(model, steps, expected)
+    for unrolled, met in (
+        (done.state.h, reading.state.h),
+        (done.state.belief.covariance, reading.covariance),
+        (done.share, reading.share),
+        (done.found.evidence(), prospect.evidence()),
+    ):
+        torch.testing.assert_close(unrolled, met, rtol=0, atol=1e-10)
+    assert float(reading.state.h.std(0).min()) > 1e-3  # it says something
+    once, along = log_prob(model, steps, expected), walked_log_prob(model, steps)
+    for name in ("choice", "after", "gap"):
+        torch.testing.assert_close(getattr(once, name), getattr(along, name), rtol=0, atol=1e-9)
 
 
 @torch.no_grad()

@@ -311,7 +311,7 @@ def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
     found_nX = tastes.found_surprise(expected, model.tables.input_IX, steps.event)
     said = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, steps.event)
     row_n = torch.cat([torch.arange(active) for active in steps.active])
-    at_once = beliefs(tastes.begin(torch.zeros(count, 1, dtype=F64)), said, steps, row_n)
+    at_once = beliefs(tastes.begin(torch.zeros(count, 1, dtype=F64)), said, steps.active)
     unrolled = states_before(model, steps, expected).belief
     for session in range(count):
         belief = tastes.begin(torch.zeros(1, 1, dtype=F64))

@@ -17,8 +17,7 @@ from recgym.lanes import Record
 from recgym.types import Event, ItemTable, Response, Sessions, Split, Visit
 from recgym.users import tastes
 from recgym.users.ad_law import BEGIN_TRUST, AdLaw, Usual, ad_mass, annoyance, next_trust
-from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
-from recgym.users.segments import lanes_of
+from recgym.users.likelihood import Steps, cart_counts, gather_steps, walked
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.visit import brief
@@ -159,11 +158,10 @@ def _batch(
 ) -> Batch:
     own = own_b.to("cpu")
     steps = steps.to(model.items.own.device)
-    done = run(model, steps, expectations(model, steps))
-    reading = model.read(done.state)
+    reading, _ = walked(model, steps)
     share_nM = tastes.at_nodes(reading.share)
-    lane_M = lanes_of(share_nM, share_nM.shape[1])
-    event_M, page = steps.event.lanes(lane_M), steps.page
+    lanes = share_nM.shape[1]
+    event_M, page = steps.event.repeated(lanes), steps.page
     law_M, _, _ = model.answers.laws(model.tables, reading, page, steps.event, steps.visit)
     found, response = law_M.response.organic, law_M.response
     # one table for all batches: of many items it is the largest of all
@@ -173,14 +171,14 @@ def _batch(
     attention_nK, relevance_nK = law.looked_at(typical_nK.double(), page.sponsored)
     return Batch(
         response=_double(response, organic=organic),
-        visit=_double(brief(steps.visit).lanes(lane_M)),
+        visit=_double(brief(steps.visit).repeated(lanes)),
         event=_double(event_M),
         log_share=share_nM.double().cpu(),
         sponsored=page.sponsored.cpu(),
         attention=attention_nK.cpu(),
         relevance=relevance_nK.cpu(),
         ad_share=ad_share_I[page.item.clamp(min=0).cpu()],
-        session=own[done.session.cpu()],
+        session=own[steps.session().cpu()],
         active=steps.active,
         own=own,
     )

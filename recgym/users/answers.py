@@ -10,9 +10,9 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice
+from recgym.lanes import repeated, rows
 from recgym.types import Event, Organic, Page, Response, Rivalry, Visit
 from recgym.users import tastes
 from recgym.users.base import AfterLogits
@@ -21,7 +21,7 @@ from recgym.users.heads import Heads
 from recgym.users.items import Tables
 from recgym.users.pointers import came_back
 from recgym.users.products import match, match_all
-from recgym.users.segments import Prospect, lanes_of, mean_logits, prospect
+from recgym.users.segments import Prospect, mean_logits, prospect
 from recgym.users.states import Levels, Reading, Supposed
 from recgym.users.tastes import NODES, CommonTaste
 from recgym.visit import brief, times_shown, times_shown_of_all
@@ -103,7 +103,7 @@ class Answers(nn.Module):
         if item_NJ is None:
             detail, like_NJ = tables.detail_I5, supposed.worth @ tables.vector_ID.T
         else:
-            detail = F.embedding(item_NJ, tables.detail_I5)
+            detail = rows(tables.detail_I5, item_NJ)
             like_NJ = match(item_NJ, tables.vector_ID, supposed.worth.unsqueeze(1)).squeeze(1)
         who, levels = supposed, supposed.levels
         toward_NV = torch.zeros_like(who.usual) if who.faced is None else who.faced.toward
@@ -131,10 +131,8 @@ class Answers(nn.Module):
     ) -> Prospect:
         """What each segment at each node makes of a page and of the event that followed."""
         num_lanes = reading.share.shape[1] * len(NODES)
-        lane_M = lanes_of(reading.share, num_lanes)
-        event_M = event.lanes(lane_M)
         law, logits_M3, spread_M3 = self.laws(tables, reading, page, event, visit)
-        return prospect(law, logits_M3, spread_M3, event_M, num_lanes)
+        return prospect(law, logits_M3, spread_M3, event.repeated(num_lanes), num_lanes)
 
     def laws(
         self,
@@ -152,7 +150,7 @@ class Answers(nn.Module):
         gathered for each segment anew.
         """
         nodes, vector_ID, loads = len(NODES), tables.vector_ID, tables.loads
-        lane_M = lanes_of(reading.share, reading.share.shape[1] * nodes)
+        lanes = reading.share.shape[1] * nodes
         clicked_ND, worth_ND, levels_NL = self.heads.parts(reading.shared)
         clicked_GD, worth_GD, levels_GL = self.heads.parts(self.heads.segment_offset)
         levels_NGL = levels_NL.unsqueeze(1) + levels_GL
@@ -166,7 +164,7 @@ class Answers(nn.Module):
         common_NKS = common.at(node_NS)
         like_NKG = like_NK.unsqueeze(-1) + match_all(shown_NK, vector_ID, clicked_GD)
         like_NKM = (like_NKG.unsqueeze(-1) + common_NKS.unsqueeze(2)).flatten(2)
-        page, now = page.lanes(lane_M), brief(visit).lanes(lane_M)
+        page, now = page.repeated(lanes), brief(visit).repeated(lanes)
         # what is found alone is the same in all segments: see `organic.log_prob`
         response = self.response(
             tables, reading.found, levels, like_NKM.mT.flatten(0, 1), page, now
@@ -174,21 +172,24 @@ class Answers(nn.Module):
 
         usual_NV = loads.of_usual(reading.usual)
         rivals = rivalry(loads, reading.covariance, common, usual_NV, shown_NK)
-        response = dataclasses.replace(response, rivalry=rivals.lanes(lane_M))
+        response = dataclasses.replace(response, rivalry=rivals.repeated(lanes))
 
         item_N1, clicked_N1 = event.item.clamp(min=0).unsqueeze(-1), (event.slot >= 0).unsqueeze(-1)
         taste = chosen(loads, reading.covariance, common.toward, usual_NV, item_N1, clicked_N1)
         like_N1 = match(item_N1, vector_ID, worth_ND.unsqueeze(1)).squeeze(1)
         like_NG1 = (like_N1 + match_all(item_N1, vector_ID, worth_GD).squeeze(1)).unsqueeze(-1)
         like_M1 = (like_NG1 + taste.at(node_NS)).flatten().unsqueeze(-1)
-        detail_M15 = F.embedding(item_N1, tables.detail_I5)[lane_M]
-        clicked_M1, price_M1 = clicked_N1[lane_M], event.price[lane_M].unsqueeze(-1)
+        detail_M15 = repeated(rows(tables.detail_I5, item_N1), lanes)
+        clicked_M1, price_M1 = (
+            repeated(clicked_N1, lanes),
+            repeated(event.price.unsqueeze(-1), lanes),
+        )
         logit_M13, spread_M13 = self._logits(
-            tables, levels, like_M1, taste.rest[lane_M], detail_M15, price_M1, clicked_M1
+            tables, levels, like_M1, repeated(taste.rest, lanes), detail_M15, price_M1, clicked_M1
         )
         if self.of_repeat is not None:
             back_N1 = came_back(reading.found, item_N1, clicked_N1)
-            logit_M13 = logit_M13 + (back_N1.unsqueeze(-1) * self.of_repeat)[lane_M]
+            logit_M13 = logit_M13 + repeated(back_N1.unsqueeze(-1) * self.of_repeat, lanes)
         return choice.law(response, now), logit_M13.squeeze(1), spread_M13.squeeze(1)
 
     # ---- what both are made of ------------------------------------------------------------------
@@ -205,7 +206,7 @@ class Answers(nn.Module):
         """Given what each item of the page is to the shopper, in its slot."""
         upper_N2 = levels.upper + self.of_cart(self.cart_features(visit))
         leave_N, checkout_N = upper_N2.unbind(-1)
-        detail_NK5 = F.embedding(page.item.clamp(min=0), tables.detail_I5)
+        detail_NK5 = rows(tables.detail_I5, page.item.clamp(min=0))
         mass_NK = self.mass(tables, levels, like_NK, detail_NK5, page.price)
         if page.weight is not None:  # of its gradient alone: see `recgym.users.propensities`
             mass_NK = torch.lerp(mass_NK.detach(), mass_NK, page.weight)
@@ -282,6 +283,6 @@ class Answers(nn.Module):
 
 def _common(tables: Tables, covariance_NVV: Tensor, page: Page, like_NK: Tensor) -> CommonTaste:
     """Of a page whose items a shopper of any segment likes as much as this."""
-    own_NK = F.embedding(page.item.clamp(min=0), tables.detail_I5)[..., 0]
+    own_NK = rows(tables.detail_I5, page.item.clamp(min=0))[..., 0]
     mass_NK = (like_NK + own_NK).masked_fill(page.item < 0, -torch.inf)
     return tastes.common(tables.loads, covariance_NVV, page.item.clamp(min=0), mass_NK)

@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, where
-from torch.nn import functional as F  # noqa: N812
 
-from recgym.lanes import Record
+from recgym.lanes import Record, rows
 from recgym.types import Rivalry
 from recgym.users import tastes
+from recgym.users.products import times
 from recgym.users.tastes import CommonTaste, Loads
 
 
@@ -68,18 +68,18 @@ def chosen(
         gain_NI = tastes.across(loads.sale_IV, load_IV, rest_NVV)
         gain_NI = gain_NI - (less_NV.unsqueeze(1) @ rest_NVV).squeeze(1) @ loads.sale_IV.T
         return ChosenTaste(gain_NI, toward_NV @ loads.sale_IV.T, rest_NJ)
-    sale_NJV = F.embedding(item_NJ, loads.sale_IV)
+    sale_NJV = rows(loads.sale_IV, item_NJ)
     told_NJV = _told(loads, usual_NV.unsqueeze(1), item_NJ, clicked_NJ)
     gain_NJ = ((sale_NJV @ rest_NVV) * told_NJV).sum(-1)
-    return ChosenTaste(gain_NJ, (sale_NJV @ toward_NV.unsqueeze(-1)).squeeze(-1), rest_NJ)
+    return ChosenTaste(gain_NJ, times(sale_NJV, toward_NV), rest_NJ)
 
 
 def _told(loads: Loads, usual_N1V: Tensor, item_NJ: Tensor, clicked_NJ: Tensor | bool) -> Tensor:
     """The gradients of the choices, [N, J, V]."""
-    find_NJV = F.embedding(item_NJ, loads.find_IV) - usual_N1V
+    find_NJV = rows(loads.find_IV, item_NJ) - usual_N1V
     if clicked_NJ is False:
         return find_NJV
-    click_NJV = F.embedding(item_NJ, loads.tell_IV) - usual_N1V * loads.less_usual
+    click_NJV = rows(loads.tell_IV, item_NJ) - usual_N1V * loads.less_usual
     if clicked_NJ is True:
         return click_NJV
     return where(clicked_NJ.unsqueeze(-1), click_NJV, find_NJV)
@@ -107,11 +107,11 @@ def rivalry(
         usual_NV: mean load of what is found alone.
         item_NK: int64, of the page.
     """
-    click_NKV = F.embedding(item_NK, loads.click_IV)
-    find_NKV = F.embedding(item_NK, loads.find_IV) - usual_NV.unsqueeze(1)
+    click_NKV = rows(loads.click_IV, item_NK)
+    find_NKV = rows(loads.find_IV, item_NK) - usual_NV.unsqueeze(1)
     spread_NKV = find_NKV @ covariance_NVV
     twin_NK, both_NK = ((spread_NKV * other).sum(-1) for other in (find_NKV, click_NKV))
-    shared_NK = found.along * (find_NKV @ found.toward.unsqueeze(-1)).squeeze(-1)
+    shared_NK = found.along * times(find_NKV, found.toward)
     apart_NK = found.rest + twin_NK - 2.0 * (both_NK - shared_NK)
     mean_NK = both_NK - 0.5 * (twin_NK + found.rest)
     return Rivalry(mean_NK, (apart_NK.clamp(min=0.0) + tastes.TINY).sqrt())

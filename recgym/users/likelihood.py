@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recgym.lanes import Record, where
+from recgym.lanes import Record, joined, where
 from recgym.types import After, Arrival, Event, Kind, Page, Sessions, Visit
 from recgym.users import tastes
 from recgym.users.memory import Nothing
 from recgym.users.pointers import remembered
+from recgym.users.products import times
 from recgym.users.segments import Prospect, along_sessions
 from recgym.users.sequence import SequenceModel
 from recgym.users.states import Reading, SequenceState
@@ -39,9 +40,9 @@ class Steps(Record):
     skipped: Tensor | None = None  # [B] int64, steps of the session before the first of these
     carried: SequenceState | None = None  # [B] the state then; of no matter where none was skipped
 
-    def place(self, row_n: Tensor) -> Tensor:
-        """Number of each step among these of its session, [n]; ``row_n`` is the session."""
-        return self.number if self.skipped is None else self.number - self.skipped[row_n]
+    def session(self) -> Tensor:
+        """Which of the batch's sessions each step is of, [n] int64."""
+        return torch.cat([torch.arange(n, device=self.step.device) for n in self.active])
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,17 @@ def walk(model: SequenceModel, steps: Steps) -> Iterator[Moment]:
 
 
 @torch.no_grad()
+def walked(model: SequenceModel, steps: Steps) -> tuple[Reading, Prospect]:
+    """All that `walk` meets, [n]; but what the memory holds, which no other step goes on from."""
+    readings, prospects = [], []
+    for moment in walk(model, steps):
+        state = dataclasses.replace(moment.state, memory=Nothing())
+        readings.append(dataclasses.replace(moment.reading, state=state))
+        prospects.append(moment.found)
+    return joined(readings), joined(prospects)
+
+
+@torch.no_grad()
 def expectations(
     model: SequenceModel, steps: Steps, met: Callable[[int, Moment], None] | None = None
 ) -> Expectation:
@@ -193,7 +205,6 @@ class Run(NamedTuple):
     state: SequenceState  # [n] before each step
     share: Tensor  # [n, G] log-probability of each segment
     found: Prospect  # [n]
-    session: Tensor  # [n] int64, in [0, B)
 
 
 def run(
@@ -212,9 +223,8 @@ def run(
         inputs_nX = inputs_nX * read_n.unsqueeze(-1)
     begin, going = beginning(model, steps), steps.carried is not None
     h_nH = model.memory.unroll(begin.h, begin.memory, inputs_nX, steps.active, going=going)
-    row_n = torch.cat([torch.arange(active, device=h_nH.device) for active in steps.active])
-    place_n = steps.place(row_n)
-    tally_nF = along_sessions(begin.tally, step_nF, steps.active)[place_n, row_n]
+    row_n = steps.session()
+    tally_nF = along_sessions(begin.tally, step_nF, steps.active)
     read = model.senses.as_read(steps.event)
     lesson = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, read)
     viewed_nD, sated_nJ, last_n2L = _seen(model, begin, steps)
@@ -225,7 +235,7 @@ def run(
         begin.context[row_n],
         tally_nF,
         viewed_nD,
-        beliefs(begin.belief, lesson, steps, row_n),
+        beliefs(begin.belief, lesson, steps.active),
         even_BG[row_n],
         sated_nJ,
         last_n2L,
@@ -235,32 +245,33 @@ def run(
     found = model.prospect(reading, steps.page, steps.event, steps.visit)
     # what all segments make alike of a step would cost a long session's sum its digits
     step_nG = tastes.over_nodes(found.evidence()).log_softmax(-1)
-    evidence_TBG = along_sessions(begin.evidence, step_nG, steps.active)
-    evidence_nG = evidence_TBG[place_n, row_n]
+    evidence_nG = along_sessions(begin.evidence, step_nG, steps.active)
     return Run(
         state=dataclasses.replace(state, evidence=evidence_nG.log_softmax(-1)),
         # before any evidence its share is that of the gate alone
         share=(evidence_nG + reading.share).log_softmax(-1),
         found=found,
-        session=row_n,
     )
 
 
-def beliefs(begin: Belief, lesson: Lesson, steps: Steps, row_n: Tensor) -> Belief:
+def beliefs(begin: Belief, lesson: Lesson, active: list[int]) -> Belief:
     """Before each step, [n], from sums along the sessions: `tastes.learn`, step by step."""
-    moved = begin.precision.flatten(1), lesson.information.flatten(1)
-    total_TBX = along_sessions(*moved, steps.active)
-    square, place_n = begin.precision.shape[1:], steps.place(row_n)
-    after_nVV = total_TBX[place_n + 1, row_n].unflatten(-1, square)
-    started = begin.mean, begin.passed
-    mean_nV, passed_nV = (
-        along_sessions(start_BV, step_nV, steps.active)[place_n, row_n]
-        for start_BV, step_nV in zip(started, tastes.steps_of(after_nVV, lesson), strict=True)
-    )
+    total_nX = along_sessions(begin.precision.flatten(1), lesson.information.flatten(1), active)
+    precision_nVV = total_nX.view_as(lesson.information)
+    covariance_nVV = tastes.inverse(precision_nVV)
+
+    def moved(begin_BV: Tensor, told_nV: Tensor) -> Tensor:
+        # by what the event before told: none before the first step
+        before = [torch.zeros_like(begin_BV[: active[0]]), *told_nV.split(active)]
+        last_nV = torch.cat([part[:n] for part, n in zip(before, active, strict=False)])
+        step_nV = times(covariance_nVV, last_nV)
+        return along_sessions(begin_BV, step_nV, active) + step_nV
+
     return Belief(
-        mean=mean_nV,
-        passed=passed_nV,
-        precision=total_TBX[place_n, row_n].unflatten(-1, square),
+        mean=moved(begin.mean, lesson.score),
+        passed=moved(begin.passed, lesson.passed),
+        precision=precision_nVV,
+        covariance=covariance_nVV,
     )
 
 
@@ -297,16 +308,32 @@ def log_prob(
     if expected is None:
         expected = expectations(model, steps)
     done = run(model, steps, expected, read_n)
-    chosen_nM = tastes.at_nodes(done.share) + done.found.kind + done.found.item
+    return _log_prob(model, done.state, done.share, done.found, steps)
+
+
+@torch.no_grad()
+def walked_log_prob(model: SequenceModel, steps: Steps) -> LogProb:
+    """`log_prob` of a model that stays as it is: its expectations are met on the way."""
+    parts = [
+        _log_prob(model, now.state, now.reading.share, now.found, now.steps)
+        for now in walk(model, steps)
+    ]
+    return joined(parts)
+
+
+def _log_prob(
+    model: SequenceModel, state: SequenceState, share_nG: Tensor, found: Prospect, steps: Steps
+) -> LogProb:
+    chosen_nM = tastes.at_nodes(share_nG) + found.kind + found.item
     choice_n = chosen_nM.logsumexp(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (steps.event.kind != Kind.LEAVE)
-    mean_n, std = model.gap(done.state)
+    mean_n, std = model.gap(state)
     # unchecked, so that a fit which explodes can say so itself, and a GPU is not waited for
     normal = torch.distributions.Normal(mean_n, std, validate_args=False)
     gap_n = normal.log_prob(steps.event.gap.clamp(min=1.0).log())
     return LogProb(
         choice=choice_n,
-        after=(chosen_nM + done.found.after).logsumexp(-1) - choice_n,
+        after=(chosen_nM + found.after).logsumexp(-1) - choice_n,
         gap=torch.where(timed_n, gap_n, torch.zeros_like(gap_n)),
     )

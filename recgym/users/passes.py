@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recgym.types import After, Sessions
-from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, walked_log_prob
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.spans import Carried
@@ -24,12 +24,11 @@ def mean_nll(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[st
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
     sums = {"choice": 0.0, "after": 0.0, "gap": 0.0}
     device = model.items.own.device
-    with torch.no_grad():
-        for part in batches(length_B, WALKED_STEPS, None):
-            steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
-            value = log_prob(model, steps)
-            for name in sums:
-                sums[name] -= float(getattr(value, name).double().sum())
+    for part in batches(length_B, WALKED_STEPS, None):
+        steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
+        value = walked_log_prob(model, steps)
+        for name in sums:
+            sums[name] -= float(getattr(value, name).double().sum())
     model.train(was_training)
     total = int(length_B.sum())
     result = {name: value / total for name, value in sums.items()}

@@ -18,7 +18,7 @@ from torch import Tensor
 from recgym.types import Kind, Sessions
 from recgym.users import tastes
 from recgym.users.base import after_log_probs
-from recgym.users.likelihood import cart_counts, expectations, gather_steps, run
+from recgym.users.likelihood import cart_counts, gather_steps, walked
 from recgym.users.segments import mean_logits
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
@@ -53,18 +53,18 @@ def collect(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> Collecte
     parts, count = [], 0
     for part in batches(length_B, BATCH_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(model.items.own.device)
-        done = run(model, steps, expectations(model, steps))
-        order_n = (done.session * len(steps.active) + steps.number).argsort()
+        reading, prospect = walked(model, steps)
+        order_n = (steps.session() * len(steps.active) + steps.number).argsort()
         number_n = steps.number[order_n]
         row_n = torch.arange(len(order_n), device=order_n.device) + count
         parts.append(
             Collected(
-                model.wide(done.state)[order_n, : model.heads.known],
+                model.wide(reading.state)[order_n, : model.heads.known],
                 model.answers.cart_features(steps.visit)[order_n],
-                done.found.attraction[order_n],
-                done.found.item[order_n],
-                done.found.logits[order_n],
-                done.found.spread[order_n],
+                prospect.attraction[order_n],
+                prospect.item[order_n],
+                prospect.logits[order_n],
+                prospect.spread[order_n],
                 steps.event.kind[order_n],
                 steps.event.after[order_n],
                 row_n - number_n,

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recgym.lanes import rows
+
 CACHED = 1 << 19  # products of one block of `match`: two megabytes
 
 
@@ -24,15 +26,21 @@ def match(item_NJ: Tensor, vector_ID: Tensor, query_NQD: Tensor) -> Tensor:
     whole = item_NJ.is_cuda or vector_ID.requires_grad
     block = max(1, len(item_NJ) if whole else CACHED // size)
     parts = [
-        (F.embedding(item, vector_ID).unsqueeze(1) * query.unsqueeze(2)).sum(-1)
+        (rows(vector_ID, item).unsqueeze(1) * query.unsqueeze(2)).sum(-1)
         for item, query in zip(item_NJ.split(block), query_NQD.split(block), strict=True)
     ]
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
+def times(matrix_NJV: Tensor, vector_NV: Tensor) -> Tensor:
+    """Product of each lane's matrix and its vector, [N, J]."""
+    # not by `@`, whose gradient is a matrix product of its own for each lane
+    return (matrix_NJV * vector_NV.unsqueeze(-2)).sum(-1)
+
+
 def match_all(item_NJ: Tensor, vector_ID: Tensor, query_QD: Tensor) -> Tensor:
     """Inner products of the items' vectors with queries that are the same for all, [N, J, Q]."""
-    return F.linear(F.embedding(item_NJ, vector_ID), query_QD)
+    return F.linear(rows(vector_ID, item_NJ), query_QD)
 
 
 def weighted_sum(item_NK: Tensor, weight_NK: Tensor, vector_ID: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from recgym import choice
 from recgym.lanes import Record
@@ -72,12 +71,6 @@ def prospect(
     return whole._map(lambda value: value.unflatten(0, (-1, num_segments)))
 
 
-def lanes_of(like: Tensor, num_lanes: int) -> Tensor:
-    """The shopper of each lane, where each of N shoppers has so many; ``like`` is [N, ...]."""
-    lane_N1 = torch.arange(len(like), device=like.device).unsqueeze(-1)
-    return lane_N1.expand(-1, num_lanes).flatten()
-
-
 def mean_logits(logits_X3: Tensor, spread_X3: Tensor) -> AfterLogits:
     """Logits of the mean chances of buy, cart and favourite over the shopper's own taste."""
     return AfterLogits(*averaged(logits_X3, spread_X3).unbind(-1))
@@ -123,12 +116,18 @@ def _left_to_find(share_NG: Tensor, found: Prospect, mean_NX: Tensor, page_NKX: 
 
 
 def along_sessions(start_BF: Tensor, step_nF: Tensor, active: list[int]) -> Tensor:
-    """Sums before each step and after the last, [T + 1, B, F].
+    """Sums before each step, [n, F].
 
     Args:
         start_BF: before the first step.
         step_nF: what each step adds, in lock-step order (`likelihood.Steps`).
         active: sessions that reach each step.
     """
-    rows = [F.pad(part, (0, 0, 0, active[0] - len(part))) for part in step_nF.split(active)]
-    return torch.stack([start_BF, *rows]).cumsum(0)
+    # no table of sessions by steps: a batch's longest session may be twenty times its mean
+    sum_BF, before = start_BF, []
+    for part in step_nF.split(active):
+        if len(part) < len(sum_BF):
+            sum_BF = sum_BF[: len(part)]
+        before.append(sum_BF)
+        sum_BF = sum_BF + part
+    return torch.cat(before)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from recgym import organic
+from recgym.lanes import rows
 from recgym.types import After, Event, Kind, Page, Visit
 from recgym.users import tastes
 from recgym.users.items import Tables
@@ -68,7 +68,7 @@ class Senses(nn.Module):
             item_N1 = event.item.clamp(min=0).unsqueeze(-1)
             searched_N = pointers.rest * organic.by_search(reading.found, item_N1).squeeze(-1)
         found = dataclasses.replace(found, taken=taken_NGK)
-        page_NKX = F.embedding(page.item.clamp(min=0), tables.input_IX)
+        page_NKX = rows(tables.input_IX, page.item.clamp(min=0))
         share_NM = tastes.at_nodes(reading.share)
         return expect(share_NM, found, reading.usual, page_NKX, searched_N)
 
@@ -84,7 +84,7 @@ class Senses(nn.Module):
     def fade(self, tables: Tables, viewed: Tensor, event: Event) -> Tensor:
         """The fading means of what was viewed after an event, [N, R D]."""
         kept_R1 = self.memory.sigmoid().unsqueeze(-1)
-        seen_N1D = F.embedding(event.item.clamp(min=0), tables.vector_ID).unsqueeze(1)
+        seen_N1D = rows(tables.vector_ID, event.item.clamp(min=0)).unsqueeze(1)
         moved_NRD = seen_N1D + kept_R1 * (viewed.unflatten(-1, (NUM_FADING, -1)) - seen_N1D)
         viewed_N1 = (event.kind == int(Kind.VIEW)).unsqueeze(-1)
         return torch.where(viewed_N1, moved_NRD.flatten(1), viewed)
@@ -120,7 +120,7 @@ class Senses(nn.Module):
         dtype, viewed_N1 = tally_NF.dtype, tally_NF[:, -1:]
         sold_N1 = (event.after >= int(After.CART)).to(dtype).unsqueeze(-1)
         surprise_N1 = (sold_N1 - expected.sold().unsqueeze(-1)) * viewed_N1
-        item_NX = F.embedding(event.item.clamp(min=0), tables.input_IX)
+        item_NX = rows(tables.input_IX, event.item.clamp(min=0))
         count_N = visit.cart_count().to(dtype)
         scale_N3 = torch.stack([event.quantity, event.gap, count_N], -1).log1p() * self.scale_3
         return [found_NX, item_NX * surprise_N1, tally_NF, scale_N3, *self.moment(visit, dtype)]

@@ -44,7 +44,7 @@ from recgym.users.pointers import Repeats, Successors, fold_of, mixture, remembe
 from recgym.users.products import tanh
 from recgym.users.profile import centre_and_spread, fuse, plain_fields, standardised
 from recgym.users.returning import ComesBack, ReturnHead
-from recgym.users.segments import Prospect, lanes_of
+from recgym.users.segments import Prospect
 from recgym.users.senses import Senses
 from recgym.users.states import MOST_GROUPS, NUM_FADING, Reading, SequenceState, Supposed
 from recgym.users.surprises import NUM_TALLIES, squashed, tallies
@@ -278,12 +278,11 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         """All heads at once; ``usual_NX`` where it is known, see `Expectation.usual`."""
         said = self.heads(self.wide(state), self.weight_HW)
         found = self.items.found(said.category, said.latent, self.tables, state.belief.passed)
-        covariance_NVV, _ = torch.linalg.inv_ex(state.belief.precision)  # as in `tastes.learn`
         return Reading(
             state=state,
             found=self._with_single_items(found, state),
             share=(state.evidence + said.gate).log_softmax(-1),
-            covariance=covariance_NVV,
+            covariance=state.belief.covariance,
             usual=organic.mean(found, self.tables.mean_CZX) if usual_NX is None else usual_NX,
             shared=said.shared + state.belief.mean @ self.taste_VS,
         )
@@ -311,11 +310,10 @@ class SequenceModel(ComesBack, nn.Module, ABC):
     def segments(self, reading: Reading) -> tuple[Tensor, Supposed]:
         """All segments at all nodes; see `recgym.users.base.Shoppers`."""
         share_NM = tastes.at_nodes(reading.share)
-        lane_M = lanes_of(share_NM, share_NM.shape[1])
         heads_NGS = reading.shared.unsqueeze(1) + self.heads.segment_offset
         heads_MS = heads_NGS.repeat_interleave(len(NODES), 1).flatten(0, 1)
         node_M = tastes.nodes(share_NM).repeat(self.num_segments).expand_as(share_NM).flatten()
-        return share_NM.exp(), self._supposed(reading.lanes(lane_M), heads_MS, node_M)
+        return share_NM.exp(), self._supposed(reading.repeated(share_NM.shape[1]), heads_MS, node_M)
 
     def _supposed(self, reading: Reading, heads_NS: Tensor, node_N: Tensor) -> Supposed:
         clicked, worth, levels = self.heads.parts(heads_NS)

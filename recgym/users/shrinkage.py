@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recgym.types import Sessions
 from recgym.users import tastes
-from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
+from recgym.users.likelihood import Steps, cart_counts, gather_steps, walked
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.states import Reading
@@ -87,9 +87,7 @@ def _collect(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> list[_P
     parts = []
     for part in batches(length_B, BATCH_STEPS, None) if len(row_B) else ():
         steps = gather_steps(sessions, cart_S, row_B[part]).to(model.items.own.device)
-        done = run(model, steps, expectations(model, steps))
-        reading = dataclasses.replace(model.read(done.state), share=done.share)
-        parts.append(_Part(steps, reading))
+        parts.append(_Part(steps, walked(model, steps)[0]))
     return parts
 
 

@@ -134,11 +134,7 @@ class AdShoppers:
     def segments(self, reading: AdReading) -> tuple[Tensor, AdReading]:
         """Those of the inner shop."""
         share_NG, supposed = self.inner.segments(reading.inner)
-        count, lanes = share_NG.shape[1], torch.arange(len(share_NG), device=share_NG.device)
-        state = reading.state
-        if count > 1:
-            state = state.lanes(lanes.repeat_interleave(count))
-        return share_NG, AdReading(supposed, state)
+        return share_NG, AdReading(supposed, reading.state.repeated(share_NG.shape[1]))
 
     def facing(self, supposed: AdReading, page: Page, visit: Visit) -> AdReading:
         """As in the inner shop."""

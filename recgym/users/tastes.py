@@ -34,10 +34,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
-from recgym.lanes import Record, Shared
+from recgym.lanes import Record, Shared, rows
 from recgym.types import After, Event, Kind, Page
+from recgym.users.products import times
 from recgym.users.surprises import Expectation
 
 NUM_TASTES = 8  # V, dimensions of taste, where nothing else is said
@@ -56,7 +56,8 @@ class Belief(Record):
 
     mean: Tensor  # [N, V]
     passed: Tensor  # [N, V] what of the mean was told by pages that were passed over
-    precision: Tensor  # [N, V, V] inverse of the covariance
+    precision: Tensor  # [N, V, V] to which information adds up
+    covariance: Tensor  # [N, V, V] its inverse
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def begin(like: Tensor, num_tastes: int = NUM_TASTES) -> Belief:
     """Before the first page of N shoppers; ``like`` is [N, ...]."""
     eye_VV = torch.eye(num_tastes, device=like.device, dtype=like.dtype)
     zero_NV = like.new_zeros(len(like), num_tastes)
-    return Belief(zero_NV, zero_NV, eye_VV.expand(len(like), -1, -1))
+    eye_NVV = eye_VV.expand(len(like), -1, -1)
+    return Belief(zero_NV, zero_NV, eye_NVV, eye_NVV)
 
 
 def found_surprise(expected: Expectation, input_IX: Tensor, event: Event) -> Tensor:
@@ -193,7 +195,7 @@ def found_surprise(expected: Expectation, input_IX: Tensor, event: Event) -> Ten
     searched, which the score of the mixture weighs it by.
     """
     found_N = (event.kind == int(Kind.VIEW)) & (event.slot < 0)
-    item_NX = F.embedding(event.item.clamp(min=0), input_IX)
+    item_NX = rows(input_IX, event.item.clamp(min=0))
     return (item_NX - expected.found) * (found_N * expected.searched).unsqueeze(-1)
 
 
@@ -210,13 +212,14 @@ def lesson(
     found_N11 = viewed_N1.unsqueeze(-1) * (event.slot < 0).to(dtype).view(-1, 1, 1)
     slot_K = torch.arange(page.item.shape[1], device=event.slot.device)
     clicked_NK = (event.slot.unsqueeze(-1) == slot_K).to(dtype)
-    load_NKV = F.embedding(page.item.clamp(min=0), loads.click_IV)
+    load_NKV = rows(loads.click_IV, page.item.clamp(min=0))
     chance_NK1 = (expected.slot * viewed_N1).unsqueeze(-1)
     surprise_NK1 = (clicked_NK - expected.slot).unsqueeze(-1)
     mean_NV1 = (chance_NK1 * load_NKV).sum(1).unsqueeze(-1)
-    spread_NVV = load_NKV.mT @ (chance_NK1 * load_NKV) - mean_NV1 @ mean_NV1.mT
+    # outer products by `*`: as a matrix product each is one of its own
+    spread_NVV = load_NKV.mT @ (chance_NK1 * load_NKV) - mean_NV1 * mean_NV1.mT
 
-    item_NV = F.embedding(event.item.clamp(min=0), loads.sale_IV)
+    item_NV = rows(loads.sale_IV, event.item.clamp(min=0))
     chance_N1 = expected.sold().unsqueeze(-1)
     sold_N1 = (event.after >= int(After.CART)).to(dtype).unsqueeze(-1)
     page_NV = click * viewed_N1 * (surprise_NK1 * load_NKV).sum(1)
@@ -224,24 +227,24 @@ def lesson(
     score_NV = score_NV + find * found_NX @ loads.found_XV
     weight_N11 = (sale * viewed_N1 * chance_N1 * (1.0 - chance_N1)).unsqueeze(-1)
     item_NV1 = item_NV.unsqueeze(-1)
-    information_NVV = click * spread_NVV + weight_N11 * item_NV1 @ item_NV1.mT
+    information_NVV = click * spread_NVV + weight_N11 * (item_NV1 * item_NV1.mT)
     passed_NV = page_NV * found_N11[:, 0]
     return Lesson(score_NV, passed_NV, information_NVV + find * found_N11 * loads.found_VV)
 
 
 def common(loads: Loads, covariance_NVV: Tensor, item_NK: Tensor, mass_NK: Tensor) -> CommonTaste:
     """The taste that a page of items speaks to; ``mass_NK`` is -inf for an empty slot."""
-    load_NKV = F.embedding(item_NK, loads.click_IV)
+    load_NKV = rows(loads.click_IV, item_NK)
     # an empty page has no mass at all, and softmax needs some
     share_NK = mass_NK.clamp(min=torch.finfo(mass_NK.dtype).min).softmax(-1)
     share_NK = share_NK.masked_fill(mass_NK == -torch.inf, 0.0)  # it speaks to no taste
-    mean_NV1 = (share_NK.unsqueeze(-1) * load_NKV).sum(1).unsqueeze(-1)
-    spread_NV1 = covariance_NVV @ mean_NV1
-    variance_N11 = (mean_NV1 * spread_NV1).sum(1, keepdim=True)
-    toward_NV1 = spread_NV1 / (variance_N11 + TINY).sqrt()
-    along_NK = (load_NKV @ toward_NV1).squeeze(-1)
-    rest_NK = variance(loads.click_IV, covariance_NVV, item_NK) - along_NK.square()
-    return CommonTaste(along_NK, rest_NK.clamp(min=0.0), toward_NV1.squeeze(-1))
+    mean_NV = (share_NK.unsqueeze(-1) * load_NKV).sum(1)
+    spread_NV = times(covariance_NVV, mean_NV)
+    variance_N1 = (mean_NV * spread_NV).sum(-1, keepdim=True)
+    toward_NV = spread_NV / (variance_N1 + TINY).sqrt()
+    along_NK = times(load_NKV, toward_NV)
+    rest_NK = _variance(load_NKV, covariance_NVV) - along_NK.square()
+    return CommonTaste(along_NK, rest_NK.clamp(min=0.0), toward_NV)
 
 
 def alone(loads: Loads, covariance_NVV: Tensor, node_N: Tensor) -> Tensor:
@@ -255,7 +258,10 @@ def variance(load_IV: Tensor, covariance_NVV: Tensor, item_NJ: Tensor | None) ->
     """Of what taste adds to each of these items (None: all), [N, J]; ``load_IV`` of all items."""
     if item_NJ is None:
         return across(load_IV, load_IV, covariance_NVV)
-    load_NJV = F.embedding(item_NJ, load_IV)
+    return _variance(rows(load_IV, item_NJ), covariance_NVV)
+
+
+def _variance(load_NJV: Tensor, covariance_NVV: Tensor) -> Tensor:
     return ((load_NJV @ covariance_NVV) * load_NJV).sum(-1)
 
 
@@ -272,19 +278,23 @@ def averaged(logit: Tensor, variance: Tensor) -> Tensor:
     E[s(x + e)] = s + v s'' / 2 with s'' = s (1 - s)(1 - 2 s), of which s (1 - s) is the slope of
     the chance on the logit. Without it those would buy least of whom least is known.
     """
-    return logit - 0.5 * variance.clamp(max=MOST_VARIANCE) * (0.5 * logit).tanh()
+    # tanh(x / 2) = 2 s(x) - 1, which a CPU computes faster
+    return logit - variance.clamp(max=MOST_VARIANCE) * (logit.sigmoid() - 0.5)
 
 
 def learn(belief: Belief, lesson: Lesson) -> Belief:
     """The belief after an event."""
     precision_NVV = belief.precision + lesson.information
-    step_NV, passed_NV = steps_of(precision_NVV, lesson)
-    return Belief(belief.mean + step_NV, belief.passed + passed_NV, precision_NVV)
+    covariance_NVV = inverse(precision_NVV)
+    return Belief(
+        mean=belief.mean + times(covariance_NVV, lesson.score),
+        passed=belief.passed + times(covariance_NVV, lesson.passed),
+        precision=precision_NVV,
+        covariance=covariance_NVV,
+    )
 
 
-def steps_of(precision_NVV: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor]:
-    """What an event moves a belief's `mean` and `passed` by, [N, V] each."""
-    both_NV2 = torch.stack([lesson.score, lesson.passed], -1)
-    # unchecked: it is never below the identity, and a GPU is not waited for
-    step_NV2, _ = torch.linalg.solve_ex(precision_NVV, both_NV2)
-    return step_NV2[..., 0], step_NV2[..., 1]
+def inverse(precision_NVV: Tensor) -> Tensor:
+    """Of a belief's precision; unchecked: it is never below the identity."""
+    covariance_NVV: Tensor = torch.linalg.inv_ex(precision_NVV)[0]  # a GPU is not waited for
+    return covariance_NVV

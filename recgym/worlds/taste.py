@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from recgym import organic
+from recgym.lanes import rows
 from recgym.types import After, Arrival, Event, Kind, Organic, Page, Response, Visit
 from recgym.users.base import AfterLogits, Known, Return
 from recgym.visit import times_shown, times_shown_of_all
@@ -130,7 +130,7 @@ class TasteShop(Known):
 
     def _slot(self, state: TasteState, page: Page, visit: Visit) -> Tensor:
         item_NK, num_slots = page.item.clamp(min=0), page.item.shape[1]
-        factor_NKF = F.embedding(item_NK, self.factor)
+        factor_NKF = rows(self.factor, item_NK)
         taste_NK = (factor_NKF * self._shown_query(state).unsqueeze(1)).sum(-1)
         if self.knobs.drift:
             week_N1 = beyond.week_of(visit.time_ms, self.knobs.num_days).unsqueeze(-1)
