@@ -6,6 +6,7 @@ over the observable events).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.simulator import SimState, Simulator
-from recgym.types import Arrival, Observation, Past, Visit
+from recgym.types import Arrival, Catalog, Observation, Past, Visit
 from recgym.visit import HISTORY, hour_of_day
 
 NUM_SITE = 8  # features of `site_features`
@@ -77,7 +78,9 @@ class ObservationSpec:
                 "observation='history', or shop='model:DIR' with the folder of a fit."
             )
         self.simulator, self.kind = simulator, kind
-        self.catalog, self.unit = simulator.catalog, simulator.catalog.price.mean()
+        self.catalog = _of_site(simulator)
+        known = simulator if simulator.encoder is None else simulator.encoder
+        self.unit = known.catalog.price.mean()
         self._eligible_I = torch.ones_like(self.catalog.category, dtype=torch.bool)
         num_profile = simulator.reset(*_one_lane(self.catalog.category)).arrival.profile.shape[1]
         if kind == "encoder":
@@ -119,6 +122,18 @@ class ObservationSpec:
             [feature_NLE, after_NL4.to(gap_NL1.dtype), clicked_NL1.to(gap_NL1.dtype), gap_NL1], -1
         )
         return (row_NLF * seen_NL1).flatten(1)
+
+
+def _of_site(simulator: Simulator) -> Catalog:
+    """What the site knows of its items: all that its log says, and the prices in force.
+
+    A true shop describes its items otherwise than the log does, so a policy that reads features
+    there would not be the one that read them in the learned shop.
+    """
+    shop, encoder = simulator.catalog, simulator.encoder
+    if encoder is None:
+        return shop
+    return dataclasses.replace(encoder.catalog, price=shop.price, start_ms=shop.start_ms)
 
 
 def _one_lane(like: Tensor) -> tuple[Tensor, Tensor]:
