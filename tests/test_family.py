@@ -27,9 +27,9 @@ from recgym.users.likelihood import (
     expectations,
     gather_steps,
     log_prob,
+    log_prob_of,
     run,
     walked,
-    walked_log_prob,
 )
 from recgym.users.passes import mean_nll
 from recgym.users.sequence import SequenceModel
@@ -79,20 +79,19 @@ def test_unrolling_says_what_walking_says(shop: Shop) -> None:
     # off a walk, where it needs no gradient.
     model, sessions = shop
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(NUM_SESSIONS))
-    reading, prospect = walked(model, steps)
-    expected = expectations(model, steps)
-    done = run(model, steps, expected)
-    for unrolled, met in (
-        (done.state.h, reading.state.h),
-        (done.state.belief.covariance, reading.covariance),
-        (done.share, reading.share),
-        (done.found.evidence(), prospect.evidence()),
+    met, expected = walked(model, steps), expectations(model, steps)
+    once = run(model, steps, expected)
+    for one, other in (
+        (once.reading.state.h, met.reading.state.h),
+        (once.reading.covariance, met.reading.covariance),
+        (once.reading.share, met.reading.share),
+        (once.found.evidence(), met.found.evidence()),
     ):
-        torch.testing.assert_close(unrolled, met, rtol=0, atol=1e-10)
-    assert float(reading.state.h.std(0).min()) > 1e-3  # it says something
-    once, along = log_prob(model, steps, expected), walked_log_prob(model, steps)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    assert float(met.reading.state.h.std(0).min()) > 1e-3  # it says something
     for name in ("choice", "after", "gap"):
-        torch.testing.assert_close(getattr(once, name), getattr(along, name), rtol=0, atol=1e-9)
+        one, other = (getattr(log_prob_of(model, *each, steps), name) for each in (once, met))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
 @torch.no_grad()

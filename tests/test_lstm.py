@@ -33,7 +33,7 @@ from recgym.users.likelihood import (
     expectations,
     gather_steps,
     log_prob,
-    states_before,
+    run,
     walk,
 )
 from recgym.users.lstm import Kept, LSTMUserModel
@@ -83,8 +83,8 @@ def test_unrolling_gives_the_states_of_walking(logged: tuple[Sessions, Recorder,
     # Why: a fit unrolls and a simulator walks; two laws would part here first.
     sessions, _, _ = logged
     steps = gather_steps(sessions, *steps_of(sessions))
-    walked = [moment.state for moment in walk(MODEL, steps)]
-    unrolled = states_before(MODEL, steps, expectations(MODEL, steps))
+    walked = [moment.reading.state for moment in walk(MODEL, steps)]
+    unrolled = run(MODEL, steps, expectations(MODEL, steps)).reading.state
     for name in ("h", "context", "tally", "viewed", "evidence"):
         expected = torch.cat([getattr(state, name) for state in walked])
         torch.testing.assert_close(getattr(unrolled, name), expected, rtol=0, atol=1e-10)
@@ -118,7 +118,7 @@ def test_a_log_gives_the_states_that_the_encoder_had(
     encoder = joined(recorder.encoders).lanes(order_S)
     assert isinstance(encoder, SequenceState)
     steps = gather_steps(sessions, *steps_of(sessions))
-    state = states_before(MODEL, steps, expectations(MODEL, steps))
+    state = run(MODEL, steps, expectations(MODEL, steps)).reading.state
     met = encoder.lanes(steps.step)
     for ours, theirs in (
         *((getattr(state, name), getattr(met, name)) for name in ("h", "tally", "evidence")),
@@ -311,14 +311,14 @@ def test_a_step_of_observe_does_not_read_its_own_future() -> None:
     simulator = Simulator(MODEL, num_slots=SLOTS, expected_revenue=False, dtype=F64)
     sessions, _, _ = simulate(simulator, Constant(0, 1), 30)
     steps = gather_steps(sessions, *steps_of(sessions))
-    state = states_before(MODEL, steps, expectations(MODEL, steps))
+    state = run(MODEL, steps, expectations(MODEL, steps)).reading.state
     changed_S: Event = sessions.event
     last_S = sessions.offset[1:] - 2
     item_S = changed_S.item.clone()
     item_S[last_S] = (item_S[last_S] + 1) % 40
     other = dataclasses.replace(sessions, event=dataclasses.replace(changed_S, item=item_S))
     steps_after = gather_steps(other, *steps_of(other))
-    state_after = states_before(MODEL, steps_after, expectations(MODEL, steps_after))
+    state_after = run(MODEL, steps_after, expectations(MODEL, steps_after)).reading.state
     until_n = ~torch.isin(steps.step, sessions.offset[1:] - 1)
     assert torch.equal(state.h[until_n], state_after.h[until_n])
     assert not torch.equal(state.h, state_after.h)

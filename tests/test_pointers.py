@@ -135,7 +135,7 @@ def test_a_state_remembers_what_the_log_holds() -> None:
     # Why: a fit and a simulator must look back at the same views.
     sessions = log_of(30)
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(30))
-    state = run(MODEL, steps, expectations(MODEL, steps)).state
+    state = run(MODEL, steps, expectations(MODEL, steps)).reading.state
     seen_SL = last_views(sessions, MODEL.num_last)
     assert torch.equal(state.last[:, 0], seen_SL[steps.step])
     longest = int(sessions.offset.diff().argmax())

@@ -165,7 +165,9 @@ def walked(sessions: Sessions, row_B: Tensor) -> dict[int, tuple[float, int, flo
         now, event = moment.steps, moment.steps.event
         item_n1, price_n1 = event.item.clamp(min=0)[:, None], event.price[:, None]
         parts = []
-        for share_n1, supposed in by_segment(MODEL, MODEL.read(moment.state), now.page, now.visit):
+        for share_n1, supposed in by_segment(
+            MODEL, MODEL.read(moment.reading.state), now.page, now.visit
+        ):
             law = choice.law(MODEL.respond(supposed, now.page, now.visit), now.visit)
             after = MODEL.after(supposed, item_n1, price_n1, (event.slot >= 0)[:, None])
             chosen_n = choice.log_prob(law, event).exp()

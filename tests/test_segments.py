@@ -27,7 +27,7 @@ from recgym.users.likelihood import (
     gather_steps,
     log_prob,
     run,
-    walk,
+    walked,
 )
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.passes import mean_nll
@@ -232,15 +232,14 @@ def test_walking_gives_the_shares_of_one_run(logged: Sessions) -> None:
     # Why: a fit sums evidence along whole sessions, a simulator page by page.
     model = learned_shop(F64)
     steps = gather_steps(logged, cart_counts(logged), torch.arange(120))
-    moments = list(walk(model, steps))
-    done = run(model, steps, expectations(model, steps))
-    share_nG = torch.cat([moment.reading.share for moment in moments])
-    torch.testing.assert_close(done.share, share_nG, rtol=0, atol=1e-10)
+    met, once = walked(model, steps), run(model, steps, expectations(model, steps))
+    share_nG = met.reading.share
+    torch.testing.assert_close(once.reading.share, share_nG, rtol=0, atol=1e-10)
     for field in dataclasses.fields(Prospect):
-        walked = torch.cat([getattr(moment.found, field.name) for moment in moments])
-        torch.testing.assert_close(getattr(done.found, field.name), walked, rtol=0, atol=1e-10)
-    evidence_nG = torch.cat([moment.state.evidence for moment in moments])
-    torch.testing.assert_close(done.state.evidence, evidence_nG, rtol=0, atol=1e-10)
+        one, other = (getattr(each.found, field.name) for each in (once, met))
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    one, other = (each.reading.state.evidence for each in (once, met))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
     assert float(share_nG.exp().std(0).max()) > 0.1  # the segments were told apart
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recgym.simulator import Simulator
 from recgym.types import Sessions
-from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, run
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.shrinkage import SHRUNK, shrink
 from recgym.users.states import SequenceState
@@ -40,7 +40,7 @@ def sessions() -> Sessions:
 def states(model: LSTMUserModel, sessions: Sessions) -> SequenceState:
     """Before each step of these sessions."""
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(len(sessions.split)))
-    return states_before(model, steps, expectations(model, steps))
+    return run(model, steps, expectations(model, steps)).reading.state
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from recgym.users.likelihood import (
     cart_counts,
     expectations,
     gather_steps,
-    states_before,
+    run,
 )
 from recgym.users.surprises import Expectation
 from recgym.users.tastes import NUM_TASTES, Belief, Lesson, Loads
@@ -312,7 +312,7 @@ def test_beliefs_from_sums_are_those_of_learning_step_by_step() -> None:
     said = tastes.lesson(model.tables.loads, expected, found_nX, steps.page, steps.event)
     row_n = torch.cat([torch.arange(active) for active in steps.active])
     at_once = beliefs(tastes.begin(torch.zeros(count, 1, dtype=F64)), said, steps.active)
-    unrolled = states_before(model, steps, expected).belief
+    unrolled = run(model, steps, expected).reading.state.belief
     for session in range(count):
         belief = tastes.begin(torch.zeros(1, 1, dtype=F64))
         for n in (row_n == session).nonzero().squeeze(-1).tolist():

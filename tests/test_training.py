@@ -15,7 +15,7 @@ from recgym.types import Kind, Sessions, Split
 from recgym.users import training
 from recgym.users.fit_settings import FitSettings
 from recgym.users.heads import INITIAL_SLOPE
-from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, states_before
+from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, run
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.passes import mean_nll
 from recgym.users.report import predictive_report
@@ -80,7 +80,7 @@ def fresh(fitted: Fitted) -> Foreseen:
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(1500))
     with torch.no_grad():
         expected = expectations(fitted.model, steps)
-        return Foreseen(steps, expected, states_before(fitted.model, steps, expected))
+        return Foreseen(steps, expected, run(fitted.model, steps, expected).reading.state)
 
 
 def test_a_fit_predicts_better_than_its_start_and_the_baselines(fitted: Fitted) -> None:

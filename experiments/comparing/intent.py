@@ -33,7 +33,7 @@ from recgym.fidelity.trace import Trace, of_log
 from recgym.logs.base import Log
 from recgym.metrics import CONFIDENCE, Estimate
 from recgym.types import DAY_MS, HOUR_MS, Sessions, Split
-from recgym.users.likelihood import cart_counts, expectations, gather_steps, states_before
+from recgym.users.likelihood import cart_counts, gather_steps, walked
 from recgym.users.report import BINS, calibration_error
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import resampled, rows_of
@@ -92,7 +92,7 @@ def states(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> Floats:
         asked_n = steps.number == FIRST
         cart_n1 = cart_S[steps.step[asked_n]].unsqueeze(-1)
         steps = steps.to(device)
-        state = states_before(model, steps, expectations(model, steps))
+        state = walked(model, steps).reading.state
         found.append(torch.cat([model.encode(state).cpu()[asked_n], cart_n1], -1))
     return np.asarray(torch.cat(found).double().numpy())
 

@@ -135,7 +135,6 @@ class Moment:
     """One step of the sessions that reach it, with all that the model says before its event."""
 
     steps: Steps
-    state: SequenceState
     reading: Reading
     found: Prospect
 
@@ -158,19 +157,8 @@ def walk(model: SequenceModel, steps: Steps) -> Iterator[Moment]:
         state = state.lanes(slice(0, active))
         reading = model.read(state)
         found = model.prospect(reading, now.page, now.event, now.visit)
-        yield Moment(now, state, reading, found)
+        yield Moment(now, reading, found)
         state = model.advance(reading, found, now.page, now.event, now.visit)
-
-
-@torch.no_grad()
-def walked(model: SequenceModel, steps: Steps) -> tuple[Reading, Prospect]:
-    """All that `walk` meets, [n]; but what the memory holds, which no other step goes on from."""
-    readings, prospects = [], []
-    for moment in walk(model, steps):
-        state = dataclasses.replace(moment.state, memory=Nothing())
-        readings.append(dataclasses.replace(moment.reading, state=state))
-        prospects.append(moment.found)
-    return joined(readings), joined(prospects)
 
 
 @torch.no_grad()
@@ -202,15 +190,25 @@ def expectations(
 class Run(NamedTuple):
     """All n steps of B sessions at once."""
 
-    state: SequenceState  # [n] before each step
-    share: Tensor  # [n, G] log-probability of each segment
+    reading: Reading  # [n] of the state before each step
     found: Prospect  # [n]
+
+
+@torch.no_grad()
+def walked(model: SequenceModel, steps: Steps) -> Run:
+    """All that `walk` meets; but what the memory holds, which no other step goes on from."""
+    readings, prospects = [], []
+    for moment in walk(model, steps):
+        state = dataclasses.replace(moment.reading.state, memory=Nothing())
+        readings.append(dataclasses.replace(moment.reading, state=state))
+        prospects.append(moment.found)
+    return Run(joined(readings), joined(prospects))
 
 
 def run(
     model: SequenceModel, steps: Steps, expected: Expectation, read_n: Tensor | None = None
 ) -> Run:
-    """The model along the sessions, in one run of the memory: the same as `walk`.
+    """The same as `walked`, in one run of the memory, and with gradients.
 
     ``read_n`` are the events that the memory reads, [n] bool; None: all.
     """
@@ -246,12 +244,13 @@ def run(
     # what all segments make alike of a step would cost a long session's sum its digits
     step_nG = tastes.over_nodes(found.evidence()).log_softmax(-1)
     evidence_nG = along_sessions(begin.evidence, step_nG, steps.active)
-    return Run(
+    reading = dataclasses.replace(
+        reading,
         state=dataclasses.replace(state, evidence=evidence_nG.log_softmax(-1)),
         # before any evidence its share is that of the gate alone
         share=(evidence_nG + reading.share).log_softmax(-1),
-        found=found,
     )
+    return Run(reading, found)
 
 
 def beliefs(begin: Belief, lesson: Lesson, active: list[int]) -> Belief:
@@ -289,11 +288,6 @@ def _seen(model: SequenceModel, begin: SequenceState, steps: Steps) -> tuple[Ten
     return tuple(torch.cat(parts) for parts in zip(*before, strict=True))
 
 
-def states_before(model: SequenceModel, steps: Steps, expected: Expectation) -> SequenceState:
-    """The model's state before each step, [n]."""
-    return run(model, steps, expected).state
-
-
 def log_prob(
     model: SequenceModel,
     steps: Steps,
@@ -307,28 +301,16 @@ def log_prob(
     """
     if expected is None:
         expected = expectations(model, steps)
-    done = run(model, steps, expected, read_n)
-    return _log_prob(model, done.state, done.share, done.found, steps)
+    return log_prob_of(model, *run(model, steps, expected, read_n), steps)
 
 
-@torch.no_grad()
-def walked_log_prob(model: SequenceModel, steps: Steps) -> LogProb:
-    """`log_prob` of a model that stays as it is: its expectations are met on the way."""
-    parts = [
-        _log_prob(model, now.state, now.reading.share, now.found, now.steps)
-        for now in walk(model, steps)
-    ]
-    return joined(parts)
-
-
-def _log_prob(
-    model: SequenceModel, state: SequenceState, share_nG: Tensor, found: Prospect, steps: Steps
-) -> LogProb:
-    chosen_nM = tastes.at_nodes(share_nG) + found.kind + found.item
+def log_prob_of(model: SequenceModel, reading: Reading, found: Prospect, steps: Steps) -> LogProb:
+    """`log_prob`, given the readings before the steps and what was made of these."""
+    chosen_nM = tastes.at_nodes(reading.share) + found.kind + found.item
     choice_n = chosen_nM.logsumexp(-1)
     # a gap is observed before every step but the first and the leave step, which has no time
     timed_n = (steps.number > 0) & (steps.event.kind != Kind.LEAVE)
-    mean_n, std = model.gap(state)
+    mean_n, std = model.gap(reading.state)
     # unchecked, so that a fit which explodes can say so itself, and a GPU is not waited for
     normal = torch.distributions.Normal(mean_n, std, validate_args=False)
     gap_n = normal.log_prob(steps.event.gap.clamp(min=1.0).log())

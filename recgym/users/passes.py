@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recgym.types import After, Sessions
-from recgym.users.likelihood import cart_counts, expectations, gather_steps, walked_log_prob
+from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob_of, walk
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
 from recgym.users.spans import Carried
@@ -16,23 +16,23 @@ WALKED_STEPS = 65_536  # of a batch without gradients
 MAX_LOGITS = 6_000_000  # items x steps of one batch that scores the whole catalogue
 
 
+@torch.no_grad()
 def mean_nll(model: SequenceModel, sessions: Sessions, row_B: Tensor) -> dict[str, float]:
     """Negative log-likelihood a step in nats, in all and by factor."""
     was_training = model.training
     model.eval()
-    cart_S = cart_counts(sessions)
+    cart_S, device = cart_counts(sessions), model.items.own.device
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
-    sums = {"choice": 0.0, "after": 0.0, "gap": 0.0}
-    device = model.items.own.device
+    total_3 = torch.zeros(3, dtype=torch.float64, device=device)
     for part in batches(length_B, WALKED_STEPS, None):
-        steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
-        value = walked_log_prob(model, steps)
-        for name in sums:
-            sums[name] -= float(getattr(value, name).double().sum())
+        for now in walk(model, gather_steps(sessions, cart_S, row_B[part]).to(device)):
+            value = log_prob_of(model, now.reading, now.found, now.steps)
+            factors = value.choice, value.after, value.gap
+            total_3 -= torch.stack([x.double().sum() for x in factors])
     model.train(was_training)
-    total = int(length_B.sum())
-    result = {name: value / total for name, value in sums.items()}
-    return {"nll": sum(result.values()), **{f"nll_{k}": v for k, v in result.items()}}
+    mean_3 = (total_3 / int(length_B.sum())).tolist()
+    parts = zip(("choice", "after", "gap"), mean_3, strict=True)
+    return {"nll": sum(mean_3), **{f"nll_{name}": mean for name, mean in parts}}
 
 
 def expectations_of_all(

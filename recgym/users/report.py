@@ -16,14 +16,7 @@ from recgym import choice
 from recgym.lanes import Record
 from recgym.types import After, Kind, Page, Sessions, Visit
 from recgym.users.base import Shoppers, by_segment
-from recgym.users.likelihood import (
-    Steps,
-    cart_counts,
-    expectations,
-    gather_steps,
-    log_prob,
-    states_before,
-)
+from recgym.users.likelihood import Steps, cart_counts, gather_steps, log_prob_of, walked
 from recgym.users.passes import MAX_LOGITS
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
@@ -111,16 +104,16 @@ def predict(
 def _predict_batch(
     model: SequenceModel, steps: Steps, later_n: Tensor, rank: Ranker
 ) -> Predictions:
-    expected = expectations(model, steps)
-    likelihood = log_prob(model, steps, expected)
-    state, event = states_before(model, steps, expected), steps.event
+    reading, prospect = walked(model, steps)
+    likelihood, event = log_prob_of(model, reading, prospect, steps), steps.event
     viewed_n = event.kind == Kind.VIEW
+    expected = model.senses.expect(model.tables, reading, prospect, steps.page, event)
     after_v4 = expected.after[viewed_n]
     bought_v = after_v4[:, After.BUY]
     happened_v = event.after[viewed_n]
 
     page, visit = steps.page.lanes(later_n), steps.visit.lanes(later_n)
-    share_mI = item_given_view(model, state.lanes(later_n), page, visit)
+    share_mI = item_given_view(model, reading.state.lanes(later_n), page, visit)
     item_m = event.item[later_n]
     own_m = share_mI.gather(-1, item_m.unsqueeze(-1)).squeeze(-1)
     return Predictions(

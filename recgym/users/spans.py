@@ -74,8 +74,9 @@ class Carried:
     def meet(self, place: int, moment: Moment) -> None:
         """Keep the state where a window begins; for `likelihood.expectations`."""
         if place and place % self.window == 0:
-            row_N = moment.steps.arrival.session[: len(moment.state.h)]
-            self._found.append((place, row_N, moment.state))
+            state = moment.reading.state
+            row_N = moment.steps.arrival.session[: len(state.h)]
+            self._found.append((place, row_N, state))
 
     def onto(self, steps: Steps) -> Steps:
         """The steps with the states at which they begin; as they are where all begin a session."""
