@@ -106,8 +106,8 @@ def _propensity_line(said: dict[str, Any]) -> str:
     if not said["weighed"]:
         return f"propensities tell no more of clicks than the log's records (slope {found})"
     return (
-        f"propensities tell of clicks what the log's records do not (slope {found}): slots are "
-        f"weighed by them, at an effective share of {said['effective_share']:.0%}"
+        f"propensities tell of clicks what the log's records do not (slope {found}): slots "
+        f"tell of taste, and are weighed at an effective share of {said['effective_share']:.0%}"
     )
 
 

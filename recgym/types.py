@@ -101,6 +101,8 @@ class Page(Record):
     price: Tensor  # [N, K] float, currency units shown (0 in an empty slot)
     sponsored: Tensor | None = None  # [N, K] bool, an ad stands there; None in a shop without ads
     weight: Tensor | None = None  # [N, K] float, what each slot counts in a fit; None: all alike
+    # [N, K] nats by which a slot of a log was likelier than its records foresee; NaN: not known
+    told: Tensor | None = None
 
 
 @dataclass(frozen=True)

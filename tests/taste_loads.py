@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recgym.users import tastes
 from recgym.users.tastes import NUM_TASTES, Loads
 
 F64 = torch.float64
@@ -31,7 +32,8 @@ def loads_of(
     input_IX = torch.arange(len(click_IV), dtype=F64).unsqueeze(-1)
     find_IV = efficiency[2] * input_IX @ found_XV
     share_3, zero = torch.tensor(efficiency, dtype=F64), torch.zeros((), dtype=F64)
-    return Loads(click_IV, sale_IV, find_IV, click_IV, zero, found_XV, found_VV, share_3)
+    told_2 = torch.tensor(tastes.TOLD, dtype=F64)
+    return Loads(click_IV, sale_IV, find_IV, click_IV, zero, found_XV, found_VV, share_3, told_2)
 
 
 def some_loads(num_items: int, generator: torch.Generator) -> Loads:

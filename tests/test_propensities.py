@@ -14,7 +14,15 @@ from recgym.stages.log import open_reader
 from recgym.types import After, Catalog, Event, Kind, Page, Sessions, Split
 from recgym.users.centring import centre
 from recgym.users.fit_settings import FitSettings
-from recgym.users.likelihood import Steps, cart_counts, expectations, gather_steps, log_prob
+from recgym.users.likelihood import (
+    Steps,
+    cart_counts,
+    expectations,
+    gather_steps,
+    log_prob,
+    run,
+    walked,
+)
 from recgym.users.lstm import LSTMUserModel
 from recgym.users.passes import expectations_of_all
 from recgym.users.propensities import effective_share, slot_weights, told_beyond, weighed
@@ -159,6 +167,43 @@ def test_nothing_is_said_without_propensities() -> None:
 def test_a_model_that_reads_no_pages_reads_no_weights() -> None:
     read, _ = weighed(SESSIONS, CATALOG, CHANCE, TRAIN, FitSettings(), 0)
     assert read.page.weight is not None and PageBlind.sees(read).page.weight is None
+
+
+def test_what_slots_tell_is_what_they_weigh_less_by() -> None:
+    # Why: what was shown to whom it pleases is likelier than foreseen, and where no propensity is
+    # known nothing is told.
+    chance_SK = CHANCE.clone()
+    chance_SK[::4] = torch.nan
+    read, _ = weighed(SESSIONS, CATALOG, chance_SK, TRAIN, FitSettings(propensities="always"), 0)
+    weight_SK, told_SK = read.page.weight, read.page.told
+    assert weight_SK is not None and told_SK is not None
+    assert bool(told_SK[::4].isnan().all()) and not bool(told_SK[1::2].isnan().any())
+    torch.testing.assert_close(told_SK[1::2], -weight_SK[1::2].log())
+    told_n = told_SK[CHANCE > 0.2]  # to whom it pleases
+    assert float(told_n.nanmean()) > 0.3 > 0.0 > float(told_SK[CHANCE < 0.2].nanmean())
+
+
+@torch.no_grad()
+def test_a_fit_unrolls_what_slots_tell_as_it_walks() -> None:
+    # Why: expectations are met step by step and beliefs are summed at once; both read the pages.
+    read, _ = weighed(SESSIONS, CATALOG, CHANCE, TRAIN, FitSettings(), 0)
+    model = model_of(SESSIONS)
+    model.tastes.told[1] = 0.0  # a precision of 1
+    model.eval()
+    steps = steps_of_some(read)
+    met, once = walked(model, steps), run(model, steps, expectations(model, steps))
+    one, other = once.reading.state.belief, met.reading.state.belief
+    torch.testing.assert_close(one.mean, other.mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(one.covariance, other.covariance, rtol=0, atol=1e-5)
+    told = dataclasses.replace(read.page, told=None)
+    deaf = walked(model, steps_of_some(dataclasses.replace(read, page=told))).reading.state.belief
+    assert float((deaf.mean - other.mean).abs().max()) > 0.05
+    # and expectations of whole logs are those of each step, wherever it lies
+    every_S = expectations_of_all(model, read, cart_counts(read), torch.arange(COUNT))
+    some = expectations(model, steps)
+    assert some.liked is not None and every_S.liked is not None
+    torch.testing.assert_close(every_S.liked[steps.step], some.liked, rtol=0, atol=1e-5)
+    torch.testing.assert_close(every_S.slot[steps.step], some.slot, rtol=0, atol=1e-5)
 
 
 def model_of(sessions: Sessions) -> LSTMUserModel:

@@ -117,6 +117,27 @@ def test_what_a_page_passed_over_told_is_kept_apart_from_the_find_beside_it() ->
     assert torch.equal(tastes.learn(after, clicked).passed, after.passed)
 
 
+def test_what_a_log_shows_tells_of_taste_where_its_policy_saw_some_by_hand() -> None:
+    # Why: loads 1, -1 and 1 have a mean of 1/3, so that item 0 is away by 2/3. It was likelier by
+    # 0.5 nats than foreseen, where the belief said 0.2 at a slope of 1: a score of
+    # 0.05 (0.5 - 0.2) 2/3 = 0.01 and an information of 0.05 (2/3)^2, of whatever happened. Of the
+    # second slot no propensity is known. Twice the slope halves what it stands for: 0.05 in all.
+    nan = float("nan")
+    page = dataclasses.replace(page_of(0, 1), told=torch.tensor([[0.5, nan]], dtype=F64))
+    liked = torch.tensor([[0.2, 9.0]], dtype=F64)
+    expected = dataclasses.replace(expected_of(0.3, 0.1), liked=liked)
+    for kind, event in ((0.4, event_of(0, 0)), (0.0, event_of(-1, -1, kind=Kind.LEAVE))):
+        said = lesson_of(LOADS, expected, page, event)
+        assert said.score[0, 0].item() == pytest.approx(kind + 0.01, abs=1e-12)
+        plain = lesson_of(LOADS, expected, page_of(0, 1), event)
+        more = said.information - plain.information
+        assert more[0, 0, 0].item() == pytest.approx(0.05 * 4 / 9, abs=1e-12)
+        assert torch.equal(said.passed, plain.passed)
+    steeper = dataclasses.replace(LOADS, told=LOADS.told * torch.tensor([2.0, 1.0]))
+    said = lesson_of(steeper, expected, page, event_of(-1, -1, kind=Kind.LEAVE))
+    assert said.score[0, 0].item() == pytest.approx(0.05 * 0.05 * 2 / 3, abs=1e-12)
+
+
 def test_a_find_by_hand() -> None:
     # Why: an empty page, and item 1, of no sale's load, is found with a surprise of 3: by a load
     # of 0.5 that is a score of 1.5. Surprises of variance 4 have an information of 0.5^2 * 4 = 1.

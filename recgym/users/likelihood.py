@@ -177,14 +177,7 @@ def expectations(
         parts.append(expected)
         if met is not None:
             met(place, moment)
-    return Expectation(
-        leave=torch.cat([part.leave for part in parts]),
-        slot=torch.cat([part.slot for part in parts]),
-        after=torch.cat([part.after for part in parts]),
-        found=torch.cat([part.found for part in parts]),
-        usual=torch.cat([part.usual for part in parts]),
-        searched=torch.cat([part.searched for part in parts]),
-    )
+    return joined(parts)
 
 
 class Run(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recgym.types import After, Sessions
+from recgym.lanes import joined
+from recgym.types import Sessions
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob_of, walk
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import batches
@@ -47,17 +48,14 @@ def expectations_of_all(
     ``carried`` keeps the states that windows begin with.
     """
     model.eval()
-    num_steps, num_slots = sessions.page.item.shape
-    device, dtype = model.items.own.device, model.items.own.dtype
-    slot_SK = torch.zeros(num_steps, num_slots, device=device, dtype=dtype)
-    leave_S, after_S4 = slot_SK.new_zeros(num_steps), slot_SK.new_zeros(num_steps, len(After))
-    found_SX = slot_SK.new_zeros(num_steps, model.tables.input_IX.shape[1])
-    usual_SX, searched_S = torch.zeros_like(found_SX), torch.zeros_like(leave_S)
+    device, parts = model.items.own.device, []
     length_B = (sessions.offset[1:] - sessions.offset[:-1])[row_B]
+    met = None if carried is None else carried.meet
     for part in batches(length_B, WALKED_STEPS, None):
         steps = gather_steps(sessions, cart_S, row_B[part]).to(device)
-        expected = expectations(model, steps, None if carried is None else carried.meet)
-        leave_S[steps.step], slot_SK[steps.step] = expected.leave, expected.slot
-        after_S4[steps.step], found_SX[steps.step] = expected.after, expected.found
-        usual_SX[steps.step], searched_S[steps.step] = expected.usual, expected.searched
-    return Expectation(leave_S, slot_SK, after_S4, found_SX, usual_SX, searched_S)
+        parts.append((steps.step, expectations(model, steps, met)))
+    step_n = torch.cat([step for step, _ in parts])
+    place_S = torch.zeros(len(sessions.time_ms), dtype=torch.int64, device=device)
+    place_S[step_n] = torch.arange(len(step_n), device=device)
+    # of steps that no session here has, those of another: nobody asks for them
+    return joined([expected for _, expected in parts]).lanes(place_S)

@@ -8,6 +8,10 @@ causal inference in epidemiology", on stabilised weights; Schnabel et al. 2016, 
 treatments", equation 3). Any g of the records alone is right: it decides how far weights vary.
 Large weights are cut (Ionides 2008, "Truncated importance sampling").
 
+So chosen, pages also tell of taste, which a fit would else put down to what was clicked on them.
+What a slot was likelier than foreseen moves the belief about taste along a log's sessions
+(`Page.told`, `tastes.lesson`), and is not there where another policy fills the pages.
+
 A slot's weight scales what it teaches: the gradient by its log-mass and, once it is clicked, that
 by what follows. Likelihoods keep their values. Slopes by held-out sessions (`shrinkage`) and the
 last search for leaving and paying (`polish`) read all slots alike.
@@ -34,6 +38,7 @@ MOST_SLOTS = 400_000  # that the foreseen chance is learned from
 PART = 20_000  # sessions that are weighed at a time
 LEAST_SLOPE = 0.1  # of `told_beyond`, from which on slots are weighed
 LEAST_RESIDUAL = 1e-3  # nats: what is foreseen as exactly tells nothing
+LEAST_WEIGHT = 0.02  # below, a slot tells no more of taste
 MOST_RESIDUAL = 2.0  # nats, beyond which a slot's propensity tells no more of clicks
 
 
@@ -57,8 +62,12 @@ def weighed(
     if not told and settings.propensities == "auto":
         return sessions, {"slope": slope.as_dict(), "weighed": False, "effective_share": 1.0}
     weight_SK = slot_weights(sessions, catalog, propensity_SK, row_B, settings.most_weight, seed)
-    page = dataclasses.replace(sessions.page, weight=weight_SK)
-    share = effective_share(weight_SK, page.item >= 0)
+    shown_SK = sessions.page.item >= 0
+    # weights have a mean of 1, so that the chances foreseen are a law's
+    told_SK = -weight_SK.clamp(min=LEAST_WEIGHT).log()
+    told_SK = told_SK.masked_fill(~(shown_SK & (propensity_SK > 0)), torch.nan)
+    page = dataclasses.replace(sessions.page, weight=weight_SK, told=told_SK)
+    share = effective_share(weight_SK, shown_SK)
     said = {"slope": slope.as_dict(), "weighed": True, "effective_share": share}
     return dataclasses.replace(sessions, page=page), said
 

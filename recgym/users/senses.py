@@ -21,6 +21,7 @@ from recgym.lanes import rows
 from recgym.types import After, Event, Kind, Page, Visit
 from recgym.users import tastes
 from recgym.users.items import Tables
+from recgym.users.products import times
 from recgym.users.segments import Prospect, expect
 from recgym.users.states import NUM_FADING, Reading
 from recgym.users.surprises import NUM_TALLIES, Expectation
@@ -70,7 +71,12 @@ class Senses(nn.Module):
         found = dataclasses.replace(found, taken=taken_NGK)
         page_NKX = rows(tables.input_IX, page.item.clamp(min=0))
         share_NM = tastes.at_nodes(reading.share)
-        return expect(share_NM, found, reading.usual, page_NKX, searched_N)
+        expected = expect(share_NM, found, reading.usual, page_NKX, searched_N)
+        if page.told is None:
+            return expected
+        load_NKV = rows(tables.loads.click_IV, page.item.clamp(min=0))
+        liked_NK = times(tastes.away(tables.loads, load_NKV), reading.state.belief.mean)
+        return dataclasses.replace(expected, liked=liked_NK)
 
     def as_read(self, event: Event) -> Event:
         """The event as states heed it: every view a find, where nothing is known of clicks."""

@@ -27,7 +27,7 @@ from recgym.users.sequence import SequenceModel
 from recgym.users.transformer import TransformerUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (

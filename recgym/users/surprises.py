@@ -24,6 +24,7 @@ class Expectation(Record):
     found: Tensor  # [N, X] mean over what a search would find of the items' inputs to the memory
     usual: Tensor  # [N, X] the same with nothing on the page
     searched: Tensor  # [N] chance that the event's item, had it been found, was searched
+    liked: Tensor | None = None  # [N, K] how each slot pleases by the belief, where `Page.told` is
 
     def sold(self) -> Tensor:
         """Probability that what was viewed is carted or bought, [N]."""

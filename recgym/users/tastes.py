@@ -48,6 +48,7 @@ MOST_VARIANCE = 4.0  # of a logit: beyond, the second order would let a chance f
 TINY = 1e-6  # a variance: the square root of 0 has no gradient
 CLICK_LOAD, SALE_LOAD = 0.5, 0.2  # standard deviations of the loads that a fit begins with
 PRICE_LOAD = 0.1  # and of those on an item's usual log price
+TOLD = (1.0, 0.05)  # slope and precision of a slot's `Page.told` that a fit begins with
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Loads(Shared):
     # how much of the score and the information in a click, a sale and a find counts, [3]: the
     # chances that they are taken from are means over shoppers, which overstate it
     efficiency: Tensor
+    # how far what a policy saw of tastes moved what it showed, and how surely, [2]; see `_told`
+    told: Tensor
 
     def of_usual(self, usual_NX: Tensor) -> Tensor:
         """The mean load of finds, of this mean input, [N, V]."""
@@ -126,6 +129,7 @@ class Tastes(nn.Module):
         # of clicks and of worth, on how dear an item usually is
         self.price = nn.Parameter(PRICE_LOAD * torch.randn(num_tastes, 2))
         self.efficiency = nn.Parameter(torch.zeros(3))  # before twice a sigmoid
+        self.told = nn.Parameter(torch.tensor(TOLD).log())  # before an exponential
         # covariance of what was found alone less what would have been, see `measure`
         self.register_buffer("surprise_XX", torch.eye(num_inputs))
 
@@ -152,6 +156,7 @@ class Tastes(nn.Module):
             found_XV=self.found.T,
             found_VV=self.found @ self.get_buffer("surprise_XX") @ self.found.T,
             efficiency=efficiency_3,
+            told=self.told.exp(),
         )
 
     @torch.no_grad()
@@ -229,7 +234,35 @@ def lesson(
     item_NV1 = item_NV.unsqueeze(-1)
     information_NVV = click * spread_NVV + weight_N11 * (item_NV1 * item_NV1.mT)
     passed_NV = page_NV * found_N11[:, 0]
-    return Lesson(score_NV, passed_NV, information_NVV + find * found_N11 * loads.found_VV)
+    information_NVV = information_NVV + find * found_N11 * loads.found_VV
+    if page.told is not None:
+        told_NV, told_NVV = _told(loads, expected, page, load_NKV)
+        score_NV, information_NVV = score_NV + told_NV, information_NVV + told_NVV
+    return Lesson(score_NV, passed_NV, information_NVV)
+
+
+def away(loads: Loads, load_NKV: Tensor) -> Tensor:
+    """Loads on clicks less the catalogue's mean, [N, K, V]."""
+    return load_NKV - loads.click_IV.mean(0)
+
+
+def _told(
+    loads: Loads, expected: Expectation, page: Page, load_NKV: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Score [N, V] and information [N, V, V] of what was shown, where the policy saw tastes.
+
+    Each slot's `Page.told` is taken for b a' z + e, with a' of `away` and e of precision q / b²:
+    a policy that likes to show what a shopper likes adds as much to its score. (q and b: see
+    `Loads.told`.)
+    """
+    assert page.told is not None and expected.liked is not None
+    slope, precision = loads.told.unbind()
+    known_NK = ~page.told.isnan()
+    surprise_NK = page.told.nan_to_num() / slope - expected.liked
+    weight_NK1 = (precision * known_NK).unsqueeze(-1)
+    away_NKV = away(loads, load_NKV)
+    score_NV = (weight_NK1 * surprise_NK.unsqueeze(-1) * away_NKV).sum(1)
+    return score_NV, away_NKV.mT @ (weight_NK1 * away_NKV)
 
 
 def common(loads: Loads, covariance_NVV: Tensor, item_NK: Tensor, mass_NK: Tensor) -> CommonTaste:
