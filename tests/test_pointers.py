@@ -250,9 +250,9 @@ def test_a_fit_begins_at_the_logs_rates() -> None:
 def test_every_number_of_repeats_is_fitted() -> None:
     # Why: one without a gradient would stay where it began.
     simulator = Simulator(MODEL, num_slots=3, expected_revenue=False, dtype=F64)
-    sessions = simulate(simulator, Random(num_slots=3), 60)[0]
+    sessions = simulate(simulator, Random(num_slots=3), 240)[0]
     model = made("pointer_lstm")
-    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(60))
+    steps = gather_steps(sessions, cart_counts(sessions), torch.arange(240))
     log_prob(model, steps, expectations(model, steps)).total().sum().backward()  # type: ignore[no-untyped-call]
     assert model.repeats is not None and model.answers.of_repeat is not None
     assert model.successors is not None
