@@ -131,6 +131,14 @@ CLICK = 0.1592064  # (0.1236068 + 0.1 * (1 - 0.4472136)) / 1.1236068
 EXPECTED_REVENUE = 6.4870152
 
 
+class TwoFeatures(TasteShop):
+    """The true shop, of whose profile the site knows two features, as many as the model reads."""
+
+    def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
+        arrival = super().arrive(seed_N, session_N)
+        return dataclasses.replace(arrival, profile=arrival.profile[:, :2])
+
+
 def some_belief(count: int, generator: torch.Generator) -> Belief:
     """Of tastes, as different as any: precisions of at least 1 in every direction."""
     size = (count, NUM_TASTES)

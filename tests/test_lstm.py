@@ -11,7 +11,7 @@ import torch
 from family import stepwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe_shop import learned_shop, some_belief
+from probe_shop import TwoFeatures, learned_shop, some_belief
 from simulated_log import (
     Recorder,
     assert_zero_on_average,
@@ -25,7 +25,7 @@ from torch import Tensor
 from recgym import organic, visit
 from recgym.lanes import joined
 from recgym.simulator import Simulator
-from recgym.types import Arrival, Event, Kind, Observation, Page, Policy, Sessions
+from recgym.types import Event, Kind, Observation, Page, Policy, Sessions
 from recgym.users import tastes
 from recgym.users.base import after_log_probs
 from recgym.users.likelihood import (
@@ -54,14 +54,6 @@ class Constant:
 
     def act(self, observation: Observation, *, explore: bool = False) -> Tensor:
         return self.item_K.expand(len(observation.visit.gap), SLOTS)
-
-
-class TwoFeatures(TasteShop):
-    """The true shop, of whose profile the site knows two features, as many as the model reads."""
-
-    def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
-        arrival = super().arrive(seed_N, session_N)
-        return dataclasses.replace(arrival, profile=arrival.profile[:, :2])
 
 
 @pytest.fixture(scope="module")

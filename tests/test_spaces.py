@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
-from probe_shop import learned_shop
-from torch import Tensor
+from probe_shop import TwoFeatures, learned_shop
 
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec
-from recgym.types import Arrival, Observation
-from recgym.worlds.taste import TasteShop
+from recgym.types import Observation
 
 F64 = torch.float64
 MODEL = learned_shop(F64)
-
-
-class TwoFeatures(TasteShop):
-    """The true shop, of whose profile the site knows two features, as many as the model reads."""
-
-    def arrive(self, seed_N: Tensor, session_N: Tensor) -> Arrival:
-        arrival = super().arrive(seed_N, session_N)
-        return dataclasses.replace(arrival, profile=arrival.profile[:, :2])
-
-
-TRUE = TwoFeatures(
-    num_items=40, seed=7, dtype=F64
-)  # other codes, features and prices than the log's
+# other codes, features and prices than the log's
+TRUE = TwoFeatures(num_items=40, seed=7, dtype=F64)
 
 
 def seen(shop: Any, kind: str) -> Observation:

@@ -126,9 +126,9 @@ def test_what_a_log_shows_tells_of_taste_where_its_policy_saw_some_by_hand() -> 
     page = dataclasses.replace(page_of(0, 1), told=torch.tensor([[0.5, nan]], dtype=F64))
     liked = torch.tensor([[0.2, 9.0]], dtype=F64)
     expected = dataclasses.replace(expected_of(0.3, 0.1), liked=liked)
-    for kind, event in ((0.4, event_of(0, 0)), (0.0, event_of(-1, -1, kind=Kind.LEAVE))):
+    for clicked, event in ((0.4, event_of(0, 0)), (0.0, event_of(-1, -1, kind=Kind.LEAVE))):
         said = lesson_of(LOADS, expected, page, event)
-        assert said.score[0, 0].item() == pytest.approx(kind + 0.01, abs=1e-12)
+        assert said.score[0, 0].item() == pytest.approx(clicked + 0.01, abs=1e-12)
         plain = lesson_of(LOADS, expected, page_of(0, 1), event)
         more = said.information - plain.information
         assert more[0, 0, 0].item() == pytest.approx(0.05 * 4 / 9, abs=1e-12)
