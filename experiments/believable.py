@@ -11,14 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from experiments.asking import budget_of, check_lists, entry_of, fit_within
-from experiments.believing.cell import CellSettings, run_cell, values_file
+from experiments.believing.cell import Cell, run_cell
 from experiments.believing.names import KINDS, RIGHT
+from experiments.believing.parts import FURTHER
 from experiments.believing.report import plot, table
-from experiments.believing.verdict import Cell, shop_object, summary, truth_of
-from experiments.values import NUM_BLOCKS, Values
+from experiments.believing.settings import CellSettings
+from experiments.believing.verdict import shop_object, summary, truth_of
+from experiments.values import NUM_BLOCKS
 from recgym import progress
 from recgym.build import check_settings
 from recgym.cli import check_numbers, command, use_threads
@@ -33,9 +35,7 @@ NUMBERS = {  # least values of a budget; sessions are valued in blocks, none of 
     "sessions": NUM_BLOCKS,
     "effect_sessions": 1,
     "steps": 1,
-    "oracle_times": 0,
     "epochs": 1,
-    "members": 0,
 }
 
 
@@ -46,14 +46,24 @@ def cells_of(cfg: DictConfig) -> list[CellSettings]:
     return [_cell(cfg, budget, world, seed) for world in cfg.worlds for seed in budget.seeds]
 
 
+def parts_of(cfg: DictConfig) -> tuple[str, ...]:
+    """What this budget asks of each cell beside its fit and agent."""
+    asked = budget_of(cfg).parts
+    if not isinstance(asked, ListConfig) or not set(asked) <= set(FURTHER):
+        known = ", ".join(FURTHER)
+        raise UserError(f"budgets.{cfg.budget}.parts={asked}: expected a list of some of {known}.")
+    return tuple(name for name in FURTHER if name in asked)
+
+
 def _check(cfg: DictConfig, path: str) -> None:
     """Stop before any work where a setting cannot be used."""
     least = {f"{path}.{name}": value for name, value in NUMBERS.items()}
-    check_numbers(cfg, {**least, "num_slots": 1, "num_envs": 1})
+    check_numbers(cfg, {**least, "num_slots": 1, "num_envs": 1, "members": 4, "oracle_times": 1})
     pessimism = cfg.pessimism
     if isinstance(pessimism, bool) or not isinstance(pessimism, int | float) or pessimism < 0:
         raise UserError(f"pessimism={pessimism}: expected a number of at least 0.")
     check_lists(cfg, {"worlds": str, f"{path}.seeds": int})
+    parts_of(cfg)
     settings: Any = OmegaConf.to_container(cfg)
     check_settings("agent", settings["agent"])
 
@@ -66,10 +76,11 @@ def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
     for kind in KINDS:
         model = settings.user_models[kind]
         fit_within(model, seed=seed, epochs=budget.epochs, log_sessions=budget.log_sessions)
-        model.ensemble.members = budget.members if kind == RIGHT else 0
+        model.ensemble.members = cfg.members if kind == RIGHT else 0
     plain: Any = OmegaConf.to_container(settings, resolve=True)
     for kind in KINDS:
         check_user_model(plain["user_models"][kind], int(cfg.num_slots))
+        del plain["user_models"][kind]["ensemble"]
     return CellSettings(
         world=world,
         seed=seed,
@@ -78,18 +89,13 @@ def _cell(cfg: DictConfig, budget: Any, world: str, seed: int) -> CellSettings:
         agent=plain["agent"],
         num_slots=int(cfg.num_slots),
         steps=int(budget.steps),
-        pessimism=float(cfg.pessimism),
-        oracle_times=int(budget.oracle_times),
         num_envs=int(cfg.num_envs),
         sessions=int(budget.sessions),
         effect_sessions=int(budget.effect_sessions),
+        members=int(cfg.members),
+        pessimism=float(cfg.pessimism),
+        oracle_times=int(cfg.oracle_times),
     )
-
-
-def load(cell: CellSettings, result: dict[str, Any], folder: Path) -> Cell:
-    """A cell that was run, with its values."""
-    shops = result["values"]
-    return Cell(result, {shop: Values.load(values_file(folder, cell, shop)) for shop in shops})
 
 
 @command("believable")
@@ -98,14 +104,13 @@ def main(cfg: DictConfig) -> None:
     use_threads(cfg.num_threads)
     device, folder, begun = choose_device(cfg.device), Path(cfg.folder), time.perf_counter()
     done: list[Cell] = []
-    planned = cells_of(cfg)
+    planned, parts = cells_of(cfg), parts_of(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     for number, cell in enumerate(planned, 1):
         progress.say(f"cell {number} of {len(planned)}: {cell.world}, seed {cell.seed}")
-        done.append(load(cell, run_cell(cell, folder, Path(cfg.cache_dir), device), folder))
-    for cell, found in zip(planned, done, strict=True):
-        (folder / "fits" / cell.key()).mkdir(parents=True, exist_ok=True)
-        write_json(folder / "fits" / cell.key() / "truth.json", truth_of(found))
+        found = run_cell(cell, parts, folder, Path(cfg.cache_dir), device)
+        write_json(folder / cell.key() / "truth.json", truth_of(found))
+        done.append(found)
     content = {
         "schema_version": SCHEMA_VERSION,
         "budget": str(cfg.budget),

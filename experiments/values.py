@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,13 @@ class Values:
         """Of each policy, the standard error of its mean over sessions."""
         error_P = self.block_PJ.std(1, ddof=1) / self.block_PJ.shape[1] ** 0.5
         return dict(zip(self.names, error_P.tolist(), strict=True))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Values]) -> Values:
+        """Of all the parts' policies, over the same blocks."""
+        each = list(parts)
+        names = [name for part in each for name in part.names]
+        return cls(names, np.vstack([part.block_PJ for part in each]))
 
     def save(self, path: Path) -> None:
         """As .npz, written beside and renamed."""

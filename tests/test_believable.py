@@ -16,6 +16,7 @@ from tiny import call
 from agents.fixed import fixed_rules
 from experiments import believable
 from experiments.believable import main
+from experiments.believing.cell import Cell
 from experiments.believing.effects import Effects, errors, naive_elasticity
 from experiments.believing.measures import (
     gap,
@@ -27,7 +28,7 @@ from experiments.believing.measures import (
 )
 from experiments.believing.names import AGENT, CEILING, CURED, IN_TRUTH, ORACLE, SCORED, TRAINED
 from experiments.believing.second import _too_often, second_policy
-from experiments.believing.verdict import Cell, differences, intervals, measured
+from experiments.believing.verdict import intervals, measured
 from experiments.values import Values
 from recgym.fidelity.calibration import forecasts_of
 from recgym.fidelity.opening import open_run as open_scored
@@ -49,7 +50,7 @@ SMALL = [
     "budgets.quick.effect_sessions=8",
     "budgets.quick.steps=256",
     "budgets.quick.epochs=1",
-    "budgets.quick.members=4",
+    "budgets.quick.parts=[page_blind,in_truth,cured]",
     "num_envs=32",
     "num_slots=3",
     "num_threads=1",
@@ -93,8 +94,7 @@ def test_kendall_tau_counts_the_pairs_that_truly_differ() -> None:
 
 def test_pairs_whose_interval_holds_0_are_not_counted() -> None:
     block_PJ = np.array([[1.0, 1.2, 0.8, 1.0], [0.0, 0.2, -0.2, 0.0], [1.0, 0.2, 1.8, 1.0]])
-    values = Values(["a", "b", "c"], block_PJ)
-    counted_PP = pairs_that_differ(*differences(values, ["a", "b", "c"]))
+    counted_PP = pairs_that_differ(block_PJ)
     # a and b differ by 1 in every block; a and c by nothing on average
     assert counted_PP.tolist() == [[False, True, False], [False, False, True], [False] * 3]
 
@@ -228,7 +228,9 @@ def test_the_naive_slope_by_hand() -> None:
         ("worlds=[]", "worlds=[]: expected a list of names"),
         ("budgets.quick.seeds=[-1]", "budgets.quick.seeds=[-1]: expected a list of whole numbers"),
         ("budgets.quick.sessions=199", "budgets.quick.sessions=199: expected a whole number of"),
-        ("budgets.quick.members=3", "ensemble.members=3: expected 0, or an even number"),
+        ("members=3", "members=3: expected a whole number of at least 4"),
+        ("members=5", "ensemble.members=5: expected 0, or an even number"),
+        ("budgets.quick.parts=[oracle]", "budgets.quick.parts=['oracle']: expected a list of some"),
         ("pessimism=much", "pessimism=much: expected a number of at least 0"),
         ("agent.gamma=2", "agent.gamma=2: expected"),
         ("user_models.page_blind.model.hidden=x", "hidden=x: expected a whole number"),
@@ -241,6 +243,12 @@ def test_what_cannot_be_used_ends_in_a_sentence_before_any_work(
         call(main, *SMALL, f"folder={tmp_path / 'out'}", f"hydra.run.dir={tmp_path}", asked)
     assert ended.value.code == 1 and sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def written_at(folder: Path) -> dict[Path, int]:
+    """When each result, set of values and agent was written."""
+    names = ("result.json", "values.npz", "agent.pt")
+    return {p: p.stat().st_mtime_ns for name in names for p in folder.rglob(name)}
 
 
 @pytest.mark.slow
@@ -257,7 +265,13 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
     )
     overrides = [*SMALL, f"folder={tmp_path / 'out'}", f"cache_dir={tmp_path / 'cache'}"]
     overrides.append(f"hydra.run.dir={tmp_path / 'hydra'}")
-    call(main, *overrides)
+    call(main, *overrides, "budgets.quick.parts=[in_truth]")
+    first = json.loads((tmp_path / "out" / "believable.json").read_text())["shops"][0]
+    assert first["ensemble"] is None and not first["wrong_models"]
+    assert first["share_of_truth_trained"] is not None and first["exploitation_gap"] is None
+    files = written_at(tmp_path / "out")
+    call(main, *overrides)  # more parts, which stand beside those that were run before
+    assert files.items() <= written_at(tmp_path / "out").items() and len(files) > 2
     written = json.loads((tmp_path / "out" / "believable.json").read_text())
     shop = written["shops"][0]
     for key in ("kendall_tau", "regret", "value_error", "exploitation_gap",
@@ -270,13 +284,14 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
     assert blind["kendall_tau"] == 0.0  # a shop whose pages do nothing tells no policies apart
     assert (tmp_path / "out" / "believable.png").stat().st_size > 1000
     assert "| default (1) |" in (tmp_path / "out" / "believable.md").read_text()
-    (fit,) = (tmp_path / "out" / "fits").iterdir()
+    (fit,) = (tmp_path / "out").glob("default-0-*")
     assert {"config.yaml", "fit.json", "model", "truth.json"} <= {p.name for p in fit.iterdir()}
     assert isinstance(open_scored(fit, torch.device("cpu")).model, LSTMUserModel)
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("default-0-*")}
-    assert files
-    call(main, *overrides)
-    assert files == {path: path.stat().st_mtime_ns for path in files}
+    for key in ("kendall_tau", "exploitation_gap_uncured", "share_of_truth_trained"):
+        assert shop[key] == first[key]
+    files = written_at(tmp_path / "out")
+    call(main, *overrides, "budgets.quick.parts=[]")  # what a cell has is shown
+    assert files == written_at(tmp_path / "out")
     again = json.loads((tmp_path / "out" / "believable.json").read_text())
     assert again == written
 

@@ -19,25 +19,30 @@ def spread(true_P: Floats) -> float:
     return float(max(true_P.max(), 0.0))
 
 
-def value_error(claimed_P: Floats, true_P: Floats) -> float:
-    """Mean absolute error of the claims, as a share of the spread."""
-    return float(np.abs(claimed_P - true_P).mean() / spread(true_P))
+def value_error(claimed_P: Floats, true_P: Floats) -> float | None:
+    """Mean absolute error of the claims, as a share of the spread; None without a spread."""
+    return share_of(float(np.abs(claimed_P - true_P).mean()), spread(true_P))
 
 
-def regret(claimed_P: Floats, true_P: Floats) -> float:
+def regret(claimed_P: Floats, true_P: Floats) -> float | None:
     """What the policy that the learned shop picks loses against the best, as a share of the spread.
 
     Ties of the claims are broken at random, so their mean counts; to show nothing is a pick too.
     """
     claimed, true = np.append(claimed_P, 0.0), np.append(true_P, 0.0)
     picked = true[claimed == claimed.max()].mean()
-    return float((true.max() - picked) / spread(true_P))
+    return share_of(float(true.max() - picked), spread(true_P))
 
 
-def pairs_that_differ(true_low_PP: Floats, true_high_PP: Floats) -> Bools:
-    """Pairs (a, b), a before b, whose true paired interval excludes 0, [P, P]."""
-    apart = (true_low_PP > 0) | (true_high_PP < 0)
-    return np.asarray(np.triu(apart, 1), dtype=bool)
+def pairs_that_differ(true_PJ: Floats) -> Bools:
+    """Pairs (a, b), a before b, whose paired 95 % interval (normal) excludes 0, [P, P].
+
+    Args:
+        true_PJ: values in blocks of sessions, the same shoppers for all policies.
+    """
+    apart_PPJ = true_PJ[:, None] - true_PJ[None, :]
+    half_PP = 1.96 * apart_PPJ.std(-1, ddof=1) / np.sqrt(true_PJ.shape[1])
+    return np.asarray(np.triu(np.abs(apart_PPJ.mean(-1)) > half_PP, 1), dtype=bool)
 
 
 def kendall_tau(claimed_P: Floats, true_P: Floats, counted_PP: Bools) -> float:

@@ -1,11 +1,11 @@
-"""What the cells, their verdict and the report call policies and shops."""
+"""What the cells, their verdict and the report call policies, shops and parts."""
 
 from __future__ import annotations
 
 NOTHING, LOGGING, GREEDY, ORACLE = "nothing", "logging", "greedy", "oracle"
 AGENT = "dqn"  # trained in the fit to all shoppers
-CURED = "dqn, cured"  # trained in one half of an ensemble, at the price of what it parts over
-IN_TRUTH = "dqn, trained in truth"
+CURED = "cured"  # trained in one half of an ensemble, at the price of what it parts over
+IN_TRUTH = "in_truth"  # trained in the true shop
 CEILING = "ceiling"  # the same with many times the steps
 
 TRUE = "true"

@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from experiments.believing.cell import Cell, rules_of
 from experiments.believing.names import (
     AGENT,
     CURED,
@@ -20,7 +21,6 @@ from experiments.believing.names import (
     TRUE,
     WRONG,
 )
-from experiments.believing.verdict import Cell, rules_of
 from recgym.files import beside
 
 COLUMNS = {  # of the table: key, title, format, target
@@ -28,6 +28,7 @@ COLUMNS = {  # of the table: key, title, format, target
     "regret": ("regret", "{:.0%}", "<= 5 %"),
     "value_error": ("value error", "{:.0%}", "<= 10 %"),
     "exploitation_gap": ("gap of dqn, cured", "{:+.0%}", "<= 10 %"),
+    "cured_share_of_uncured": ("cured ÷ uncured, true", "{:.0%}", ""),
     "exploitation_gap_uncured": ("gap of dqn, no cure", "{:+.0%}", ""),
     "exploitation_gap_greedy": ("gap of greedy", "{:+.0%}", ""),
     "share_of_truth_trained": ("share of truth-trained", "{:.0%}", ">= 90 %"),
@@ -69,7 +70,8 @@ def table(content: dict[str, Any]) -> str:
         cells = [
             _cell(of_kind[key], COLUMNS[key][1]) for key in ("kendall_tau", "regret", "value_error")
         ]
-        lines.append(f"| {TITLES[kind]} | " + " | ".join(cells) + " |")
+        title = f"{TITLES[kind]} ({of_kind['cells']} cells)"
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -29,17 +29,14 @@ def second_policy(world: TrueShop, num_slots: int) -> LoggingPolicy:
 
 
 def foreseen(
-    models: dict[str, SequenceModel], world: TrueShop, num_slots: int, num_sessions: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """By kind of user model and event: how much too often it was foreseen, with its interval."""
+    model: SequenceModel, world: TrueShop, num_slots: int, num_sessions: int
+) -> dict[str, dict[str, float]]:
+    """By event: how much too often a user model foresees it, with its interval."""
     trace = of_shop(world, second_policy(world, num_slots), num_slots, num_sessions, FIRST_SEED)
     return {
-        kind: {
-            name: _too_often(found, num_sessions)
-            for name, found in forecasts(model, trace).items()
-            if found.happened.any()
-        }
-        for kind, model in models.items()
+        name: _too_often(found, num_sessions)
+        for name, found in forecasts(model, trace).items()
+        if found.happened.any()
     }
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from experiments.believing.cell import Cell, rules_of
 from experiments.believing.measures import (
-    Bools,
-    Floats,
     gap,
     kendall_tau,
-    pairs_that_differ,
     regret,
     share_of,
     spread,
@@ -41,24 +37,6 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell as it was run: its result and its values in blocks."""
-
-    result: dict[str, Any]
-    values: dict[str, Values]  # true, and of each kind of user model
-
-    @cached_property
-    def counted(self) -> Bools:
-        """Pairs of fixed policies that truly differ, by all sessions, [P, P]."""
-        return pairs_that_differ(*differences(self.values[TRUE], rules_of(self.values[TRUE])))
-
-
-def rules_of(values: Values) -> list[str]:
-    """The fixed policies, by which learned shops are judged."""
-    return [name for name in values.names if name.startswith("rule-")]
-
-
 def measured(cell: Cell, kind: str, block_J: Any, raw: bool) -> dict[str, float | None]:
     """All measures of one learned shop on these blocks; errors of increments, or of ``raw`` values.
 
@@ -79,7 +57,7 @@ def measured(cell: Cell, kind: str, block_J: Any, raw: bool) -> dict[str, float 
     return {**found, **_of_the_agents(cell, true, claims, block_J, raw)} if kind == RIGHT else found
 
 
-OF_THE_CURE = (  # undefined in a cell without an ensemble
+OF_THE_CURE = (  # undefined in a cell without this part
     "exploitation_gap",
     "exploitation_gap_trained",
     "exploitation_gap_scored_uncured",
@@ -113,7 +91,9 @@ def _of_the_agents(
         **cured,
         "exploitation_gap_uncured": gap_of(AGENT, claims),
         "exploitation_gap_greedy": gap_of(GREEDY, claims),
-        "share_of_truth_trained": share_of(true[AGENT] - nothing, true[IN_TRUTH] - nothing),
+        "share_of_truth_trained": share_of(true[AGENT] - nothing, true[IN_TRUTH] - nothing)
+        if IN_TRUTH in true
+        else None,
         "headroom": share_of(ceiling - logging, logging),
         "headroom_share": share_of(true[AGENT] - logging, ceiling - logging),
     }
@@ -122,15 +102,6 @@ def _of_the_agents(
 def _values(values: Values, block_J: Any) -> dict[str, float]:
     """Revenue a session of each policy on these blocks."""
     return dict(zip(values.names, values.block_PJ[:, block_J].mean(1).tolist(), strict=True))
-
-
-def differences(values: Values, names: list[str]) -> tuple[Floats, Floats]:
-    """95 % interval of the paired difference of each two policies, normal, [P, P] each."""
-    block_PJ = values.block_PJ[[values.names.index(name) for name in names]]
-    apart_PPJ = block_PJ[:, None] - block_PJ[None, :]
-    half_PP = 1.96 * apart_PPJ.std(-1, ddof=1) / np.sqrt(block_PJ.shape[1])
-    mean_PP = apart_PPJ.mean(-1)
-    return mean_PP - half_PP, mean_PP + half_PP
 
 
 def shop_object(cell: Cell) -> dict[str, Any]:
@@ -224,14 +195,10 @@ def _group(cells: list[Cell]) -> dict[str, Any]:
     objects = [shop_object(cell) for cell in cells]
     for name in BY_CELL:
         found[name] = {"mean": float(np.mean([shop[name] for shop in objects]))}
-    return {
-        **found,
-        **{
-            kind: _of_kind(cells, kind)
-            for kind in (*WRONG, SCORED)
-            if all(kind in cell.values for cell in cells)
-        },
-    }
+    for kind in (*WRONG, SCORED):
+        if having := [cell for cell in cells if kind in cell.values]:
+            found[kind] = {"cells": len(having), **_of_kind(having, kind)}
+    return found
 
 
 def _of_kind(cells: list[Cell], kind: str) -> dict[str, dict[str, float | None]]:
