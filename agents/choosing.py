@@ -101,5 +101,4 @@ class Chooser:
         return slates.scores(odds_NJ, gain_NJ, allowed_NJ, count, optimiser, pull)
 
     def _gains(self, values: slateq.Values, item_NJ: Tensor, sold_NJF: Tensor) -> Tensor:
-        vector_NJD = self.vector_ID[item_NJ.clamp(min=0)]
-        return slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)
+        return slateq.gains(values, self.head.slope_Z, self.vector_ID, item_NJ, sold_NJF)

@@ -229,5 +229,5 @@ class IQL(OffPolicy):
     ) -> tuple[slateq.Values, Tensor]:
         """Of states, and A(s, i) of J items a lane [N, J, 1]."""
         values: slateq.Values = network(feature_NO)
-        vector_NJD = self.user_model.tables.vector_ID[item_NJ.clamp(min=0)]
-        return values, slateq.gains(values, self.head.slope_Z, vector_NJD, sold_NJF)
+        vector_ID = self.user_model.tables.vector_ID
+        return values, slateq.gains(values, self.head.slope_Z, vector_ID, item_NJ, sold_NJF)

@@ -58,7 +58,7 @@ class PrioritisedReplay(Replay):
         place_N = self.tree.find((part_N + draw_N) / count)
         chance_N = self.tree.weights(place_N) / self.tree.total
         importance_N = (self.size * chance_N) ** -self.beta
-        found = {name: value[place_N] for name, value in self.rows.items()}
+        found = self._at(place_N)
         found["place"] = place_N
         found["importance"] = (importance_N / importance_N.max()).to(torch.float32)
         return found

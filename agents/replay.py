@@ -48,7 +48,12 @@ class Replay:
             for generator in generators
         ]
         index = (self._first().unsqueeze(-1) + torch.stack(drawn)).flatten()
-        return {name: value[index] for name, value in self.rows.items()}
+        return self._at(index)
+
+    def _at(self, place_N: Tensor) -> dict[str, Tensor]:
+        """The rows that stand there."""
+        # on a CPU several times as fast as an index
+        return {name: value.index_select(0, place_N) for name, value in self.rows.items()}
 
     def take_in(self, rows: dict[str, Tensor], error_N: Tensor) -> None:
         """Hear how wrong the values of sampled rows were, [N]: all the same to uniform draws."""

@@ -270,12 +270,11 @@ class SAC(OffPolicy):
         drawn_NK: Tensor,
     ) -> Tensor:
         """The smaller of both critics' Q(s, A_i), [N, M]; see `slateq.led_by_each`."""
-        vector_NMD = self.vector_ID[seen["item"].clamp(min=0)]
-        sold_NMF = seen["sign"][..., -NUM_SALES:]
+        item_NM, sold_NMF = seen["item"], seen["sign"][..., -NUM_SALES:]
         page_weight = self.user_model.answers.page_weight
         both = []
         for each in values:
-            gain_NM = slateq.gains(each, self.head.slope_Z, vector_NMD, sold_NMF).squeeze(-1)
+            gain_NM = self._gains(each, item_NM, sold_NMF).squeeze(-1)
             view_NM, lift_NM = slateq.led_by_each(
                 gain_NM, clicks_NM, seen["added"], seen["go_on"], drawn_NK, page_weight
             )
@@ -284,9 +283,11 @@ class SAC(OffPolicy):
 
     def _chosen(self, values: slateq.Values, rows: dict[str, Tensor]) -> Tensor:
         """Q of the clicked item, of a find or of no view, [N]."""
-        vector_N1D = self.vector_ID[rows["chosen"].clamp(min=0)].unsqueeze(1)
-        gain_N11 = slateq.gains(values, self.head.slope_Z, vector_N1D, rows["sold"].unsqueeze(1))
+        gain_N11 = self._gains(values, rows["chosen"].unsqueeze(-1), rows["sold"].unsqueeze(1))
         return slateq.of_choice(values, gain_N11.squeeze(1), rows).squeeze(-1)
+
+    def _gains(self, values: slateq.Values, item_NJ: Tensor, sold_NJF: Tensor) -> Tensor:
+        return slateq.gains(values, self.head.slope_Z, self.vector_ID, item_NJ, sold_NJF)
 
     def _wanted_entropy(self, item_NM: Tensor) -> Tensor:
         """Of each row, nats, [N]."""

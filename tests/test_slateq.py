@@ -83,7 +83,8 @@ def test_what_an_item_adds_by_hand() -> None:
     found = gains(
         values,
         torch.tensor([1.0, 2.0]),
-        torch.tensor([[[1.0, 2.0]]]),
+        torch.tensor([[1.0, 2.0]]),
+        torch.zeros(1, 1, dtype=torch.int64),
         torch.tensor([[[1.0, 0.0, 0.0, 2.0]]]),
     )
     assert found.flatten().tolist() == pytest.approx([2.5, 10.0])
@@ -117,20 +118,23 @@ def test_an_item_is_first_worth_what_it_sells(head: Head) -> None:
     # 0.3 is paid: 1.8 above a find; random logits of Q0 bend the law that is tilted by it.
     values = network_of(head)(drawn(4, 7))
     sold = torch.tensor([1.2, 2.0, 0.7, 0.9]).expand(4, 1, NUM_SALES)
-    found = gains(values, head.slope_Z, drawn(4, 1, 5), sold)
+    item = torch.arange(4).unsqueeze(-1)
+    found = gains(values, head.slope_Z, drawn(4, 5), item, sold)
     mean = advantages(head, values.null, found).flatten()
     assert mean.tolist() == pytest.approx([1.8] * 4, abs=0.35 if head.num_outputs > 3 else 1e-6)
 
 
 @kinds
-@pytest.mark.parametrize("chunk", [1, 400, 1 << 20])
+@pytest.mark.parametrize("chunk", [1, 100, 400, 1 << 20])
 def test_the_whole_catalogue_is_as_its_items(
     head: Head, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Why: acting scores all items, learning some of them, and both must mean the same.
-    monkeypatch.setattr(slateq, "CHUNK", chunk)
+    # Why: acting scores all items, learning some of them, and both must mean the same, however
+    # many numbers are taken at once: 100 are the items of two lanes.
+    for name in ("CHUNK", "CACHED"):
+        monkeypatch.setattr(slateq, name, chunk)
     values, vector, sold = stirred(network_of(head))(drawn(4, 7)), drawn(9, 5), drawn(4, 9, 4)
-    some = gains(values, head.slope_Z, vector.expand(4, 9, 5), sold)
+    some = gains(values, head.slope_Z, vector, torch.arange(9).expand(4, 9), sold)
     expected = advantages(head, values.null, some)
     assert torch.allclose(all_advantages(head, values, vector, sold), expected, atol=1e-4)
 
@@ -139,7 +143,7 @@ def test_the_whole_catalogue_is_as_its_items(
 def test_without_duelling_an_item_has_no_part_in_a_find(head: Head) -> None:
     # Why: that is what the switch turns off: Q(s, i) stays where it is when Q0 moves.
     network, feature = stirred(network_of(head, duelling=False)), drawn(4, 7)
-    item = drawn(4, 2, 5), drawn(4, 2, 4)
+    item = drawn(9, 5), torch.arange(8).view(4, 2), drawn(4, 2, 4)
 
     def outputs() -> torch.Tensor:
         values: Values = network(feature)
