@@ -28,7 +28,7 @@ from torch import Tensor
 
 from agents.logged import LoggedCore, logged_core
 from recgym import choice, ope, progress
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.reward import click
 from recgym.spaces import ObservationSpec
 from recgym.types import After, Kind, Observation, Outcome, Page, Policy

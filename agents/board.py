@@ -18,7 +18,7 @@ from agents.logger import Logger
 from recgym.fidelity.calibration import forecasts
 from recgym.fidelity.trace import of_log
 from recgym.files import beside
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.types import Split
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of

@@ -25,7 +25,7 @@ from recgym import progress
 from recgym.cli import check_numbers, command
 from recgym.errors import UserError
 from recgym.files import write_json
-from recgym.logs.base import Log, open_log
+from recgym.logs.log import Log, open_log
 from recgym.runs import read_run, run_folder
 from recgym.shops import choose_device
 from recgym.stages.log import open_reader

@@ -21,7 +21,7 @@ from recgym.build import target_of
 from recgym.envs.core import Transition
 from recgym.errors import UserError
 from recgym.lanes import Record, where
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.reward import Reward
 from recgym.simulator import SimState
 from recgym.spaces import ObservationSpec

@@ -40,7 +40,7 @@ from recgym import progress
 from recgym.cli import command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.report import fit_lines, say_log
 from recgym.reward import Reward, pessimistic, reward_named, with_orders
 from recgym.runs import CONFIG, SUMMARY

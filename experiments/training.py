@@ -14,7 +14,7 @@ from agents.logger import Logger
 from agents.loop import train
 from recgym.envs.core import MAX_PAGES, ShopCore
 from recgym.errors import UserError
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.reward import pessimistic, reward_named
 from recgym.spaces import ObservationSpec
 

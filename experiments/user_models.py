@@ -31,7 +31,7 @@ from recgym import progress
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
-from recgym.logs.base import open_log
+from recgym.logs.log import open_log
 from recgym.runs import FIT as FIT_SUMMARY
 from recgym.runs import SUMMARY, read_run
 from recgym.settings import check

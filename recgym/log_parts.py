@@ -9,7 +9,8 @@ from recgym import progress
 from recgym.errors import UserError
 from recgym.locks import made_once
 from recgym.logs.base import ReaderBase
-from recgym.logs.parts import FINISHED, Part, clean_part
+from recgym.logs.parts import META, clean_part
+from recgym.logs.reader import Part
 from recgym.record import TrueShopLog
 
 # settings that decide of the joined log alone: with others the parts stay as they are
@@ -52,5 +53,5 @@ def make_parts(reader: ReaderBase, folders: Sequence[Path], numbers: Sequence[in
             aside = ", ".join(f"{count:,} {why}" for why, count in rows["set_aside"].items())
             progress.say(f"{name}: {rows['kept']:,} events kept, set aside: {aside or 'none'}")
 
-        if made_once(folders[number], FINISHED, make):
+        if made_once(folders[number], META, make):
             progress.say(f"{name}: reused")

@@ -14,7 +14,7 @@ import torch
 
 from recgym import metrics, progress
 from recgym.logging_policy import EmptyPages, LoggedPages
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec

@@ -22,8 +22,8 @@ from recgym.build import build
 from recgym.confounding import SeeingPolicy, logging_spec
 from recgym.log_rows import event_rows, impression_rows, item_rows, shopper_rows, within, write
 from recgym.logging_policy import LoggingPolicy
-from recgym.logs.base import Log
 from recgym.logs.folder import Folder
+from recgym.logs.log import Log
 from recgym.logs.parts import FREE
 from recgym.rollout import rollout
 from recgym.simulator import SimState

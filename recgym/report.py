@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from recgym import progress
-from recgym.logs.base import Log, ReaderBase
+from recgym.logs.base import ReaderBase
+from recgym.logs.log import Log
 from recgym.record import TrueShopLog
 from recgym.types import SessionStats, Split
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from recgym.ads.logged import AdLog, RandomAds
 from recgym.confounding import SeeingPolicy
 from recgym.errors import UserError
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.record import TrueShopLog
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec

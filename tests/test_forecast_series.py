@@ -25,8 +25,8 @@ from recgym.forecast.series import (
     outside_hours,
     whole_days,
 )
-from recgym.logs.base import Log
 from recgym.logs.csv import Csv
+from recgym.logs.log import Log
 from recgym.types import DAY_MS
 
 MONDAY_S = 1_704_067_200  # 2024-01-01

@@ -10,9 +10,9 @@ import torch
 from log_files import START_S, event, filler, read_rows, write_csv, write_parquet, write_text
 
 from recgym.errors import UserError
-from recgym.logs.base import SCHEMA_VERSION, Log, open_log
 from recgym.logs.csv import Csv
 from recgym.logs.folder import Folder
+from recgym.logs.log import SCHEMA_VERSION, Log, open_log
 from recgym.logs.rees46 import Rees46
 from recgym.logs.taobao import Taobao
 from recgym.types import DAY_MS, After, Kind, Split

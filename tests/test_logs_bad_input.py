@@ -12,9 +12,10 @@ import pytest
 from log_files import START_S, csv_text, event, filler, write_csv, write_parquet, write_text
 
 from recgym.errors import UserError
-from recgym.logs.base import ReaderBase, open_log
+from recgym.logs.base import ReaderBase
 from recgym.logs.csv import Csv
 from recgym.logs.folder import Folder
+from recgym.logs.log import open_log
 from recgym.logs.rees46 import Rees46
 from recgym.logs.taobao import Taobao
 

@@ -14,10 +14,12 @@ from tiny import FIT, call, compose
 from recgym import fit
 from recgym.cli import sentence
 from recgym.errors import UserError
-from recgym.logs.base import Log, ReaderBase
+from recgym.logs.base import ReaderBase
 from recgym.logs.csv import Csv
 from recgym.logs.folder import Folder
-from recgym.logs.parts import Part, clean_part
+from recgym.logs.log import Log
+from recgym.logs.parts import clean_part
+from recgym.logs.reader import Part
 from recgym.stages.log import prepare_log, prepare_part
 
 TABLES = ("events", "impressions", "sessions", "items", "shoppers", "set_aside")
@@ -255,9 +257,7 @@ def test_a_job_of_the_queue_that_ends_early_is_one_sentence() -> None:
     # Why: submitit raises with pages of text; the job's own sentence is what a user can use.
     utils = pytest.importorskip("submitit.core.utils")
     text = "Job 7 (task: 0) with path p\nhas not produced any output (state: {})\n{}"
-    said = text.format(
-        "FINISHED", "Error stream produced:\n----\nerror: log.part=7: expected less\n"
-    )
+    said = text.format("META", "Error stream produced:\n----\nerror: log.part=7: expected less\n")
     assert sentence(utils.UncompletedJobError(said)) == (
         "a job of the queue failed: log.part=7: expected less"
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 from log_files import START_S, event, read_rows, write_csv
 
-from recgym.logs.base import Log
 from recgym.logs.csv import Csv
 from recgym.logs.loading import GUESS_ROWS
+from recgym.logs.log import Log
 
 FIRST = GUESS_ROWS + 500  # DuckDB reads far more at once, so that both parts meet in one file
 

@@ -9,7 +9,7 @@ import pytest
 from log_files import read_rows, write_csv, write_parquet
 
 from recgym.errors import UserError
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.logs.online_retail import OnlineRetail
 
 TYPES = {

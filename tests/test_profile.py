@@ -17,8 +17,8 @@ from torch import Tensor
 
 from recgym.build import build, check_settings
 from recgym.errors import UserError
-from recgym.logs.base import Log
 from recgym.logs.folder import Folder
+from recgym.logs.log import Log
 from recgym.types import Field, Sessions
 from recgym.users.likelihood import cart_counts, expectations, gather_steps, log_prob
 from recgym.users.lstm import LSTMUserModel

@@ -10,7 +10,7 @@ import pytest
 import torch
 from log_files import read_rows
 
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.record import MAX_PAGES, TrueShopLog, shoppers_of
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recgym.envs.core import open_core
 from recgym.errors import UserError
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.record import TrueShopLog
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.speed.ingest import GOAL, clean, ingest, write_log
-from recgym.logs.base import open_log
+from recgym.logs.log import open_log
 
 ROWS = 20_000
 

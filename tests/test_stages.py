@@ -13,7 +13,8 @@ from tiny import FIT, WORLD, compose
 
 from recgym.errors import UserError
 from recgym.logging_policy import LoggedPages, LoggingPolicy
-from recgym.logs.base import Log, ReaderBase
+from recgym.logs.base import ReaderBase
+from recgym.logs.log import Log
 from recgym.record import TrueShopLog
 from recgym.stages import model as model_stage
 from recgym.stages.log import check_priced, key_of, logging_policy, prepare_log

@@ -23,7 +23,7 @@ from experiments.user_models import jobs_of, main, table
 from recgym.build import build
 from recgym.errors import UserError
 from recgym.lanes import where
-from recgym.logs.base import open_log
+from recgym.logs.log import open_log
 from recgym.rollout import rollout
 from recgym.simulator import Simulator
 from recgym.spaces import ObservationSpec

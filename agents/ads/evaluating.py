@@ -19,7 +19,7 @@ from recgym import progress
 from recgym.ads.rollout import AdPolicy
 from recgym.envs.ads import AdCore
 from recgym.files import write_json
-from recgym.logs.base import open_log
+from recgym.logs.log import open_log
 from recgym.stages.log import open_reader
 from recgym.users.sponsored import AdShoppers
 from recgym.users.store import load_model

@@ -20,7 +20,7 @@ from agents.valuing import SEED_BASE, resources
 from recgym import progress
 from recgym.ads.stats import AdStats
 from recgym.envs.ads import AdCore
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.users.ad_fit import prepare_ads
 from recgym.users.sequence import SequenceModel
 from recgym.users.sponsored import AdShoppers, measured

@@ -19,7 +19,8 @@ from experiments.training import train_in
 from recgym import progress
 from recgym.confounding import is_confounded
 from recgym.files import write_json
-from recgym.logs.base import Log, ReaderBase
+from recgym.logs.base import ReaderBase
+from recgym.logs.log import Log
 from recgym.spaces import ObservationSpec
 from recgym.stages.log import prepare_log
 from recgym.stages.model import prepare_members, prepare_model

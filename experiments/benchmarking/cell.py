@@ -21,7 +21,7 @@ from experiments.values import Play, values_of
 from recgym import progress
 from recgym.errors import UserError
 from recgym.files import write_json
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.record import LAW_VERSION
 from recgym.stages.log import key_of, prepare_log
 from recgym.stages.model import prepare_model

@@ -30,7 +30,7 @@ from recgym import progress
 from recgym.fidelity.features import matrix, session_features
 from recgym.fidelity.frame import make_frame
 from recgym.fidelity.trace import Trace, of_log
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.metrics import CONFIDENCE, Estimate
 from recgym.types import DAY_MS, HOUR_MS, Sessions, Split
 from recgym.users.likelihood import cart_counts, gather_steps, walked

@@ -20,7 +20,7 @@ from experiments.values import NUM_BLOCKS, SEED_BASE
 from recgym import progress
 from recgym.envs.core import Transition
 from recgym.files import beside
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.record import LAW_VERSION
 from recgym.rollout import rollout
 from recgym.simulator import Simulator

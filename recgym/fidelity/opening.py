@@ -15,7 +15,8 @@ from recgym.fidelity.frame import make_frame
 from recgym.fidelity.score import Sides, make_plan
 from recgym.fidelity.trace import SEED_BASE, STRANGERS, Trace, of_log, of_shop
 from recgym.logging_policy import EmptyPages
-from recgym.logs.base import Log, ReaderBase, open_log
+from recgym.logs.base import ReaderBase
+from recgym.logs.log import Log, open_log
 from recgym.record import TrueShopLog
 from recgym.runs import read_run
 from recgym.stages.log import logging_policy, open_reader

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recgym import progress
 from recgym.lanes import joined
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec

@@ -20,7 +20,7 @@ from recgym.forecast.findings import Findings
 from recgym.forecast.series import LEVELS, MEASURES, check_measures, make_clock, whole_days
 from recgym.forecast.tables import console_lines
 from recgym.forecast.trial import CALIBRATIONS, Make
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.stages.log import prepare_log
 from recgym.types import DAY_MS
 

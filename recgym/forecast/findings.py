@@ -14,7 +14,7 @@ from recgym.forecast.plots import draw_models, draw_panel
 from recgym.forecast.series import closed_days, make_panel, outside_hours
 from recgym.forecast.tables import series_rows, table_rows
 from recgym.forecast.trial import Make, Trial, choose, forecast_next, try_model
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 
 
 class Findings:

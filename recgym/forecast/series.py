@@ -25,7 +25,7 @@ import numpy as np
 from recgym.errors import UserError
 from recgym.forecast.blocks import Blocks
 from recgym.forecast.clock import STEP_MS, Bools, Clock, Floats, Ints
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.logs.source import columns_of
 from recgym.types import DAY_MS
 

@@ -1,4 +1,4 @@
-"""The schema of a log, cleaning it into a folder, and opening that folder as tensors."""
+"""What all readers share, and cleaning what they read into a folder."""
 
 from __future__ import annotations
 
@@ -7,73 +7,26 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import duckdb
-import torch
-from torch import Tensor
 
 from recgym.errors import UserError
 from recgym.logs import card as cards
-from recgym.logs.catalog import build_catalog, open_tables
-from recgym.logs.cleaning import check_tables, count
+from recgym.logs.catalog import open_tables
+from recgym.logs.cleaning import check_tables
+from recgym.logs.log import META, SCHEMA_VERSION, Log, open_log
 from recgym.logs.parts import open_parts
 from recgym.logs.placing import check_variety, place_in_sessions, split_by_time, write_tables
-from recgym.logs.profiles import build_profiles
+from recgym.logs.reader import Reader
 from recgym.logs.rules import EARLIEST_MS, Rule
 from recgym.logs.scratch import MEMORY_LIMIT, WORK, scratch, whole
-from recgym.logs.source import content_hash, existing, find_files, plain_errors
-from recgym.logs.steps import Shown, Steps, rows_to_steps
-from recgym.logs.tensors import (
-    build_sessions,
-    met_in_training,
-    read_propensities,
-    read_rows,
-    read_shown,
-    session_stats,
-)
-from recgym.types import DAY_MS, Catalog, Field, Sessions, SessionStats, Split
+from recgym.logs.source import content_hash, existing, find_files
+from recgym.types import DAY_MS
 
-SCHEMA_VERSION = 1
-FINISHED = "meta.json"
 MAX_GAP_MINUTES = 1e6  # about two years
 SETTINGS = {"session_gap_minutes": 30, "valid_share": 0.1, "test_share": 0.1, "max_set_aside": 0.02}
-
-
-class Reader(Protocol):
-    """One data set: gives raw rows under our column names, judges none of them."""
-
-    name: str
-    path: str | None
-    events: Mapping[str, str]  # their name of an event -> ours
-    time_unit: str  # auto, s, ms or iso
-    own_rules: ClassVar[tuple[Rule, ...]]  # why a row of this data set is no event, before RULES
-
-    def source(self) -> str:
-        """Where the log comes from, for its card."""
-        ...
-
-    def content_hash(self) -> str:
-        """Hash of the bytes of the input."""
-        ...
-
-    def read(self, db: duckdb.DuckDBPyConnection) -> None:
-        """Create raw_events and, where there are any, raw_impressions, raw_items, raw_shoppers."""
-        ...
-
-    def column(self, ours: str) -> str:
-        """Their name of our column, for messages."""
-        ...
-
-    def remedy(self, override: str) -> str:
-        """What to do, where the csv reader would take ``override``."""
-        ...
-
-    def time_span_ms(self) -> tuple[int, int]:
-        """Times outside are impossible."""
-        ...
 
 
 @dataclass(kw_only=True)
@@ -167,7 +120,7 @@ def clean(
     _check_settings(settings)
     source = existing(reader.path, reader.name)
     # The hash needs one core and no table: it is taken while the rows are read.
-    with whole(folder, source, FINISHED) as place, ThreadPoolExecutor(max_workers=1) as beside:
+    with whole(folder, source, META) as place, ThreadPoolExecutor(max_workers=1) as beside:
         content_hash = beside.submit(reader.content_hash)
         with scratch(place / WORK, memory_limit) as db:
             if parts:
@@ -206,110 +159,4 @@ def _write_meta(folder: Path, known: dict[str, Any]) -> None:
     """Write what is known and what the tables tell."""
     with open_tables(folder) as db:
         meta = known | cards.describe(db)
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
-
-
-def open_log(folder: str | Path) -> Log:
-    """Open a cleaned log."""
-    file = Path(folder) / "meta.json"
-    if not file.exists():
-        raise UserError(
-            f"{folder} is no cleaned log (it lacks meta.json): expected a folder that cleaning "
-            f"wrote; clean the log first"
-        )
-    try:
-        meta = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}): clean the log again") from error
-    if meta.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"{file} has schema_version {meta.get('schema_version')!r}: expected {SCHEMA_VERSION}; "
-            f"clean the log again with this version of RecGym"
-        )
-    return Log(Path(folder), meta)
-
-
-@dataclass
-class Log:
-    """A cleaned log. Tensors are built on first use and kept."""
-
-    folder: Path
-    meta: dict[str, Any]
-
-    @cached_property
-    def db(self) -> duckdb.DuckDBPyConnection:
-        """The Parquet files as views."""
-        with plain_errors(self.folder):
-            return open_tables(self.folder)
-
-    @cached_property
-    def _catalog(self) -> Catalog:
-        with plain_errors(self.folder):
-            return build_catalog(self.db)
-
-    def catalog(self) -> Catalog:
-        """What the site knows of its items; row i is row i of items.parquet."""
-        return self._catalog
-
-    @cached_property
-    def shown(self) -> Shown:
-        """What was shown on each page."""
-        with plain_errors(self.folder):
-            return read_shown(self.db, self.catalog())
-
-    @cached_property
-    def steps(self) -> Steps:
-        """Steps of all sessions, as arrays."""
-        with plain_errors(self.folder):
-            rows = read_rows(self.db, self.catalog())
-            return rows_to_steps(rows, count(self.db, "sessions"), self.shown)
-
-    @cached_property
-    def _sessions(self) -> Sessions:
-        with plain_errors(self.folder):
-            return build_sessions(self.db, self.steps, self.shown)
-
-    def sessions(self) -> Sessions:
-        """All sessions of all splits."""
-        return self._sessions
-
-    def fields(self) -> list[Field]:
-        """What the log knows of a shopper, in the order of a profile's numbers."""
-        with plain_errors(self.folder):
-            return build_profiles(self.db)[0]
-
-    def propensities(self) -> Tensor | None:
-        """Chance of each shown item given those above it, [S, K]; None where the log has none."""
-        with plain_errors(self.folder):
-            return read_propensities(self.db, self.steps, self.shown)
-
-    def seen_item(self) -> Tensor:
-        """Items met in training, [I] bool: in an event or on a page."""
-        with plain_errors(self.folder):
-            return met_in_training(self.db)
-
-    def stats(self, *splits: Split) -> SessionStats:
-        """Sums per session, of all sessions or of some splits; credited_revenue is revenue."""
-        sessions = self.sessions()
-        stats = session_stats(sessions, torch.from_numpy(self.steps.paid))
-        if not splits:
-            return stats
-        wanted = torch.tensor([int(split) for split in splits])
-        return stats.lanes(torch.isin(sessions.split, wanted))
-
-    def held_out(self) -> tuple[Tensor, int]:
-        """Rows of the test sessions that the log saw to their end, and how many it cut off.
-
-        A session whose last event lies within the session gap of the log's last one may have gone
-        on: beside whole sessions it would count as a short one that bought nothing.
-        """
-        sessions = self.sessions()
-        tested_B = torch.isin(sessions.split, torch.tensor([Split.TEST, Split.TEST_NEW]))
-        gap_ms = round(self.meta["settings"]["session_gap_minutes"] * 60_000)
-        last_B = sessions.time_ms[sessions.offset[1:] - 1]
-        cut_B = tested_B & (last_B + gap_ms >= sessions.time_ms.max())
-        return (tested_B & ~cut_B).nonzero().squeeze(-1), int(cut_B.sum())
-
-    def card(self) -> str:
-        """The log in a page of text: what it holds, lacks, and what was set aside."""
-        return cards.card(self.folder, self.meta)
+    (folder / META).write_text(json.dumps(meta, indent=2) + "\n")

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from recgym.errors import UserError
 from recgym.logs.columns import IDS, given_time, plain_name, typed, whole
 from recgym.logs.loading import Raw, absent_columns, as_text, nulls
+from recgym.logs.reader import Part, Reader
 from recgym.logs.rules import MALFORMED, REPEATS, REQUIRED, Rule, rules_of
 from recgym.logs.source import columns_of, identifier, literal, reject_lines
-
-if TYPE_CHECKING:
-    from recgym.logs.base import Reader
-    from recgym.logs.parts import Part
 
 TABLES = ("events", "impressions", "items", "shoppers")
 # counts of accepted events: all, those that hold a column, and those at price 0

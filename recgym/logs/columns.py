@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from recgym.logs.reader import Reader
 from recgym.logs.rules import EVENTS
 from recgym.logs.source import identifier, literal
-
-if TYPE_CHECKING:
-    from recgym.logs.base import Reader
 
 SECONDS_BELOW = 1e11  # a time number below is in seconds (until the year 5138), above in ms
 INTEGERS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -20,12 +19,9 @@ from recgym.logs.columns import (
     typed,
     whole,
 )
+from recgym.logs.reader import Part, Reader
 from recgym.logs.rules import EVENT_COLUMNS, IMPRESSION_COLUMNS, REQUIRED, rules_of
 from recgym.logs.source import PARQUET, columns_of, identifier, literal
-
-if TYPE_CHECKING:
-    from recgym.logs.base import Reader
-    from recgym.logs.parts import Part
 
 KNOWN = {"events": EVENT_COLUMNS, "impressions": IMPRESSION_COLUMNS}
 GUESS_ROWS = 1000  # from which the types of the columns are guessed

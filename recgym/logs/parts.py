@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
@@ -32,50 +31,21 @@ from recgym.files import write_json
 from recgym.logs import card as cards
 from recgym.logs.cleaning import FILLED, TABLES, check_tables, refuse_common_reasons
 from recgym.logs.columns import EVENT_KIND, IDS
+from recgym.logs.reader import Part, Reader
 from recgym.logs.scratch import MEMORY_LIMIT, WORK, scratch, whole
 from recgym.logs.source import PARQUET, columns_of, existing, identifier, literal
 
-if TYPE_CHECKING:
-    from recgym.logs.base import Reader
-
 SCHEMA_VERSION = 1
 FREE = ("path", "memory_limit", "parts", "part")  # settings that change nothing of a cleaned log
-FINISHED = "part.json"
-DIGITS = 8  # of the MD5, hexadecimal
+META = "part.json"
 NOTES = ("set_aside", "rows_in", "filled", "raw_rejects")  # tables of a part beside its rows
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of ``count`` parts of a log, numbered from 0."""
-
-    number: int
-    count: int
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("parts", self.count, 1), ("part", self.number, 0)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UserError(
-                    f"log.{name}={value!r}: expected a whole number of at least {least}; "
-                    f"set log.parts=4 log.part=0,1,2,3 with -m"
-                )
-        if self.number >= self.count:
-            raise UserError(
-                f"log.part={self.number}: expected a number below log.parts={self.count}, how many "
-                f"parts there are, the first being 0"
-            )
-
-    def holds(self, shopper: str) -> str:
-        """SQL for whether a row is in this part, from the shopper's id as SQL."""
-        digits = f"substr(md5(CAST({shopper} AS VARCHAR)), 1, {DIGITS})"
-        return f"coalesce(CAST('0x' || {digits} AS UBIGINT) % {self.count}, 0) = {self.number}"
 
 
 def clean_part(
     reader: Reader, folder: Path, part: Part, memory_limit: str = MEMORY_LIMIT
 ) -> dict[str, Any]:
     """Clean one part of a log into ``folder``, whole or not at all; returns its account of rows."""
-    with whole(folder, existing(reader.path, reader.name), FINISHED) as place:
+    with whole(folder, existing(reader.path, reader.name), META) as place:
         with scratch(place / WORK, memory_limit) as db:
             reader.read(db)
             check_tables(db, reader, 1.0, place / WORK, part)
@@ -86,7 +56,7 @@ def clean_part(
                     file = literal(place / f"{table}.parquet")
                     db.execute(f"COPY (SELECT * FROM {name}) TO {file} {PARQUET}")
         about = {"schema_version": SCHEMA_VERSION, "part": part.number, "parts": part.count}
-        write_json(place / FINISHED, {**about, "rows": rows})
+        write_json(place / META, {**about, "rows": rows})
     return rows
 
 
@@ -118,9 +88,9 @@ def _check_complete(folders: Sequence[Path]) -> None:
     """Each part once, and all of them."""
     found = []
     for folder in folders:
-        file = folder / FINISHED
+        file = folder / META
         if not file.exists():
-            raise UserError(f"{folder} is no part of a log (it lacks {FINISHED}): clean it first")
+            raise UserError(f"{folder} is no part of a log (it lacks {META}): clean it first")
         about = json.loads(file.read_text())
         if about["schema_version"] != SCHEMA_VERSION:
             raise UserError(f"{folder} was written by another version of RecGym: clean it again")

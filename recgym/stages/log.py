@@ -15,7 +15,8 @@ from recgym.errors import UserError
 from recgym.locks import made_once
 from recgym.log_parts import OF_JOIN, check_parts, make_parts, part_folders
 from recgym.logging_policy import LoggedPages
-from recgym.logs.base import FINISHED, SCHEMA_VERSION, Log, ReaderBase, open_log
+from recgym.logs.base import ReaderBase
+from recgym.logs.log import META, SCHEMA_VERSION, Log, open_log
 from recgym.logs.parts import FREE
 from recgym.record import TrueShopLog
 from recgym.types import Policy
@@ -56,7 +57,7 @@ def prepare_log(
         reader.join(folder, parts) if parts else reader.clean(folder)
 
     with progress.stage("log", total, seconds):
-        reused = made_once(folder, FINISHED, make)
+        reused = made_once(folder, META, make)
         log = open_log(folder)
     return log, reader, reused
 
@@ -66,7 +67,7 @@ def prepare_part(settings: Settings, cache: Path) -> None:
     reader = open_reader(settings)
     check_parts(reader)
     folder, parts = _log_folders(settings, reader, cache)
-    if (folder / FINISHED).exists():
+    if (folder / META).exists():
         progress.say(f"{folder} holds the whole log already: no part is needed")
     elif reader.part is not None:
         make_parts(reader, parts, [reader.part])

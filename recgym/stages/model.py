@@ -14,7 +14,8 @@ from recgym.build import build, check_settings
 from recgym.confounding import is_confounded
 from recgym.errors import UserError
 from recgym.locks import made_once
-from recgym.logs.base import Log, ReaderBase
+from recgym.logs.base import ReaderBase
+from recgym.logs.log import Log
 from recgym.onpolicy import on_policy_report, reference_of_held_out, reference_of_true_shop
 from recgym.record import TrueShopLog
 from recgym.settings import check

@@ -24,14 +24,14 @@ from torch import Tensor
 from recgym.errors import UserError
 from recgym.files import beside
 from recgym.locks import made_once
-from recgym.logs.base import Log
+from recgym.logs.log import Log
 from recgym.settings import Count, Within
 
 SETTING = "user_model.text"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # or an index of several files
 BATCH = 128  # titles
 RANK = 1e-6  # of the largest singular value: none below is of the titles
-FINISHED = "vectors.pt"
+META = "vectors.pt"
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ def title_vectors(
                 f"{SETTING}.encoder out."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with beside(folder / FINISHED) as place:
+        with beside(folder / META) as place:
             torch.save(vector_IE, place)
 
-    made_once(folder, FINISHED, make)
-    found: Tensor = torch.load(folder / FINISHED, weights_only=True)
+    made_once(folder, META, make)
+    found: Tensor = torch.load(folder / META, weights_only=True)
     return found
 
 
