@@ -85,20 +85,17 @@ def wrong(stand: Stand, kind: str) -> Found:
 
 
 def cured(stand: Stand) -> Found:
-    """An ensemble: an agent trained in one half of it, and all policies scored by the other."""
-    slots, split = stand.settings.num_slots, stand.members()
-    specs = stand.specs(split)
+    """An ensemble: an agent trained in one half of it, and agents scored by the other."""
+    specs = stand.specs(stand.members())
     agent = stand.trained(CURED, specs["learned"], pessimism=stand.settings.pessimism)
-    reading = {GREEDY: stand.rules[GREEDY], AGENT: stand.restored(AGENT), CURED: agent}
+    nothing = {NOTHING: stand.rules[NOTHING]}
+    scored = {GREEDY: stand.rules[GREEDY], AGENT: stand.restored(AGENT), CURED: agent}
     values = _values(
         stand,
         {
             TRUE: _through(specs[TRUE], {CURED: agent}),
-            TRAINED: _through(specs["learned"], {NOTHING: stand.rules[NOTHING], CURED: agent}),
-            SCORED: {
-                **_through(observable_spec(split.scoring, slots), _alike(stand)),
-                **_through(specs["scored"], reading),
-            },
+            TRAINED: _through(specs["learned"], {**nothing, CURED: agent}),
+            SCORED: _through(specs["scored"], {**nothing, **scored}),
         },
     )
     return _found(stand, values)

@@ -42,7 +42,6 @@ COLUMNS = {  # of the table: key, title, format, target
 
 TITLES = {
     RIGHT: "lstm",
-    SCORED: "lstm, the scoring half of the ensemble",
     **{kind: f"{kind}, wrong on purpose" for kind in WRONG},
 }
 
@@ -63,7 +62,7 @@ def table(content: dict[str, Any]) -> str:
     lines += ["", "| user model, well-specified shops | tau-b | regret | value error |"]
     lines.append("|---|---|---|---|")
     group = content["mean"].get("well_specified")
-    for kind in (RIGHT, SCORED, *WRONG) if group else ():
+    for kind in (RIGHT, *WRONG) if group else ():
         if kind != RIGHT and kind not in group:
             continue
         of_kind = group if kind == RIGHT else group[kind]

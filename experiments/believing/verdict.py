@@ -128,7 +128,6 @@ def shop_object(cell: Cell) -> dict[str, Any]:
             for kind in WRONG
             if kind in cell.values
         },
-        "ensemble": measured(cell, SCORED, every, raw=False) if SCORED in cell.values else None,
         "sessions": cell.result["sessions"],
         "page_weight": cell.result["page_weight"],
         "values": cell.result["values"],
@@ -195,7 +194,7 @@ def _group(cells: list[Cell]) -> dict[str, Any]:
     objects = [shop_object(cell) for cell in cells]
     for name in BY_CELL:
         found[name] = {"mean": float(np.mean([shop[name] for shop in objects]))}
-    for kind in (*WRONG, SCORED):
+    for kind in WRONG:
         if having := [cell for cell in cells if kind in cell.values]:
             found[kind] = {"cells": len(having), **_of_kind(having, kind)}
     return found
