@@ -30,12 +30,12 @@ from agents import slates
 from agents.distributions import Atoms, Branches, Head
 from agents.noisy import NoisyLinear
 from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
-from recgym.lanes import Record, rows
+from recgym.lanes import Record
 from recgym.types import Event, Kind, Observation
+from recgym.users.products import match
 from recgym.users.sequence import SequenceModel
 
 CHUNK = 1 << 20  # numbers at once, where an item has more than one
-CACHED = 1 << 18  # numbers at once that stay in a core's cache: what leaves it costs ten times more
 
 
 @dataclass(frozen=True)
@@ -137,22 +137,8 @@ def gains(
         item_NJ: int64; -1 for none stands for item 0.
         sold_NJF: what the user model expects these to sell.
     """
-    like_NJ = _like(values.taste, vector_ID, item_NJ.clamp(min=0))
-    return _gains(values, slope_Z, like_NJ.unsqueeze(-1), sold_NJF)
-
-
-def _like(taste_ND: Tensor, vector_ID: Tensor, item_NJ: Tensor) -> Tensor:
-    """Products of a lane's weights and its items' vectors, [N, J]."""
-
-    def of(item_RJ: Tensor, taste_RD: Tensor) -> Tensor:
-        # not as a batched product, which is slower and does not fuse with the gather
-        return (rows(vector_ID, item_RJ) * taste_RD.unsqueeze(1)).sum(-1)
-
-    width = max(1, CACHED // (item_NJ.shape[1] * vector_ID.shape[1]))
-    if item_NJ.is_cuda or len(item_NJ) <= width:
-        return of(item_NJ, taste_ND)
-    parts = zip(item_NJ.split(width), taste_ND.split(width), strict=True)
-    return torch.cat([of(*part) for part in parts])
+    like_N1J = match(item_NJ.clamp(min=0), vector_ID, values.taste.unsqueeze(1))
+    return _gains(values, slope_Z, like_N1J.mT, sold_NJF)
 
 
 def _gains(values: Values, slope_Z: Tensor, like_NJ1: Tensor, sold_NJF: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from agents.slateq import (
     led_by_each,
     of_choice,
 )
+from recgym.users import products
 
 CPU = torch.device("cpu")
 HEADS = {
@@ -131,8 +132,8 @@ def test_the_whole_catalogue_is_as_its_items(
 ) -> None:
     # Why: acting scores all items, learning some of them, and both must mean the same, however
     # many numbers are taken at once: 100 are the items of two lanes.
-    for name in ("CHUNK", "CACHED"):
-        monkeypatch.setattr(slateq, name, chunk)
+    monkeypatch.setattr(slateq, "CHUNK", chunk)
+    monkeypatch.setattr(products, "CACHED", chunk)
     values, vector, sold = stirred(network_of(head))(drawn(4, 7)), drawn(9, 5), drawn(4, 9, 4)
     some = gains(values, head.slope_Z, vector, torch.arange(9).expand(4, 9), sold)
     expected = advantages(head, values.null, some)
