@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -251,9 +252,17 @@ def written_at(folder: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for name in names for p in folder.rglob(name)}
 
 
+def refused(overrides: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a run that cannot go on says."""
+    with pytest.raises(SystemExit) as ended:
+        call(main, *overrides)
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # fewer rules than the 24: each is valued in six shops
     monkeypatch.setitem(fixed_rules.__kwdefaults__, "count", 2)
@@ -293,6 +302,16 @@ def test_a_run_leaves_a_table_and_goes_on_where_it_stopped(
     assert files == written_at(tmp_path / "out")
     again = json.loads((tmp_path / "out" / "believable.json").read_text())
     assert again == written
+    # what was lost or damaged since ends in a sentence, and never in the values of another agent
+    (cured,) = fit.glob("cured-*")
+    shutil.rmtree(cured)
+    (fit / "runs" / AGENT / "agent.pt").unlink()
+    assert "agent.pt is gone, without which dqn would be valued untrained" in refused(
+        overrides, capsys
+    )
+    (truth,) = fit.glob("in_truth-*")
+    (truth / "values.npz").write_bytes(b"half a file")
+    assert f"{truth} is damaged" in refused(overrides, capsys)
 
 
 def test_what_is_foreseen_too_often_by_hand() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from experiments.believing.parts import PARTS, Found
 from experiments.believing.settings import CellSettings
 from experiments.believing.stand import Stand
 from experiments.values import Values
+from recgym.errors import UserError
 from recgym.files import write_json
 
 RESULT, VALUES = "result.json", "values.npz"
@@ -58,20 +60,33 @@ def run_cell(
         folder: of all cells.
         cache: of logs and fits.
         device: to fit, train and play on.
+
+    Raises:
+        UserError: if a part that lies there is damaged.
     """
     stand = Stand(settings, folder / settings.key(), cache, device)
     found = []
     for name, run in PARTS.items():
         place = stand.folder / f"{name}-{settings.key_of_part(name)}"
         if (place / RESULT).exists():
-            result: dict[str, Any] = json.loads((place / RESULT).read_text())
-            found.append(Found(result, _split(Values.load(place / VALUES))))
+            found.append(_read(place))
         elif name == RIGHT or name in parts:
             found.append(run(stand))
             place.mkdir(parents=True, exist_ok=True)
             _flat(found[-1].values).save(place / VALUES)
             write_json(place / RESULT, found[-1].result)  # last: it says that the part is whole
     return _joined(settings, found)
+
+
+def _read(place: Path) -> Found:
+    try:
+        result: dict[str, Any] = json.loads((place / RESULT).read_text())
+        return Found(result, _split(Values.load(place / VALUES)))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        line = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{place} is damaged ({line}): remove it, and this part is run again."
+        ) from error
 
 
 def _flat(values: Mapping[str, Values]) -> Values:

@@ -12,12 +12,14 @@ from omegaconf import OmegaConf
 
 from agents.fixed import fixed_rules
 from agents.folders import restore
+from agents.loop import AGENT
 from agents.valuing import honest_policies, make_agent, resources, shop_specs, true_side
 from experiments.believing.names import LOGGING, RIGHT
 from experiments.believing.settings import CellSettings
 from experiments.training import train_in
 from recgym import progress
 from recgym.confounding import is_confounded
+from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.logs.base import ReaderBase
 from recgym.logs.log import Log
@@ -153,7 +155,16 @@ class Stand:
         return agent
 
     def restored(self, name: str) -> Any:
-        """An agent that an earlier part has trained."""
-        agent = make_agent(self.settings.agent, self.offered)
-        restore(agent, self.folder / "runs" / name, self.device)
+        """An agent that an earlier part has trained.
+
+        Raises:
+            UserError: if what it learned is not there any more.
+        """
+        agent, folder = make_agent(self.settings.agent, self.offered), self.folder / "runs" / name
+        if hasattr(agent, "learn") and not (folder / AGENT).is_file():
+            raise UserError(
+                f"{folder / AGENT} is gone, without which {name} would be valued untrained: remove "
+                f"{self.folder}, and the cell is run again."
+            )
+        restore(agent, folder, self.device)
         return agent
