@@ -10,6 +10,8 @@ seed, session and page; the paper has one draw for all.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,42 +21,47 @@ from recgym import rng
 from recgym.rng import Purpose
 
 
+class Noise(NamedTuple):
+    """f(e) of one layer, of each row's own or, one draw for all, of one row."""
+
+    given: Tensor  # [N, inputs]
+    put: Tensor  # [N, outputs]
+
+
 class NoisyLinear(nn.Linear):
     """A linear layer; its means begin as those of `nn.Linear`, which are the paper's.
 
     Args:
         inputs, outputs: its width.
         sigma: sigma_0, the noise at first, in units of 1 / sqrt(inputs).
-        number: of the layer: layers of one key have noise of their own.
     """
 
-    def __init__(self, inputs: int, outputs: int, sigma: float, number: int) -> None:
+    def __init__(self, inputs: int, outputs: int, sigma: float) -> None:
         super().__init__(inputs, outputs)
-        self.number = number
         start = sigma / math.sqrt(inputs)
         self.weight_sigma = nn.Parameter(torch.full((outputs, inputs), start))
         self.bias_sigma = nn.Parameter(torch.full((outputs,), start))
 
-    def forward(self, x_NJ: Tensor, key_N: Tensor | None = None) -> Tensor:
-        """Outputs [N, outputs]; ``key_N`` [N] or, one draw for all, [1]; None for mean weights."""
-        if key_N is None:
+    def forward(self, x_NJ: Tensor, noise: Noise | None = None) -> Tensor:
+        """Outputs [N, outputs]; without noise of the mean weights."""
+        if noise is None:
             return super().forward(x_NJ)
-        from_NJ, to_NO = self.noise(key_N)
-        if len(key_N) == 1:  # all rows alike: cheaper by one product of the batch
-            weight_OJ = self.weight + self.weight_sigma * torch.outer(to_NO[0], from_NJ[0])
-            return F.linear(x_NJ, weight_OJ, self.bias + self.bias_sigma * to_NO[0])
-        return super().forward(x_NJ) + to_NO * F.linear(
-            x_NJ * from_NJ, self.weight_sigma, self.bias_sigma
+        given_NJ, put_NO = noise
+        if len(given_NJ) == 1:  # all rows alike: cheaper by one product of the batch
+            weight_OJ = self.weight + self.weight_sigma * torch.outer(put_NO[0], given_NJ[0])
+            return F.linear(x_NJ, weight_OJ, self.bias + self.bias_sigma * put_NO[0])
+        return super().forward(x_NJ) + put_NO * F.linear(
+            x_NJ * given_NJ, self.weight_sigma, self.bias_sigma
         )
 
-    def noise(self, key_N: Tensor) -> tuple[Tensor, Tensor]:
-        """f(e) of inputs and outputs, [N, inputs] and [N, outputs]."""
-        own_N = rng.mix(key_N + self.number)
-        e_NX = rng.normal(own_N, self.in_features + self.out_features, self.weight.dtype)
-        found_NJ, found_NO = (e_NX.sign() * e_NX.abs().sqrt()).split(
-            [self.in_features, self.out_features], -1
-        )
-        return found_NJ, found_NO
+
+def draw(layers: Sequence[NoisyLinear], key_N: Tensor) -> list[Noise]:
+    """Noise of all layers of a network, each its own; ``key_N`` [N] or, one draw for all, [1]."""
+    # together: many draws of a hundred numbers each take longer than the products they serve
+    widths = [width for layer in layers for width in (layer.in_features, layer.out_features)]
+    e_NX = rng.normal(key_N, sum(widths), layers[0].weight.dtype)
+    found = (e_NX.sign() * e_NX.abs().sqrt()).split(widths, -1)
+    return [Noise(given, put) for given, put in zip(found[::2], found[1::2], strict=True)]
 
 
 def step_key(seed_1: Tensor, step: int, number: int) -> Tensor:

@@ -102,7 +102,7 @@ class OnPolicy:
             )
             for part_SR in order_SR.chunk(self.settings.minibatches, -1):
                 index = (first_S1 + part_SR).flatten()
-                part = {name: value[index] for name, value in pages.items()}
+                part = {name: value.index_select(0, index) for name, value in pages.items()}
                 found.append(self._update(ranks.share(part)))
         return {name: torch.stack([row[name] for row in found]).mean() for name in found[0]}
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from agents import slates
 from agents.distributions import Atoms, Branches, Head
-from agents.noisy import NoisyLinear
+from agents.noisy import Noise, NoisyLinear, draw
 from agents.outlook import NUM_SALES, Outlook, sold_if_clicked
 from recgym.lanes import Record
 from recgym.types import Event, Kind, Observation
@@ -75,18 +75,18 @@ class SlateQNetwork(nn.Module):
         super().__init__()
         self.num_outputs, self.duelling, self.linear = head.num_outputs, duelling, head.linear
 
-        def linear(inputs: int, outputs: int, number: int) -> nn.Linear:
+        def linear(inputs: int, outputs: int) -> nn.Linear:
             if sigma is None:
                 return nn.Linear(inputs, outputs)
-            return NoisyLinear(inputs, outputs, sigma, number)
+            return NoisyLinear(inputs, outputs, sigma)
 
         self.body = nn.Sequential(
-            linear(num_features, hidden, 0), nn.ReLU(), linear(hidden, hidden, 1), nn.ReLU()
+            linear(num_features, hidden), nn.ReLU(), linear(hidden, hidden), nn.ReLU()
         )
-        self.null = linear(hidden, head.num_outputs, 2)
-        self.stay = linear(hidden, head.num_outputs, 5)
-        self.taste = linear(hidden, embedding, 3)
-        self.sales = linear(hidden, head.num_outputs * (NUM_SALES + 1), 4)
+        self.null = linear(hidden, head.num_outputs)
+        self.stay = linear(hidden, head.num_outputs)
+        self.taste = linear(hidden, embedding)
+        self.sales = linear(hidden, head.num_outputs * (NUM_SALES + 1))
         # begin at "an item is worth what it sells", and who stays as much as who does not
         for layer in (self.taste, self.sales, self.stay):
             nn.init.zeros_(layer.weight)
@@ -112,17 +112,25 @@ class SlateQNetwork(nn.Module):
 
     def forward(self, feature_NO: Tensor, key_N: Tensor | None = None) -> Values:
         """Of states; noisy weights need a key of their noise, their means None."""
-        given = () if key_N is None else (key_N,)
+        noise: dict[nn.Module, Noise] = {}
+        if key_N is not None:
+            layers = [module for module in self.modules() if isinstance(module, NoisyLinear)]
+            noise = dict(zip(layers, draw(layers, key_N), strict=True))
+
+        def through(layer: nn.Module, x_NJ: Tensor) -> Tensor:
+            found: Tensor = layer(x_NJ, noise[layer]) if layer in noise else layer(x_NJ)
+            return found
+
         body_NH = feature_NO
         for layer in self.body:
-            body_NH = layer(body_NH, *given) if isinstance(layer, nn.Linear) else layer(body_NH)
-        null_NZ = self.null(body_NH, *given)
-        sales_NZF = self.sales(body_NH, *given).view(-1, self.num_outputs, NUM_SALES + 1)
+            body_NH = through(layer, body_NH)
+        null_NZ = through(self.null, body_NH)
+        sales_NZF = through(self.sales, body_NH).view(-1, self.num_outputs, NUM_SALES + 1)
         if not self.duelling:
             constant_NZ1 = sales_NZF[..., -1:] - null_NZ.unsqueeze(-1)
             sales_NZF = torch.cat([sales_NZF[..., :-1], constant_NZ1], -1)
-        away_NZ = null_NZ - self.stay(body_NH, *given)
-        return Values(null_NZ, away_NZ, self.taste(body_NH, *given), sales_NZF)
+        away_NZ = null_NZ - through(self.stay, body_NH)
+        return Values(null_NZ, away_NZ, through(self.taste, body_NH), sales_NZF)
 
 
 def gains(

@@ -49,14 +49,15 @@ class Purpose(IntEnum):
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
     # torch shifts int64 arithmetically: mask the copies of the sign bit away
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def mix(x: Tensor) -> Tensor:
     """SplitMix64's finaliser: int64 in, int64 out, any shape."""
-    x = (x ^ _shift_right(x, 30)) * MIX_1
-    x = (x ^ _shift_right(x, 27)) * MIX_2
-    return x ^ _shift_right(x, 31)
+    # in place: a CPU waits longer for fresh memory than for these numbers
+    x = _shift_right(x, 30).bitwise_xor_(x).mul_(MIX_1)
+    x = _shift_right(x, 27).bitwise_xor_(x).mul_(MIX_2)
+    return _shift_right(x, 31).bitwise_xor_(x)
 
 
 def session_key(seed_N: Tensor, session_N: Tensor) -> Tensor:
@@ -83,14 +84,14 @@ def uniform(key_N: Tensor, count: int | None = None, dtype: torch.dtype = torch.
     else:
         step_J = torch.arange(count, device=key_N.device) * GOLDEN_GAMMA
         word = mix(key_N.unsqueeze(-1) + step_J)
-    return _shift_right(word, 64 - BITS).to(dtype) * 2.0**-BITS
+    return _shift_right(word, 64 - BITS).to(dtype).mul_(2.0**-BITS)
 
 
 def normal(key_N: Tensor, count: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normals by inversion, [N] or [N, count]; within 5.3 standard deviations."""
     half = 2.0 ** -(BITS + 1)
-    u = uniform(key_N, count, torch.float64) + half  # never 0 or 1
-    return (math.sqrt(2.0) * torch.erfinv(2.0 * u - 1.0)).to(dtype)
+    u = uniform(key_N, count, torch.float64).add_(half)  # never 0 or 1
+    return u.mul_(2.0).sub_(1.0).erfinv_().mul_(math.sqrt(2.0)).to(dtype)
 
 
 def pick(weight_NJ: Tensor, u_N: Tensor) -> Tensor:

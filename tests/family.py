@@ -28,7 +28,7 @@ KINDS = sorted(path.stem for path in (Path("conf") / "user_model").glob("*.yaml"
 ITEMS, SLOTS, WINDOW = 40, 3, 3
 F64 = torch.float64
 OFTEN = 4.5  # on logits of coming back to an item, which begin at once in a hundred
-LEAVING = 0.5  # on its logit: sessions of some ten pages at most, that is, and seconds
+LEAVING = 1.5  # on its logit: sessions of some twenty pages at most, that is, and seconds
 SMALL = {"hidden": 8, "embedding": 4, "classes": 4, "segments": 2, "num_tastes": 3}
 
 

@@ -149,12 +149,13 @@ def some_belief(count: int, generator: torch.Generator) -> Belief:
     return Belief(mean_NV, passed_NV, precision_NVV, torch.linalg.inv(precision_NVV))
 
 
-def learned_shop(dtype: torch.dtype = torch.float32) -> LSTMUserModel:
+def learned_shop(dtype: torch.dtype = torch.float32, num_items: int = 40) -> LSTMUserModel:
     """An untrained model of a small shop, its parameters away from their symmetric start."""
-    catalog = TasteShop(num_items=40).catalog
+    catalog = TasteShop(num_items=num_items).catalog
     torch.manual_seed(0)
     start = catalog.start_ms + torch.arange(50) * 3_600_000
-    model = LSTMUserModel(catalog, torch.ones(40, dtype=torch.bool), torch.randn(50, 2), start)
+    known_I, profile_NP = torch.ones(num_items, dtype=torch.bool), torch.randn(50, 2)
+    model = LSTMUserModel(catalog, known_I, profile_NP, start)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape)
     with torch.no_grad():

@@ -186,9 +186,9 @@ def test_a_page_is_the_mean_over_segments() -> None:
 def test_a_learned_shop_earns_the_exact_value_too() -> None:
     # Why: the effect of recommending in a learned shop is computed here, gaps integrated and not
     # drawn. The untrained model's sessions go on for long, so both are cut after three pages.
-    model = learned_shop(torch.float64)
+    model = learned_shop(torch.float64, num_items=16)
     spec = ObservationSpec(simulator_of(model, 1, encoder=model), "encoder")
-    policy = Popular(torch.arange(40), num_slots=1)
+    policy = Popular(torch.arange(16), num_slots=1)
     seed = torch.arange(60_000)
     every = model.arrive(seed, seed * 0)
     seed = seed[every.start_ms == every.start_ms[0]]

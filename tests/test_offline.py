@@ -25,7 +25,7 @@ from recgym.types import Policy, Sessions
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CPU, SHOPPERS = torch.device("cpu"), 8_000
 SMALL = [
-    "log.num_sessions=6000",
+    "log.num_sessions=3000",
     "world.num_items=60",
     "num_slots=5",
     "user_model.model.hidden=32",
@@ -68,7 +68,7 @@ Earned = Callable[[str], Tensor]
 def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Earned:
     """Expected revenue of each session, [B], by the policy's name; the same shoppers for all.
 
-    Every agent learns from the same 40,000 pages of the log, when it is first asked for.
+    Every agent learns from the same 20,000 pages of the log, when it is first asked for.
     """
 
     @cache
@@ -79,7 +79,7 @@ def earned(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Earned:
         core = LoggedCore(shop.learned, shop.sessions, shop.paid_S, revenue, num_envs=256)
         folder = tmp_path_factory.mktemp(name)
         with Logger(folder) as logger:
-            given = {"steps": 25_000, "seed": 0, "logger": logger, "folder": folder}
+            given = {"steps": 15_000, "seed": 0, "logger": logger, "folder": folder}
             train(agent, core, behaviour=core, **given)
         return worth(shop, agent)
 

@@ -249,7 +249,10 @@ def test_a_fit_begins_at_the_logs_rates() -> None:
 
 def test_every_number_of_repeats_is_fitted() -> None:
     # Why: one without a gradient would stay where it began.
-    simulator = Simulator(MODEL, num_slots=3, expected_revenue=False, dtype=F64)
+    patient = made("pointer_lstm")  # who stays long enough to come back to the last of them
+    with torch.no_grad():
+        patient.heads.of("upper")[1][0] -= 1.0
+    simulator = Simulator(patient, num_slots=3, expected_revenue=False, dtype=F64)
     sessions = simulate(simulator, Random(num_slots=3), 240)[0]
     model = made("pointer_lstm")
     steps = gather_steps(sessions, cart_counts(sessions), torch.arange(240))

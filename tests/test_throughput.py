@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from experiments import throughput
+from experiments.speed import machine as machine_module
 from experiments.speed import many_seeds, shops
 from experiments.speed.figure import Figure
 from experiments.speed.guide import FIGURES
@@ -176,6 +177,9 @@ def test_each_figure_is_finite_and_positive(
     name: str, traced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(many_seeds, "SEEDS", 2)
+    monkeypatch.setattr(many_seeds, "STEPS", 2)
+    monkeypatch.setattr(machine_module, "BEST_OF", 1)
+    monkeypatch.setattr(machine_module, "LEAST_SECONDS", 1e-4)
     figure = throughput.measured(name, TINY)
     assert figure.figure == name and figure.goal and figure.unit
     assert bool(traced) == name.endswith("compiled")

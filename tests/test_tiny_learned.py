@@ -9,7 +9,7 @@ import pytest
 from experiments.tiny import agent_loss, laid_out, learned
 from recgym.worlds.exact import ExactShop
 
-FIT: dict[str, Any] = {"num_sessions": 20_000, "seed": 0, "hidden": 32, "num_tastes": 8}
+FIT: dict[str, Any] = {"num_sessions": 12_000, "seed": 0, "hidden": 32, "num_tastes": 8}
 
 
 @pytest.fixture(scope="module")

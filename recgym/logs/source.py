@@ -238,9 +238,8 @@ def load_parquet(db: duckdb.DuckDBPyConnection, table: str, files: Sequence[Path
 
 def columns_of(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     """Column names of a table or view, with their types; empty where it does not exist."""
-    rows = db.execute(
-        "SELECT column_name, data_type FROM information_schema.columns "
-        "WHERE table_name = ? ORDER BY ordinal_position",
-        [table],
-    ).fetchall()
-    return {str(name): str(kind) for name, kind in rows}
+    try:  # several times faster than information_schema, which lists all that DuckDB has
+        rows = db.execute(f"DESCRIBE {identifier(table)}").fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {str(row[0]): str(row[1]) for row in rows}
