@@ -139,7 +139,7 @@ def test_a_log_without_pages_is_fitted_too() -> None:
 def test_the_same_seed_gives_the_same_parameters() -> None:
     # Why: a result that cannot be repeated cannot be checked.
     sessions = log_of(100)
-    settings = FitSettings(epochs=2, batch_steps=256)
+    settings = FitSettings(epochs=2, batch_steps=256, least_updates=10)
     models = [untrained(sessions) for _ in range(3)]
     for model, seed in zip(models, (5, 5, 6), strict=True):
         fit(model, sessions, settings, seed=seed)

@@ -21,6 +21,7 @@ FIT = [
     "user_model.model.num_tastes=8",
     "user_model.model.embedding=4",
     "user_model.fit.epochs=1",
+    "user_model.fit.least_updates=20",
     "user_model.on_policy.sessions=100",
     "user_model.on_policy.true_sessions=100",
     "num_slots=3",
