@@ -16,7 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.comparing.next_views import foresee, table
+from experiments.comparing.next_views import TESTED, foresee, held_out, table
 from experiments.predicting.base import Predictor, make_predictors, views_of
 from experiments.predicting.ranks import worst_rank
 from experiments.publishing.layouts import LAYOUTS, files_of, read
@@ -95,7 +95,8 @@ def compared(
     before = views_of(sessions, rows_of(sessions, Split.TRAIN, Split.VALID), num_items)
     catalog = catalog_of(before, int(settings["num_groups"]), int(chosen["seed"]))
     ours = {str(chosen["name"]): fitted(sessions, catalog, chosen, device)}
-    return foresee(ours, predictors, sessions, num_items, worst_rank)
+    said = held_out(ours, sessions, *TESTED, rank=worst_rank)
+    return foresee(said, predictors, sessions, num_items, worst_rank)
 
 
 @command("published")
@@ -133,7 +134,7 @@ def main(cfg: DictConfig) -> None:
         "next_view": rows,
     }
     write_json(folder / "published.json", content)
-    progress.say("\n" + table(rows) + "\n")
+    progress.say("\n" + table([rows]) + "\n")
     progress.say(f"files        {folder / 'published.json'}")
 
 

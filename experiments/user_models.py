@@ -8,12 +8,18 @@ that sees no more than a site does, which is the floor that no model can pass.
 
 A second table ranks the next view in the held-out sessions of the log, and holds predictors of the
 next view alone beside the models. It needs no true shop: of any log, the jobs of
-``python -m recgym.fit -m user_model=lstm,gru,... log=NAME log.path=PATH`` will do. A third tells of
-the same sessions how well a purchase is foreseen from the first five events.
+``python -m recgym.fit -m user_model=lstm,gru,... log=NAME log.path=PATH`` will do. Two more tell
+which views of these sessions go into the cart and are bought, a last one how well a purchase is
+foreseen from the first five events.
+
+A sweep may hold several seeds, each on the same log or on one of its own
+(``'seed=range(5)' 'log.seed=${seed}' 'user_model.seed=${seed}'``): then each figure is the mean
+over them, with its 95 % interval, and models are held against the best one within each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +30,12 @@ from agents.valuing import true_side
 from experiments.comparing import intent, next_views
 from experiments.comparing.costs import costs
 from experiments.comparing.floor import foreseen
+from experiments.comparing.follow_ups import follow_ups
+from experiments.comparing.follow_ups import tables as follow_up_tables
+from experiments.comparing.jobs import HOW, Cell, cells_of, fitted, opened
+from experiments.comparing.next_views import TESTED, foresee, held_out
 from experiments.comparing.scores import scored
+from experiments.comparing.tables import Column, Order, Rows, table_of
 from experiments.predicting.base import make_predictors
 from experiments.speed.setting import Setting, commit, device_name
 from recgym import progress
@@ -32,67 +43,29 @@ from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
 from recgym.logs.log import open_log
-from recgym.runs import FIT as FIT_SUMMARY
-from recgym.runs import SUMMARY, read_run
 from recgym.settings import check
 from recgym.stages.log import open_reader
+from recgym.types import Split
 from recgym.users.sequence import SequenceModel
-from recgym.users.store import FIT, load_model
+from recgym.users.store import load_model
 from recgym.worlds.taste import TasteShop
 
-SCHEMA_VERSION = 2
-HOW = "the folder of python -m agents.train -m agent=greedy user_model=lstm,gru,rnn"
-REPORTED = ("nll", "nll_next_view", "recall_at_20", "mrr_at_20", "cart_auc", "purchase_auc")
+SCHEMA_VERSION = 3
 NUMBERS = {"num_sessions": 2, "seed": 0, "draws": 1, "lanes": 1, "repeats": 1}  # least values
 RANKED = ("kendall_tau", "regret", "exploitation_gap")
-TITLES = {
-    "nll": "NLL a step",
-    "nll_next_view": "NLL a next view",
-    "recall_at_20": "Recall@20",
-    "memory_parameters": "memory's parameters",
-    "epoch_seconds": "s an epoch",
-    "steps_a_second": "steps/s",
-    "kendall_tau": "Kendall tau",
-    "regret": "regret",
-    "exploitation_gap": "exploitation gap",
+KNOWING, SEEING = "true shop, knowing each shopper", "true shop, seeing what a site sees"
+PARTS = ("fresh", "costs", "ranking")  # of a model's row, as its table has them
+COLUMNS = {
+    "nll": Column("NLL a step"),
+    "nll_next_view": Column("NLL a next view"),
+    "recall_at_20": Column("Recall@20", "{:.3f}"),
+    "memory_parameters": Column("memory's parameters", "{:,.0f}"),
+    "epoch_seconds": Column("s an epoch", "{:.1f}"),
+    "steps_a_second": Column("steps/s", "{:,.0f}"),
+    "kendall_tau": Column("Kendall tau", "{:.2f}"),
+    "regret": Column("regret", "{:.2f}"),
+    "exploitation_gap": Column("exploitation gap", "{:+.0%}"),
 }
-FORMS = {"recall_at_20": "{:.3f}", "memory_parameters": "{:,.0f}", "epoch_seconds": "{:.1f}",
-         "steps_a_second": "{:,.0f}", "kendall_tau": "{:.2f}", "regret": "{:.2f}",
-         "exploitation_gap": "{:+.0%}"}  # fmt: skip
-
-
-def jobs_of(sweep: Path) -> dict[str, Path]:
-    """Folder of the finished job of each user model.
-
-    Raises:
-        UserError: if there is none, or two are of one model or of different logs.
-    """
-    found: dict[str, Path] = {}
-    logs: set[str] = set()
-    files = [file for name in (SUMMARY, FIT_SUMMARY) for file in sorted(sweep.glob(f"*/{name}"))]
-    for folder in [file.parent for file in files]:
-        _, summary = opened(folder)
-        name = summary["user_model"]["name"]
-        if "env" in summary:
-            raise UserError(f"{folder} placed ads: expected {HOW}.")
-        if name in found:
-            raise UserError(
-                f"sweep={sweep} holds two jobs with user_model={name}: expected one of each model."
-            )
-        found[name] = folder
-        logs.add(Path(summary["log"]["folder"]).name)
-    if not found:
-        raise UserError(f"sweep={sweep} holds no finished job: expected {HOW}.")
-    if len(logs) > 1:
-        raise UserError(f"sweep={sweep} holds jobs of {len(logs)} logs: expected {HOW} on one log.")
-    return found
-
-
-def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of a job, and what it says of its log, its model and, if it has any, of policies."""
-    settings, summary = read_run(folder, fits=True)
-    named = {"name": str(settings["user_model"]["name"])}
-    return settings, {**summary, "user_model": {**named, **summary["user_model"]}}
 
 
 def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]:
@@ -113,16 +86,15 @@ def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]
         rows[name] = {
             "fresh": found,
             "costs": spent[name],
-            "test": {key: summary["user_model"][key] for key in REPORTED},
             "ranking": {key: summary.get(key) for key in RANKED},
         }
-    rows["true shop, knowing each shopper"] = {"fresh": knowing}
+    rows[KNOWING] = {"fresh": knowing}
     if isinstance(world, TasteShop):
         with progress.stage("true shop", fresh["num_sessions"], {}):
             floor = foreseen(
                 world, policy, draws=int(cfg.draws), progress=progress.advance, **fresh
             )  # fmt: skip
-        rows["true shop, seeing what a site sees"] = {"fresh": floor}
+        rows[SEEING] = {"fresh": floor}
     return rows
 
 
@@ -142,28 +114,36 @@ def _costs(
     )
 
 
-def fitted(jobs: dict[str, Path]) -> dict[str, SequenceModel]:
-    """The models as fitted on the log, without what was assumed of pages that it does not show."""
-    folders = {name: folder / "model" for name, folder in jobs.items()}
-    return {
-        name: load_model(folder / FIT if (folder / FIT).is_dir() else folder)
-        for name, folder in folders.items()
-    }
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
+def table(cells: Sequence[Rows]) -> str:
     """One row a model, the best likelihood first; the true shop last."""
-    lines = [f"| user model | {' | '.join(TITLES.values())} |", "|---" * (len(TITLES) + 1) + "|"]
-    order = sorted(rows, key=lambda name: ("costs" not in rows[name], rows[name]["fresh"]["nll"]))
-    for name in order:
-        parts = (rows[name].get(part, {}) for part in ("fresh", "costs", "ranking"))
-        known: dict[str, Any] = {key: value for part in parts for key, value in part.items()}
-        cells = [
-            "-" if known.get(key) is None else FORMS.get(key, "{:.4f}").format(known[key])
-            for key in TITLES
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    flat = [
+        {
+            name: {key: value for part in PARTS for key, value in row.get(part, {}).items()}
+            for name, row in rows.items()
+        }
+        for rows in cells
+    ]
+    return table_of("user model", COLUMNS, flat, Order("nll", rising=True, last=(SEEING, KNOWING)))
+
+
+def measured(cell: Cell, cfg: DictConfig) -> dict[str, Any]:
+    """All that is said of the models of one cell."""
+    _, summary = opened(next(iter(cell.jobs.values())))
+    log = open_log(Path(summary["log"]["folder"]))
+    sessions, models = log.sessions(), fitted(cell.jobs)
+    settings: Any = OmegaConf.to_container(cfg.predicting)
+    predictors = make_predictors(list(cfg.predictors), settings)
+    rows = compare(cell.jobs, cfg)
+    valid = held_out(models, sessions, Split.VALID)
+    test = held_out(models, sessions, *TESTED)
+    return {
+        "log": cell.log,
+        "seed": cell.seed,
+        "models": rows,
+        "next_view": foresee(test, predictors, sessions, log.catalog().num_items),
+        "follow_ups": follow_ups(valid, test, sessions),
+        "intent": intent.intent(models, log, int(cfg.seed)),
+    }
 
 
 @command("user_models")
@@ -175,25 +155,26 @@ def main(cfg: DictConfig) -> None:
     check_numbers(cfg, NUMBERS)
     check("", {"least_seconds": cfg.least_seconds}, Setting)
     folder = Path(str(cfg.sweep))
-    known: Any = OmegaConf.to_container(cfg.predicting)
-    predictors = make_predictors(list(cfg.predictors), known)
-    jobs = jobs_of(folder)
-    _, summary = opened(next(iter(jobs.values())))
-    log = open_log(Path(summary["log"]["folder"]))
-    rows = compare(jobs, cfg)
-    models = fitted(jobs)
-    ahead = next_views.foresee(models, predictors, log.sessions(), log.catalog().num_items)
-    bought = intent.intent(models, log, int(cfg.seed))
+    settings: Any = OmegaConf.to_container(cfg.predicting)
+    make_predictors(list(cfg.predictors), settings)  # what cannot be made is said before any work
+    planned, cells = cells_of(folder), []
+    for cell in planned:
+        if len(planned) > 1:
+            progress.say(f"{cell.log}, user_model.seed={cell.seed}")
+        cells.append(measured(cell, cfg))
     beside = {key: int(cfg[key]) for key in ("num_sessions", "seed", "draws", "lanes")}
-    measured = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
-    content = {"schema_version": SCHEMA_VERSION, "measured": measured, "models": rows}
-    content |= {"next_view": ahead, "intent": bought}
+    machine = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
+    content = {"schema_version": SCHEMA_VERSION, "measured": machine, "cells": cells}
     write_json(folder / "user_models.json", content)
-    if rows:
-        progress.say(table(rows) + "\n")
-    progress.say(next_views.table(ahead) + "\n")
-    progress.say(intent.table(bought))
-    progress.say(f"files        {folder / 'user_models.json'}")
+    tables = [next_views.table([cell["next_view"] for cell in cells])]
+    if all(cell["models"] for cell in cells):
+        tables.insert(0, table([cell["models"] for cell in cells]))
+    tables += follow_up_tables([cell["follow_ups"] for cell in cells])
+    tables.append(intent.table([cell["intent"] for cell in cells]))
+    text = "\n\n".join(tables)
+    (folder / "user_models.md").write_text(text + "\n")
+    progress.say(f"{text}\n")
+    progress.say(f"files        {folder / 'user_models.json'}, user_models.md")
 
 
 if __name__ == "__main__":

@@ -163,11 +163,13 @@ def test_what_carts_tell_is_found_by_both(monkeypatch: pytest.MonkeyPatch) -> No
         found = said["models"][name]
         assert found["roc_auc"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
         assert found["ece"]["mean"] < 0.35
-    text = table(said)
+    text = table([said])
     assert text.startswith("10 of 30 held-out sessions of 5 events or more buy after event 5:")
-    assert "| gru | 1.000 (1.000 to 1.000) | " in text
+    assert "| gru | 1.000 [1.000, 1.000] | " in text
+    both = table([said, said])  # over two cells: the interval is of their means
+    assert both.startswith("20 of 60 held-out sessions") and "beside" in both
     nobody = dataclasses.replace(
         sessions, event=dataclasses.replace(sessions.event, kind=sessions.event.kind.clamp(max=0))
     )
     said = intent.intent({"gru": model}, Bare(nobody, model.catalog), 0)  # type: ignore[arg-type]
-    assert said["models"] == {} and table(said).endswith("how well that is foreseen.")
+    assert said["models"] == {} and table([said]).endswith("how well that is foreseen.")

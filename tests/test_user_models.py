@@ -18,8 +18,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from agents.baselines import Random
 from experiments.comparing.floor import Foresight, of_profile
+from experiments.comparing.jobs import cells_of
 from experiments.comparing.scores import Scores, Tally, scored
-from experiments.user_models import jobs_of, main, table
+from experiments.user_models import main, table
 from recgym.build import build
 from recgym.errors import UserError
 from recgym.lanes import where
@@ -74,12 +75,13 @@ def test_fresh_shoppers_are_scored_as_a_report_scores_a_log() -> None:
         found, floor = scored(
             model, world, policy, num_slots=SLOTS, num_sessions=NUM_SESSIONS, seed=0, dtype=F64
         )
-        for key, value in found.items():
-            assert value == pytest.approx(expected[key], abs=1e-9), (name, key)
+        for key in ("nll", "nll_next_view", "recall_at_20"):
+            assert found[key] == pytest.approx(expected[key], abs=1e-9), (name, key)
         if name == "attention":
             # the world itself: but it knows no more of its shoppers than a model of them does
             assert floor == pytest.approx(found, abs=1e-9)
         else:
+            assert floor["nll"] is not None and found["nll"] is not None
             assert floor["nll"] < found["nll"]
 
 
@@ -130,14 +132,15 @@ def test_who_can_only_be_one_shopper_is_foreseen_as_by_who_knows() -> None:
     first(seed_B, state, spec.observe(state), outcome)
     mean_B = ((-knows.nll[0]).exp() + (-first.heard.nll[0]).exp()) / 2
     torch.testing.assert_close(both.nll[0], -mean_B.log(), rtol=0, atol=1e-9)
-    assert both.figures()["nll"] > knows.figures()["nll"]
+    nll = both.figures()["nll"], knows.figures()["nll"]
+    assert nll[0] is not None and nll[1] is not None and nll[0] > nll[1]
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two jobs on one log, as a training leaves them, their models untrained."""
     folder = tmp_path_factory.mktemp("sweep")
-    small = ["log.num_sessions=30", "world.num_items=30", "num_slots=3"]
+    small = ["log.num_sessions=100", "world.num_items=30", "num_slots=3"]
     for number, name in enumerate(("lstm", "gru")):
         settings = compose("train", f"user_model={name}", *small)
         log, _, _ = prepare_log(settings["log"], folder / "cache", {})
@@ -151,43 +154,41 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job = folder / str(number)
         save_model(model.eval(), job / "model", {})
         OmegaConf.save(OmegaConf.create(settings), job / "config.yaml")
-        report = dict.fromkeys(
-            ("nll", "nll_next_view", "recall_at_20", "mrr_at_20", "cart_auc", "purchase_auc"), 0.5
-        )
         summary = {
-            "user_model": {"name": name, **report}, "log": {"folder": str(log.folder)},
+            "user_model": {"name": name}, "log": {"folder": str(log.folder)},
             "kendall_tau": 0.6, "regret": None, "exploitation_gap": 0.1,
         }  # fmt: skip
         (job / "summary.json").write_text(json.dumps(summary))
     return folder
 
 
+FEW = (
+    "num_sessions=3",
+    "lanes=8",
+    "draws=4",
+    "repeats=1",
+    "least_seconds=0.01",
+    "num_threads=1",
+    "predictors=[popularity,vsknn]",
+)
+SEEING, KNOWING = "true shop, seeing what a site sees", "true shop, knowing each shopper"
+
+
 def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = [
-        "num_sessions=3",
-        "lanes=8",
-        "draws=4",
-        "repeats=1",
-        "least_seconds=0.01",
-        "num_threads=1",
-        "predictors=[popularity,vsknn]",
-    ]
-    call(main, f"sweep={sweep}", *few, f"hydra.run.dir={sweep / 'h'}")
-    content = json.loads((sweep / "user_models.json").read_text())
+    call(main, f"sweep={sweep}", *FEW, f"hydra.run.dir={sweep / 'h'}")
+    (content,) = json.loads((sweep / "user_models.json").read_text())["cells"]
     models = content["models"]
-    knowing, seeing = (
-        f"true shop, {how}" for how in ("knowing each shopper", "seeing what a site sees")
-    )
-    assert set(models) == {"lstm", "gru", knowing, seeing}
-    assert models[knowing]["fresh"]["nll"] < models["gru"]["fresh"]["nll"]
+    assert set(models) == {"lstm", "gru", KNOWING, SEEING}
+    assert models[KNOWING]["fresh"]["nll"] < models["gru"]["fresh"]["nll"]
     # X = 2 (4 + 1) + 6 + 3 = 19 inputs, H = 8: 4 · 8 (19 + 8 + 2) and 3 · 8 (19 + 8 + 2)
     assert models["lstm"]["costs"]["memory_parameters"] == 928
     assert models["gru"]["costs"]["memory_parameters"] == 696
-    lines = table(models).splitlines()
-    assert lines[-1].startswith("| true shop, ") and lines[-1].endswith("| - | - | - |")
-    assert "| 928 | " in table(models) and "| 0.60 | - | +10% |" in table(models)
+    lines = table([models]).splitlines()
+    assert lines[-1].startswith(f"| {KNOWING} | ") and lines[-1].endswith("| - | - | - |")
+    assert lines[-2].startswith(f"| {SEEING} | ") and "beside" not in lines[0]
+    assert "| 928 | " in table([models]) and "| 0.60 | - | +10% |" in table([models])
     said = capsys.readouterr().out
-    assert "| lstm | " in said
+    assert "| lstm | " in said and (sweep / "user_models.md").read_text().strip() in said
     # what the models say of the log's own test sessions, with predictors that give no law
     ahead = content["next_view"]
     assert set(ahead) == {"lstm", "gru", "popularity", "vsknn"}
@@ -200,10 +201,49 @@ def test_a_sweep_becomes_a_table(sweep: Path, capsys: pytest.CaptureFixture[str]
     )  # fmt: skip
     for key in ("nll_next_view", "recall_at_20", "mrr_at_20"):
         assert ahead["lstm"][key] == pytest.approx(report[key])
+    for kind, rows in content["follow_ups"].items():
+        assert rows["lstm"]["roc_auc"] == pytest.approx(report[f"{kind}_auc"])
+        assert rows["lstm"]["rate"] == pytest.approx(report[f"{kind}_rate"])
+        assert rows["lstm"]["ece"] == pytest.approx(report[f"{kind}_ece"])
+        assert f"| {kind}, given the view | precision | " in said
+    assert "cart" in content["follow_ups"]
     asked = content["intent"]
-    assert asked["events"] == 5 and 0 <= asked["bought"] <= asked["sessions"] <= 3
+    assert asked["events"] == 5 and 0 <= asked["bought"] <= asked["sessions"] <= 10
     assert f"{asked['bought']} of {asked['sessions']} held-out sessions of 5 events" in said
     assert "| vsknn | - | " in said and "| popularity | - |" not in said
+
+
+def test_seeds_of_a_sweep_become_means_with_intervals(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Why: a second seed whose models are those of the first adds nothing: each figure is what it
+    # was, and the two models differ by exactly what they did.
+    for number in ("0", "1"):
+        for seed in (0, 1):
+            job = tmp_path / f"{number}_{seed}"
+            shutil.copytree(sweep / number, job)
+            config = OmegaConf.load(job / "config.yaml")
+            config.user_model.seed = seed
+            OmegaConf.save(config, job / "config.yaml")
+    assert [(cell.seed, set(cell.jobs)) for cell in cells_of(tmp_path)] == [
+        (0, {"lstm", "gru"}),
+        (1, {"lstm", "gru"}),
+    ]
+    call(main, f"sweep={tmp_path}", *FEW, f"hydra.run.dir={tmp_path / 'h'}")
+    first, second = json.loads((tmp_path / "user_models.json").read_text())["cells"]
+    assert (first["seed"], second["seed"]) == (0, 1) and first["log"] == second["log"]
+    assert first["next_view"] == second["next_view"]
+    fresh = [first["models"][name]["fresh"]["nll"] for name in ("lstm", "gru")]
+    best, apart = ("lstm", "gru")[fresh[1] < fresh[0]], abs(fresh[0] - fresh[1])
+    said = capsys.readouterr().out
+    assert f"| NLL a step | NLL a step beside {best} |" in said
+    assert f"| {min(fresh):.4f} [{min(fresh):.4f}, {min(fresh):.4f}] | - |" in said
+    assert f"| {apart:+.4f} [{apart:+.4f}, {apart:+.4f}] |" in said
+    asked = 2 * first["intent"]["sessions"]
+    assert f"of {asked} held-out sessions of 5 events" in said
+    shutil.rmtree(tmp_path / "1_1")
+    with pytest.raises(UserError, match=r"user_model=gru on log-\S+ with user_model.seed=1"):
+        cells_of(tmp_path)
 
 
 def test_fits_alone_are_compared_without_a_true_shop(
@@ -220,9 +260,9 @@ def test_fits_alone_are_compared_without_a_true_shop(
     config.log = {"_target_": "recgym.logs.csv.Csv", "path": "elsewhere.csv"}
     OmegaConf.save(config, job / "config.yaml")
     call(main, f"sweep={tmp_path}", "predictors=[markov]", f"hydra.run.dir={tmp_path / 'h'}")
-    content = json.loads((tmp_path / "user_models.json").read_text())
+    (content,) = json.loads((tmp_path / "user_models.json").read_text())["cells"]
     assert content["models"] == {} and set(content["next_view"]) == {"gru", "markov"}
-    whole = json.loads((sweep / "user_models.json").read_text())
+    (whole,) = json.loads((sweep / "user_models.json").read_text())["cells"]
     assert content["next_view"]["gru"] == whole["next_view"]["gru"]
     said = capsys.readouterr().out
     assert "| next view | " in said and "| user model | " not in said
@@ -231,23 +271,23 @@ def test_fits_alone_are_compared_without_a_true_shop(
 def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_path: Path) -> None:
     # Why: sweeps of ads, and files of a disk that filled up, lie in the same places.
     with pytest.raises(UserError, match="no finished job: expected the folder"):
-        jobs_of(tmp_path)
+        cells_of(tmp_path)
     for number, (name, log) in enumerate((("lstm", "one"), ("gru", "two"), ("gru", "two"))):
         for empty in (tmp_path / str(number) / "model", tmp_path / log):
             empty.mkdir(parents=True, exist_ok=True)
         shutil.copy(sweep / "1" / "config.yaml", tmp_path / str(number))
         (tmp_path / log / "meta.json").write_text("{}")
-        summary = {"user_model": {"name": name}, "log": {"folder": str(tmp_path / log)}}
+        summary: Any = {"user_model": {"name": name}, "log": {"folder": str(tmp_path / log)}}
         (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(UserError, match="two jobs with user_model=gru"):
-        jobs_of(tmp_path)
+        cells_of(tmp_path)
     (tmp_path / "2" / "summary.json").unlink()
-    with pytest.raises(UserError, match="jobs of 2 logs"):
-        jobs_of(tmp_path)
-    assert set(jobs_of(sweep)) == {"lstm", "gru"}
+    with pytest.raises(UserError, match="no finished job with user_model=gru on one"):
+        cells_of(tmp_path)
+    assert [set(cell.jobs) for cell in cells_of(sweep)] == [{"lstm", "gru"}]
     for content, said in (({"env": "ad_price"}, "0 placed ads"), ({"log": {}}, "is damaged")):
-        log = {"folder": str(tmp_path / "one")}
-        summary = {"user_model": {"name": "lstm"}, "log": log, **content}
+        place = {"folder": str(tmp_path / "one")}
+        summary = {"user_model": {"name": "lstm"}, "log": place, **content}
         (tmp_path / "0" / "summary.json").write_text(json.dumps(summary))
         with pytest.raises(UserError, match=said):
-            jobs_of(tmp_path)
+            cells_of(tmp_path)

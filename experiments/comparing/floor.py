@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.comparing.scores import Figures, Tally
+from experiments.comparing.scores import Tally
 from recgym import choice
 from recgym.lanes import put
 from recgym.rollout import rollout
@@ -25,6 +25,7 @@ from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Arrival, Event, Kind, Observation, Outcome, Page, Policy, Visit
 from recgym.users.base import follow
+from recgym.users.report import Figures
 from recgym.worlds.arrivals import segment_of
 from recgym.worlds.taste import TasteShop
 

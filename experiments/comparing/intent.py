@@ -26,6 +26,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from experiments.comparing.tables import Column, Order, side_by_side
+from experiments.comparing.tables import table as table_of
 from recgym import progress
 from recgym.fidelity.features import matrix, session_features
 from recgym.fidelity.frame import make_frame
@@ -45,7 +47,11 @@ BATCH = 2048  # sessions whose states are found at once
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties of the logistic head, to choose from
 LEAVES = (4, 8, 16)  # of a tree, to choose from
 BOOSTED = "gradient boosting"
-TITLES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "ece": "ECE"}
+COLUMNS = {
+    "roc_auc": Column("ROC-AUC", "{:.3f}"),
+    "pr_auc": Column("PR-AUC", "{:.3f}"),
+    "ece": Column("ECE", "{:.3f}"),
+}
 Floats = NDArray[np.float64]
 Makers = Sequence[Callable[[], Any]]
 
@@ -209,15 +215,27 @@ def intent(models: Mapping[str, SequenceModel], log: Log, seed: int) -> dict[str
     return said
 
 
-def table(said: Mapping[str, Any]) -> str:
-    """One row each, the best ROC-AUC first, with 95 % intervals."""
-    begin = f"{said['bought']:,} of {said['sessions']:,} held-out sessions of {said['events']} "
-    begin += f"events or more buy after event {said['events']}"
-    if not said["models"]:
+def table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """One row each, the best ROC-AUC first.
+
+    95 % intervals are over the cells or, of one alone, over its shoppers.
+    """
+    bought, asked_of = (sum(said[key] for said in cells) for key in ("bought", "sessions"))
+    begin = f"{bought:,} of {asked_of:,} held-out sessions of {FIRST} events or more buy after "
+    begin += f"event {FIRST}"
+    if not all(said["models"] for said in cells):
         return f"{begin}: too few, or too many, to tell how well that is foreseen."
-    lines = [f"{begin}:", f"| purchase intent | {' | '.join(TITLES.values())} |"]
-    lines.append("|---" * (len(TITLES) + 1) + "|")
-    for name, found in sorted(said["models"].items(), key=lambda one: -one[1]["roc_auc"]["mean"]):
-        cells = ["{mean:.3f} ({low:.3f} to {high:.3f})".format(**found[key]) for key in TITLES]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    order = Order("roc_auc")
+    if len(cells) > 1:
+        means = [
+            {
+                name: {key: one[key]["mean"] for key in COLUMNS}
+                for name, one in said["models"].items()
+            }
+            for said in cells
+        ]
+        rows = side_by_side(means, list(COLUMNS), order)
+    else:
+        known = sorted(cells[0]["models"].items(), key=lambda one: -one[1]["roc_auc"]["mean"])
+        rows = {name: {key: Estimate(**one[key]) for key in COLUMNS} for name, one in known}
+    return f"{begin}:\n" + table_of("purchase intent", COLUMNS, rows, order)

@@ -8,40 +8,48 @@ predictors, which choose nothing, learn from both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from experiments.comparing.tables import Column, Order, Rows, table_of
 from experiments.predicting.base import Predictor, views_of
 from experiments.predicting.ranks import TOP, TOPS, figures, ranked
 from recgym import progress
 from recgym.types import Sessions, Split
-from recgym.users.report import Figures, Ranker, mid_rank, predict
+from recgym.users.report import Figures, Predictions, Ranker, mid_rank, predict
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 
-TITLES = {
-    "nll_next_view": "NLL a next view",
-    **{f"recall_at_{top}": f"Recall@{top}" for top in TOPS},
-    f"mrr_at_{TOP}": f"MRR@{TOP}",
-    f"ndcg_at_{TOP}": f"NDCG@{TOP}",
+TESTED = (Split.TEST, Split.TEST_NEW)
+COLUMNS = {
+    "nll_next_view": Column("NLL a next view"),
+    **{f"recall_at_{top}": Column(f"Recall@{top}") for top in TOPS},
+    f"mrr_at_{TOP}": Column(f"MRR@{TOP}"),
+    f"ndcg_at_{TOP}": Column(f"NDCG@{TOP}"),
 }
 
 
+def held_out(
+    models: Mapping[str, SequenceModel], sessions: Sessions, *split: Split, rank: Ranker = mid_rank
+) -> dict[str, Predictions]:
+    """What each model says of the sessions of these splits."""
+    row_B, said = rows_of(sessions, *split), {}
+    for name, model in models.items():
+        with progress.stage(f"{name} ahead", 1.0, {}):
+            said[name] = predict(model.eval(), model.sees(sessions), row_B, rank)
+    return said
+
+
 def foresee(
-    models: Mapping[str, SequenceModel],
+    said: Mapping[str, Predictions],
     predictors: Mapping[str, Predictor],
     sessions: Sessions,
     num_items: int,
     rank: Ranker = mid_rank,
 ) -> dict[str, Figures]:
-    """The figures of each, by name."""
+    """The figures of each, by name; ``said`` is what the models say of the test sessions."""
     train_B = rows_of(sessions, Split.TRAIN, Split.VALID)
-    test_B = rows_of(sessions, Split.TEST, Split.TEST_NEW)
-    rows: dict[str, Figures] = {}
-    for name, model in models.items():
-        with progress.stage(name, 1.0, {}):
-            found = predict(model.eval(), model.sees(sessions), test_B, rank)
-        rows[name] = figures(found.next_rank, found.next_log_prob)
+    test_B = rows_of(sessions, *TESTED)
+    rows = {name: figures(one.next_rank, one.next_log_prob) for name, one in said.items()}
     train, test = (views_of(sessions, row_B, num_items) for row_B in (train_B, test_B))
     for name, predictor in predictors.items():
         with progress.stage(name, 1.0, {}):
@@ -50,11 +58,6 @@ def foresee(
     return rows
 
 
-def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row each, the best Recall@20 first; a dash where a figure does not apply."""
-    lines = [f"| next view | {' | '.join(TITLES.values())} |", "|---" * (len(TITLES) + 1) + "|"]
-    order = sorted(rows, key=lambda name: -(rows[name][f"recall_at_{TOP}"] or 0.0))
-    for name in order:
-        cells = ["-" if rows[name].get(key) is None else f"{rows[name][key]:.4f}" for key in TITLES]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def table(cells: Sequence[Rows]) -> str:
+    """One row each, the best Recall@20 first."""
+    return table_of("next view", COLUMNS, cells, Order(f"recall_at_{TOP}"))

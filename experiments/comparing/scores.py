@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.predicting.ranks import figures
 from recgym import choice
 from recgym.lanes import Record
 from recgym.rollout import rollout
@@ -15,13 +16,11 @@ from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
 from recgym.types import Kind, Observation, Outcome, Policy
 from recgym.users.base import Shoppers, by_segment, follow
-from recgym.users.report import item_given_view, mid_rank
+from recgym.users.report import Figures, item_given_view, mid_rank
 from recgym.users.sequence import SequenceModel
 from recgym.worlds.base import TrueShop
 
 LANES = 512  # of which each scores the whole catalogue
-TOP = 20
-Figures = dict[str, float]
 
 
 class Tally:
@@ -39,13 +38,9 @@ class Tally:
         self.rank.append(mid_rank(share_mI, item_m))
 
     def figures(self) -> Figures:
-        """Nats a step, nats a next view, and how often that is among the first `TOP`."""
-        listed = torch.cat(self.rank) <= TOP
-        return {
-            "nll": float(torch.cat(self.nll).double().mean()),
-            "nll_next_view": float(torch.cat(self.next_nll).double().mean()),
-            f"recall_at_{TOP}": float(listed.double().mean()),
-        }
+        """Nats a step, and of the next view nats and its place among all items."""
+        of_next = figures(torch.cat(self.rank), -torch.cat(self.next_nll))
+        return {"nll": float(torch.cat(self.nll).double().mean()), **of_next}
 
 
 class Scores(Tally):
