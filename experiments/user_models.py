@@ -14,7 +14,9 @@ foreseen from the first five events.
 
 A sweep may hold several seeds, each on the same log or on one of its own
 (``'seed=range(5)' 'log.seed=${seed}' 'user_model.seed=${seed}'``): then each figure is the mean
-over them, with its 95 % interval, and models are held against the best one within each.
+over them, with its 95 % interval, and models are held against the best one within each. It may
+also hold jobs of one model with other settings (``user_model.model.fusion=concatenation,gating``):
+these are rows of their own.
 """
 
 from __future__ import annotations

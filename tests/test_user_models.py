@@ -268,6 +268,22 @@ def test_fits_alone_are_compared_without_a_true_shop(
     assert "| next view | " in said and "| user model | " not in said
 
 
+def test_settings_that_differ_tell_jobs_of_one_model_apart(sweep: Path, tmp_path: Path) -> None:
+    # Why: whether a switch or a fusion helps is asked of one model, on the same logs as another.
+    for number, mask in (("0", 0.0), ("0", 0.2), ("1", 0.0)):
+        job = tmp_path / f"{number}_{mask}"
+        shutil.copytree(sweep / number, job)
+        config = OmegaConf.load(job / "config.yaml")
+        config.user_model.fit.mask = mask
+        OmegaConf.save(config, job / "config.yaml")
+    (cell,) = cells_of(tmp_path)
+    assert {row: folder.name for row, folder in cell.jobs.items()} == {
+        "lstm, mask=0.0": "0_0.0",
+        "lstm, mask=0.2": "0_0.2",
+        "gru": "1_0.0",
+    }
+
+
 def test_a_sweep_that_cannot_be_compared_ends_in_a_sentence(sweep: Path, tmp_path: Path) -> None:
     # Why: sweeps of ads, and files of a disk that filled up, lie in the same places.
     with pytest.raises(UserError, match="no finished job: expected the folder"):
