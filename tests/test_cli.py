@@ -83,7 +83,7 @@ CALLS: list[tuple[str, list[str], tuple[str, ...]]] = [
     (
         "unknown log",
         ["log=foo"],
-        ("log=foo", "csv, default, folder, online_retail, rees46, taobao"),
+        ("log=foo", "csv, default, eshop_clothing, folder, online_retail, rees46, taobao"),
     ),
     ("misspelt key", ["agent.gama=0.9"], ("agent.gama", "did you mean agent.gamma?")),
     ("misspelt main key", ["stpes=9"], ("stpes", "did you mean steps?")),

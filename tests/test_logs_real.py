@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recgym.logs.csv import Csv
+from recgym.logs.eshop_clothing import EshopClothing
 from recgym.logs.online_retail import OnlineRetail
 from recgym.logs.rees46 import Rees46
 from recgym.logs.taobao import Taobao
@@ -66,3 +67,12 @@ def test_online_retail(tmp_path: Path) -> None:
     assert rows["set_aside"]["purchase undone by a return of the same day"] == 569
     # the largest invoice line, 80,995 pieces, was undone after 12 minutes
     assert log.db.execute("SELECT max(quantity) FROM events").fetchall() == [(4800,)]
+
+
+def test_eshop_clothing(tmp_path: Path) -> None:
+    """Why: views alone, of which the day and the order are all that is known."""
+    log = EshopClothing(path=str(DATA / "eshop_clothing")).clean(tmp_path / "out")
+    assert log.meta["rows"]["events"] == {"in": 165_474, "kept": 165_474, "set_aside": {}}
+    assert (log.meta["sessions"], log.meta["items"]) == (24_026, 217)
+    assert log.meta["missing"].keys() >= {"purchases", "price changes within an item"}
+    assert len(log.fields()[0].levels or ()) == 20  # of 47 countries

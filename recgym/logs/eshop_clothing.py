@@ -1,0 +1,89 @@
+"""E-shop clothing 2008 (UCI 553): every click of five months in a shop of maternity wear.
+
+Views only. What the file does not hold, decided here:
+
+- It has the day of a click and its number within the session, and no time: clicks stand a second
+  apart from midnight (UTC) on. So time between events and hour of day say nothing of its shoppers.
+- A session has no shopper behind it: each is a shopper of its own, whose profile is the country.
+
+Both published headers are read, that of the file (semicolons, ``session ID``) and that of the
+repository's own package (commas, ``session_id``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import duckdb
+
+from recgym.errors import UserError
+from recgym.logs.base import ReaderBase
+from recgym.logs.source import columns_of, first_line, identifier, load_csv
+
+# ours -> how theirs begins, in small letters and figures alone
+COLUMNS = {
+    "session": "sessionid",
+    "item": "page2clothingmodel",
+    "category": "page1maincategory",
+    "price": "price",
+    "year": "year",
+    "month": "month",
+    "day": "day",
+    "order": "order",
+    "country": "country",
+}
+
+
+@dataclass(kw_only=True)
+class EshopClothing(ReaderBase):
+    """Views with a price on every row and session ids; no purchases, no impressions."""
+
+    name: str = "eshop_clothing"
+
+    def __post_init__(self) -> None:
+        self.time_unit = "s"
+
+    def column(self, ours: str) -> str:
+        """Their name of our column; a time is put together."""
+        return {"shopper": "session ID", "time": "day", **COLUMNS}.get(ours, ours)
+
+    def read(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Create raw_events and raw_shoppers."""
+        files = self.files()
+        separator = ";" if ";" in first_line(files[0]) else ","
+        load_csv(db, "click_rows", files, separator)
+        theirs = self._found(columns_of(db, "click_rows"))
+        year, month, day, order, session = (
+            theirs[name] for name in ("year", "month", "day", "order", "session")
+        )
+        date = f"concat_ws('-', {year}, {month}, {day})"
+        seconds = f"epoch(try_cast({date} AS DATE)) + try_cast({order} AS BIGINT) - 1"
+        # what is no date is given as it stands, to be set aside
+        time = f"coalesce(CAST(CAST({seconds} AS BIGINT) AS VARCHAR), {date})"
+        db.execute(
+            f"CREATE VIEW raw_events AS SELECT {session} AS shopper, {session} AS session, {time} "
+            f"AS time, 'view' AS event, {theirs['item']} AS item, {theirs['price']} AS price, "
+            f"{theirs['category']} AS category FROM click_rows"
+        )
+        db.execute(
+            f"CREATE VIEW raw_shoppers AS SELECT {session} AS shopper, "
+            f"any_value({theirs['country']}) AS country FROM click_rows "
+            f"WHERE {session} IS NOT NULL GROUP BY ALL"
+        )
+
+    def _found(self, present: dict[str, str]) -> dict[str, str]:
+        """Their columns, quoted, by ours."""
+        plain = {re.sub("[^a-z0-9]", "", name.lower()): name for name in present}
+        found = {}
+        for ours, begins in COLUMNS.items():
+            names = [name for key, name in plain.items() if key.startswith(begins)]
+            names = [plain[begins]] if begins in plain else names
+            if not names:
+                raise UserError(
+                    f"{self.files()[0]} lacks the column {begins!r} of the e-shop clothing layout; "
+                    f"found {', '.join(map(repr, present))}; "
+                    f"{self.remedy('set log.columns.NAME=YOURS')}"
+                )
+            found[ours] = identifier(names[0])
+        return found
