@@ -138,6 +138,24 @@ def test_a_job_of_the_queue_comes_to_the_same(home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_job_of_a_ray_cluster_comes_to_the_same(home: Path) -> None:
+    # Not in CI, whose environment lacks the extra: pip install -e ".[ray]" pytest, and -k ray.
+    # Why: Ray pickles the job into a worker that knows nothing of this process, and a cluster that
+    # runs already refuses settings that it would take from whoever starts it.
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    ray, clusters = (pytest.importorskip(name) for name in ("ray", "ray.cluster_utils"))
+    cluster = clusters.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        address = f"hydra.launcher.ray.init.address={cluster.address}"
+        queued = ["agent.gamma=0", *SMALL, *here(home, "ray"), "hydra/launcher=ray_cluster"]
+        call(train.main, "-m", *queued, address)
+    finally:
+        ray.shutdown()  # it does not take down what this process is connected to
+        cluster.shutdown()
+    assert summary_of(home / "ray" / "0") == summary_of(home / "sweep" / "0")
+
+
+@pytest.mark.slow
 def test_a_bug_leaves_its_traceback_in_the_job(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
