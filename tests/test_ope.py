@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,10 +211,12 @@ def test_small_overlap_is_said_in_a_sentence() -> None:
 
 
 def test_estimates_are_those_of_open_bandit_pipeline() -> None:
+    # Not in CI, whose environment its pins do not fit: pip install --no-deps obp==0.4.1, then
+    # pandas, seaborn, tqdm and mypy-extensions, which it imports.
     # Why: an implementation of other people, on a bandit of five actions with uneven propensities.
     obp = pytest.importorskip("obp.ope", reason="Open Bandit Pipeline is not installed")
     generator = np.random.default_rng(0)
-    count, actions = 2000, 5
+    count, actions, threshold = 2000, 5, 2.0
     logged, evaluated = generator.dirichlet(np.ones(actions), size=(2, count))
     action = np.array([generator.choice(actions, p=p) for p in logged])
     reward = generator.binomial(1, 0.1 + 0.15 * action).astype(float)
@@ -221,12 +224,14 @@ def test_estimates_are_those_of_open_bandit_pipeline() -> None:
     row = np.arange(count)
     given = {"reward": reward, "action": action, "pscore": logged[row, action],
              "action_dist": evaluated[:, :, None]}  # fmt: skip
+    modelled = {**given, "estimated_rewards_by_reg_model": model[:, :, None]}
     theirs = {
         "ips": obp.InverseProbabilityWeighting().estimate_policy_value(**given),
         "snips": obp.SelfNormalizedInverseProbabilityWeighting().estimate_policy_value(**given),
-        "dr": obp.DoublyRobust().estimate_policy_value(
-            **given, estimated_rewards_by_reg_model=model[:, :, None]
-        ),
+        "dm": obp.DirectMethod().estimate_policy_value(**modelled),
+        "dr": obp.DoublyRobust().estimate_policy_value(**modelled),
+        "weighted_dr": obp.SelfNormalizedDoublyRobust().estimate_policy_value(**modelled),
+        "switch_dr": obp.SwitchDoublyRobust(tau=threshold).estimate_policy_value(**modelled),
     }
     weight, reward_B1, q, v = (
         torch.from_numpy(x).unsqueeze(-1)
@@ -240,7 +245,59 @@ def test_estimates_are_those_of_open_bandit_pipeline() -> None:
     ours = {
         "ips": ope.ips(weight, reward_B1),
         "snips": ope.snips(weight, reward_B1),
+        "dm": ope.dm(v),
         "dr": ope.dr(weight, reward_B1, q, v),
+        "weighted_dr": ope.weighted_dr(weight, reward_B1, q, v),
+        "switch_dr": ope.switch_dr(weight, reward_B1, q, v, threshold),
+    }
+    assert 0.05 < float((weight > threshold).double().mean()) < 0.5  # or else nothing is switched
+    for name, parts in ours.items():
+        assert parts.value() == pytest.approx(theirs[name]), name
+
+
+def test_slate_estimates_are_those_of_open_bandit_pipeline() -> None:
+    # Not in CI, as above.
+    # Why: three slots, each drawn by itself, whose rewards differ by slot.
+    obp = pytest.importorskip("obp.ope", reason="Open Bandit Pipeline is not installed")
+    generator = np.random.default_rng(1)
+    count, slots = 1500, 3
+    logged_BK, evaluated_BK = generator.uniform(0.1, 0.9, size=(2, count, slots))
+    reward_BK = generator.binomial(1, [0.5, 0.3, 0.1], size=(count, slots)).astype(float)
+    given = {
+        "slate_id": np.repeat(np.arange(count), slots),
+        "position": np.tile(np.arange(slots), count),
+        "reward": reward_BK.ravel(),
+    }
+
+    def whole(chance_BK: Any) -> Any:  # of the slate, on each of its rows
+        return chance_BK.prod(1).repeat(slots)
+
+    def until(chance_BK: Any) -> Any:
+        return chance_BK.cumprod(1).ravel()
+
+    theirs = {
+        "standard": obp.SlateStandardIPS(len_list=slots).estimate_policy_value(
+            **given, pscore=whole(logged_BK), evaluation_policy_pscore=whole(evaluated_BK)
+        ),
+        "independent": obp.SlateIndependentIPS(len_list=slots).estimate_policy_value(
+            **given,
+            pscore_item_position=logged_BK.ravel(),
+            evaluation_policy_pscore_item_position=evaluated_BK.ravel(),
+        ),
+        "interaction": obp.SlateRewardInteractionIPS(len_list=slots).estimate_policy_value(
+            **given,
+            pscore_cascade=until(logged_BK),
+            evaluation_policy_pscore_cascade=until(evaluated_BK),
+        ),
+    }
+    ratio_B1K, reward_B1K = (
+        torch.from_numpy(x).unsqueeze(1) for x in (evaluated_BK / logged_BK, reward_BK)
+    )
+    past_B1 = torch.ones(count, 1, dtype=torch.float64)
+    ours = {
+        "standard": ope.ips(ratio_B1K.prod(-1), reward_B1K.sum(-1)),
+        "independent": ope.independent(past_B1, ratio_B1K, reward_B1K),
+        "interaction": ope.interaction(past_B1, ratio_B1K.log(), reward_B1K),
     }
     for name, parts in ours.items():
-        assert parts.value() == pytest.approx(theirs[name])
+        assert parts.value() == pytest.approx(theirs[name]), name
