@@ -28,15 +28,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from agents.valuing import true_side
-from experiments.comparing import intent, next_views
-from experiments.comparing.costs import costs
-from experiments.comparing.floor import foreseen
-from experiments.comparing.follow_ups import follow_ups
-from experiments.comparing.follow_ups import tables as follow_up_tables
-from experiments.comparing.jobs import HOW, Cell, cells_of, fitted, opened
-from experiments.comparing.next_views import TESTED, foresee, held_out
-from experiments.comparing.scores import scored
+from experiments.comparing import follow_ups, intent, next_views
+from experiments.comparing.cell import KNOWING, SEEING, Asked, measured
+from experiments.comparing.jobs import HOW, cells_of
 from experiments.comparing.tables import Column, Order, Rows, table_of
 from experiments.predicting.base import make_predictors
 from experiments.speed.setting import Setting, commit, device_name
@@ -44,18 +38,10 @@ from recgym import progress
 from recgym.cli import check_numbers, command, use_threads
 from recgym.errors import UserError
 from recgym.files import write_json
-from recgym.logs.log import open_log
 from recgym.settings import check
-from recgym.stages.log import open_reader
-from recgym.types import Split
-from recgym.users.sequence import SequenceModel
-from recgym.users.store import load_model
-from recgym.worlds.taste import TasteShop
 
 SCHEMA_VERSION = 3
 NUMBERS = {"num_sessions": 2, "seed": 0, "draws": 1, "lanes": 1, "repeats": 1}  # least values
-RANKED = ("kendall_tau", "regret", "exploitation_gap")
-KNOWING, SEEING = "true shop, knowing each shopper", "true shop, seeing what a site sees"
 PARTS = ("fresh", "costs", "ranking")  # of a model's row, as its table has them
 COLUMNS = {
     "nll": Column("NLL a step"),
@@ -70,52 +56,6 @@ COLUMNS = {
 }
 
 
-def compare(jobs: dict[str, Path], cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """A row for each model, and one for each way in which the true shop foresees; or none."""
-    first = next(iter(jobs.values()))
-    settings, _ = opened(first)
-    world, policy = true_side(open_reader(settings["log"]), torch.device("cpu"))
-    if world is None or policy is None:
-        return {}
-    num_slots, rows = int(settings["num_slots"]), {}
-    fresh: Any = {key: int(cfg[key]) for key in ("num_sessions", "seed")} | {"num_slots": num_slots}
-    models = {name: load_model(folder / "model") for name, folder in jobs.items()}
-    spent = _costs(models, first, settings, cfg)
-    for name, folder in jobs.items():
-        _, summary = opened(folder)
-        with progress.stage(name, 1.0, {}):
-            found, knowing = scored(models[name], world, policy, **fresh)
-        rows[name] = {
-            "fresh": found,
-            "costs": spent[name],
-            "ranking": {key: summary.get(key) for key in RANKED},
-        }
-    rows[KNOWING] = {"fresh": knowing}
-    if isinstance(world, TasteShop):
-        with progress.stage("true shop", fresh["num_sessions"], {}):
-            floor = foreseen(
-                world, policy, draws=int(cfg.draws), progress=progress.advance, **fresh
-            )  # fmt: skip
-        rows[SEEING] = {"fresh": floor}
-    return rows
-
-
-def _costs(
-    models: dict[str, SequenceModel], folder: Path, settings: Any, cfg: DictConfig
-) -> dict[str, dict[str, float]]:
-    _, summary = opened(folder)
-    setting = Setting(
-        repeats=int(cfg.repeats), lanes=int(cfg.lanes), least_seconds=float(cfg.least_seconds)
-    )
-    return costs(
-        models,
-        open_log(Path(summary["log"]["folder"])).sessions(),
-        setting,
-        batch_steps=int(settings["user_model"]["fit"]["batch_steps"]),
-        num_slots=int(settings["num_slots"]),
-    )
-
-
 def table(cells: Sequence[Rows]) -> str:
     """One row a model, the best likelihood first; the true shop last."""
     flat = [
@@ -126,26 +66,6 @@ def table(cells: Sequence[Rows]) -> str:
         for rows in cells
     ]
     return table_of("user model", COLUMNS, flat, Order("nll", rising=True, last=(SEEING, KNOWING)))
-
-
-def measured(cell: Cell, cfg: DictConfig) -> dict[str, Any]:
-    """All that is said of the models of one cell."""
-    _, summary = opened(next(iter(cell.jobs.values())))
-    log = open_log(Path(summary["log"]["folder"]))
-    sessions, models = log.sessions(), fitted(cell.jobs)
-    settings: Any = OmegaConf.to_container(cfg.predicting)
-    predictors = make_predictors(list(cfg.predictors), settings)
-    rows = compare(cell.jobs, cfg)
-    valid = held_out(models, sessions, Split.VALID)
-    test = held_out(models, sessions, *TESTED)
-    return {
-        "log": cell.log,
-        "seed": cell.seed,
-        "models": rows,
-        "next_view": foresee(test, predictors, sessions, log.catalog().num_items),
-        "follow_ups": follow_ups(valid, test, sessions),
-        "intent": intent.intent(models, log, int(cfg.seed)),
-    }
 
 
 @command("user_models")
@@ -159,11 +79,14 @@ def main(cfg: DictConfig) -> None:
     folder = Path(str(cfg.sweep))
     settings: Any = OmegaConf.to_container(cfg.predicting)
     make_predictors(list(cfg.predictors), settings)  # what cannot be made is said before any work
+    repeats, lanes, least = int(cfg.repeats), int(cfg.lanes), float(cfg.least_seconds)
+    timing = Setting(repeats=repeats, lanes=lanes, least_seconds=least)
+    asked = Asked(int(cfg.num_sessions), int(cfg.seed), int(cfg.draws), timing)
     planned, cells = cells_of(folder), []
     for cell in planned:
         if len(planned) > 1:
             progress.say(f"{cell.log}, user_model.seed={cell.seed}")
-        cells.append(measured(cell, cfg))
+        cells.append(measured(cell, asked, make_predictors(list(cfg.predictors), settings)))
     beside = {key: int(cfg[key]) for key in ("num_sessions", "seed", "draws", "lanes")}
     machine = {"device": device_name(torch.device("cpu")), "commit": commit(), **beside}
     content = {"schema_version": SCHEMA_VERSION, "measured": machine, "cells": cells}
@@ -171,7 +94,7 @@ def main(cfg: DictConfig) -> None:
     tables = [next_views.table([cell["next_view"] for cell in cells])]
     if all(cell["models"] for cell in cells):
         tables.insert(0, table([cell["models"] for cell in cells]))
-    tables += follow_up_tables([cell["follow_ups"] for cell in cells])
+    tables += follow_ups.tables([cell["follow_ups"] for cell in cells])
     tables.append(intent.table([cell["intent"] for cell in cells]))
     text = "\n\n".join(tables)
     (folder / "user_models.md").write_text(text + "\n")
