@@ -165,7 +165,7 @@ def test_what_carts_tell_is_found_by_both(monkeypatch: pytest.MonkeyPatch) -> No
         assert found["ece"]["mean"] < 0.35
     text = table([said])
     assert text.startswith("10 of 30 held-out sessions of 5 events or more buy after event 5:")
-    assert "| gru | 1.000 [1.000, 1.000] | " in text
+    assert "| gru | 1.000 | " in text
     both = table([said, said])  # over two cells: the interval is of their means
     assert both.startswith("20 of 60 held-out sessions") and "beside" in both
     nobody = dataclasses.replace(

@@ -237,8 +237,7 @@ def test_seeds_of_a_sweep_become_means_with_intervals(
     best, apart = ("lstm", "gru")[fresh[1] < fresh[0]], abs(fresh[0] - fresh[1])
     said = capsys.readouterr().out
     assert f"| NLL a step | NLL a step beside {best} |" in said
-    assert f"| {min(fresh):.4f} [{min(fresh):.4f}, {min(fresh):.4f}] | - |" in said
-    assert f"| {apart:+.4f} [{apart:+.4f}, {apart:+.4f}] |" in said
+    assert f"| {min(fresh):.4f} | - |" in said and f"| {apart:+.4f} |" in said
     asked = 2 * first["intent"]["sessions"]
     assert f"of {asked} held-out sessions of 5 events" in said
     shutil.rmtree(tmp_path / "1_1")

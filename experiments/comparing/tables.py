@@ -111,6 +111,6 @@ def _written(estimate: Estimate, form: str) -> str:
     if estimate.mean is None:
         return "-"
     mean = form.format(estimate.mean)
-    if estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
         return mean
     return f"{mean} [{form.format(estimate.low)}, {form.format(estimate.high)}]"
