@@ -21,11 +21,11 @@ from recgym.errors import UserError
 from recgym.logs.base import ReaderBase
 from recgym.logs.source import columns_of, first_line, identifier, load_csv
 
-# ours -> how theirs begins, in small letters and figures alone
+# ours -> theirs, as in the file; the package leaves out signs and ends one name with "code"
 COLUMNS = {
-    "session": "sessionid",
-    "item": "page2clothingmodel",
-    "category": "page1maincategory",
+    "session": "session ID",
+    "item": "page 2 (clothing model)",
+    "category": "page 1 (main category)",
     "price": "price",
     "year": "year",
     "month": "month",
@@ -46,7 +46,7 @@ class EshopClothing(ReaderBase):
 
     def column(self, ours: str) -> str:
         """Their name of our column; a time is put together."""
-        return {"shopper": "session ID", "time": "day", **COLUMNS}.get(ours, ours)
+        return {**COLUMNS, "shopper": COLUMNS["session"], "time": "day"}.get(ours, ours)
 
     def read(self, db: duckdb.DuckDBPyConnection) -> None:
         """Create raw_events and raw_shoppers."""
@@ -74,16 +74,19 @@ class EshopClothing(ReaderBase):
 
     def _found(self, present: dict[str, str]) -> dict[str, str]:
         """Their columns, quoted, by ours."""
-        plain = {re.sub("[^a-z0-9]", "", name.lower()): name for name in present}
+        plain = {_letters(name): name for name in present}
         found = {}
-        for ours, begins in COLUMNS.items():
-            names = [name for key, name in plain.items() if key.startswith(begins)]
-            names = [plain[begins]] if begins in plain else names
-            if not names:
+        for ours, theirs in COLUMNS.items():
+            if _letters(theirs) not in plain:
                 raise UserError(
-                    f"{self.files()[0]} lacks the column {begins!r} of the e-shop clothing layout; "
+                    f"{self.files()[0]} lacks the column {theirs!r} of the e-shop clothing layout; "
                     f"found {', '.join(map(repr, present))}; "
                     f"{self.remedy('set log.columns.NAME=YOURS')}"
                 )
-            found[ours] = identifier(names[0])
+            found[ours] = identifier(plain[_letters(theirs)])
         return found
+
+
+def _letters(name: str) -> str:
+    """What both headers have of a column's name."""
+    return re.sub("[^a-z0-9]", "", name.lower()).removesuffix("code")
