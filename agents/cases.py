@@ -35,7 +35,8 @@ def play_range(
     base: Case,
     chosen: AssumedRange,
     *,
-    num_sessions: int,
+    num_shoppers: int,
+    num_sessions: int = 1,
     seed: int,
     seconds: dict[str, float] | None = None,
 ) -> list[Case]:
@@ -50,7 +51,8 @@ def play_range(
         policies: as in ``base.runs``.
         base: the assumption that the policies were made under, as valued already.
         chosen: the assumptions.
-        num_sessions: at most, in each shop and for each policy.
+        num_shoppers: at most, in each shop and for each policy.
+        num_sessions: of a shopper at most.
         seed: of the evaluation's shoppers.
         seconds: the time that it took is added under ``range``.
     """
@@ -62,21 +64,22 @@ def play_range(
     device = model.items.own.device
     fit = load_model(model_folder / FIT, device)
     others = [case for case in chosen.all() if case != (base.rho, base.seed)]
-    sessions = min(chosen.sessions, num_sessions)
+    shoppers = min(chosen.sessions, num_shoppers)
     # with two models and few sessions a CPU is fastest where all items of all lanes fit its cache
     fitting = max(64, CACHED // model.catalog.num_items)
     lanes = min(LANES, fitting) if device.type == "cpu" else LANES
     cases = [base]
-    with progress.stage("range", len(others) * len(policies) * sessions, seconds):
+    with progress.stage("range", len(others) * len(policies) * shoppers, seconds):
         for rho, draw in others:
             shop = assumed_shop(
                 fit, rho=rho, page_share=chosen.page_share, seed=draw, num_slots=chosen.num_slots
             )
-            spec = ObservationSpec(
-                Simulator(shop, encoder=model, num_slots=chosen.num_slots), "encoder"
+            simulator = Simulator(
+                shop, encoder=model, num_slots=chosen.num_slots, num_sessions=num_sessions
             )
+            spec = ObservationSpec(simulator, "encoder")
             runs = {
-                name: play(spec, policy, sessions, seed, device, lanes)
+                name: play(spec, policy, shoppers, seed, device, lanes)
                 for name, policy in policies.items()
             }
             cases.append(Case(rho, draw, runs))

@@ -13,11 +13,13 @@ from agents.ads.verdict import VALUES as AD_VALUES
 from agents.jobs import check_objective, in_sweep
 from agents.logged import learns_from_log
 from agents.seeds import check_alone
-from agents.verdict import VALUES
+from agents.verdict import values
 from recgym.build import check_settings
 from recgym.cli import check_numbers, check_world
 from recgym.errors import UserError
+from recgym.record import TrueShopLog
 from recgym.reward import reward_named
+from recgym.stages.log import open_reader
 from recgym.stages.model import check_user_model
 
 NUMBERS = {  # least values; an interval needs two sessions that may differ
@@ -29,6 +31,7 @@ NUMBERS = {  # least values; an interval needs two sessions that may differ
     "num_slots": 1,
     "evaluation.seed": 0,
     "evaluation.sessions": 2,
+    "env.num_sessions": 1,
 }
 
 
@@ -57,12 +60,39 @@ def check(cfg: DictConfig) -> None:
     check_alone(settings["agent"], str(cfg.agent_name))
     check_user_model(settings["user_model"], cfg.num_slots)
     ranks.check(settings, ranks.size())
-    check_objective(settings["objective"], AD_VALUES if job.asked_for(cfg) else VALUES)
+    known = AD_VALUES if job.asked_for(cfg) else values(int(cfg.env.num_sessions))
+    check_objective(settings["objective"], known)
+    _check_sessions(cfg, settings)
     if job.asked_for(cfg):
         job.check_env(cfg)
         job.check_shop(settings)
     else:
         _check_pessimism(cfg)
+
+
+def _check_sessions(cfg: DictConfig, settings: dict[str, Any]) -> None:
+    """Stop before the log and the fit where shoppers are to come back and cannot."""
+    count, members = int(cfg.env.num_sessions), int(cfg.user_model.ensemble.members)
+    if count == 1:
+        return
+    if learns_from_log(cfg.agent):
+        raise UserError(
+            f"env.num_sessions={count}: agent={cfg.agent_name} learns from the log alone, whose "
+            "sessions it reads one by one: set env.num_sessions=1."
+        )
+    if members:
+        raise UserError(
+            f"env.num_sessions={count}: the {members} members of an ensemble do not say who comes "
+            "back: set user_model.ensemble.members=0, or env.num_sessions=1."
+        )
+    reader = open_reader(settings["log"])
+    if not isinstance(reader, TrueShopLog):
+        return  # whether a log's shoppers come back is known once it is fitted
+    if not (reader.max_sessions > 1 and getattr(reader.true_shop(), "returns", False)):
+        raise UserError(
+            f"env.num_sessions={count}: nobody comes back in this shop's log; set world=loyal "
+            f"log.max_sessions={count}, or env.num_sessions=1."
+        )
 
 
 def _check_pessimism(cfg: DictConfig) -> None:

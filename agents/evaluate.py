@@ -59,7 +59,13 @@ def open_run(folder: Path, device: torch.device) -> Run:
     model = load_model(folder / "model", device)
     model.requires_grad_(False)
     log = open_log(summary["log"]["folder"])
-    offered = resources(model, log.sessions(), int(settings["num_slots"]), int(settings["seed"]))
+    offered = resources(
+        model,
+        log.sessions(),
+        int(settings["num_slots"]),
+        int(settings["seed"]),
+        int(settings["env"].get("num_sessions", 1)),  # that runs of earlier versions lack
+    )
     agent = make_agent(settings["agent"], offered)
     restore(agent, folder, device)
     places = sorted((folder / "members").glob("*"), key=lambda place: int(place.name))
@@ -108,7 +114,7 @@ def _recommender(cfg: DictConfig, folder: Path, target: Path, device: torch.devi
         "run": str(cfg.run),
         "sessions": cfg.sessions,
         "seed": cfg.seed,
-        **judge(shops, valued, name, num_sessions=cfg.sessions, seed=cfg.seed),
+        **judge(shops, valued, name, num_shoppers=cfg.sessions, seed=cfg.seed),
         "seconds": {"evaluate": time.perf_counter() - begun},
     }
     write_json(target, summary)

@@ -60,7 +60,7 @@ def judge(
     policies: dict[str, Policy],
     agent: str,
     *,
-    num_sessions: int,
+    num_shoppers: int,
     seed: int,
     seconds: dict[str, float] | None = None,
     kept: dict[str, dict[str, Played]] | None = None,
@@ -69,15 +69,16 @@ def judge(
 
     ``kept`` takes in what every policy did, by shop.
     """
-    specs = shop_specs(shops.model, shops.world, shops.offered["num_slots"], shops.split)
+    num_slots, num_sessions = shops.offered["num_slots"], shops.offered["num_sessions"]
+    specs = shop_specs(shops.model, shops.world, num_slots, shops.split, num_sessions)
     only_true = seeing(shops.world, shops.logging, shops.offered)
     device = shops.model.items.own.device
-    total = num_sessions * (len(specs) * len(policies) + len(only_true))
+    total = num_shoppers * (len(specs) * len(policies) + len(only_true))
     with progress.stage("evaluate", total, seconds):
         played = value(
             specs,
             policies,
-            num_sessions=num_sessions,
+            num_shoppers=num_shoppers,
             seed=seed,
             device=device,
             only_true=only_true,
@@ -89,6 +90,6 @@ def judge(
         base = Case(shops.assumptions["rho"], shops.assumptions["seed"], played["learned"])
         cases = play_range(
             shops.model, shops.folder, policies, base, shops.over,
-            num_sessions=num_sessions, seed=seed, seconds=seconds,
+            num_shoppers=num_shoppers, num_sessions=num_sessions, seed=seed, seconds=seconds,
         )  # fmt: skip
-    return summarise(played, agent, seed, cases)
+    return summarise(played, agent, seed, cases, num_sessions)

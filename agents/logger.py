@@ -15,11 +15,11 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from agents.drawings import figure_of, funnel_of
+from recgym import metrics
 
-INCREMENTAL = "incremental_revenue_per_session"
 MOST_VALUES = 50_000  # of a histogram; more do not change its shape
 RESULTS = (  # what the HParams tab compares; every run declares all, and writes what it knows
-    "conversion_rate", "revenue_per_session", INCREMENTAL, "earned_per_shopper", "ad_load",
+    "conversion_rate", *metrics.OF_SESSIONS, *metrics.OF_SHOPPERS, "earned_per_shopper", "ad_load",
 )  # fmt: skip
 SHOPS = ("learned", "true")
 PROJECTOR, FIRST_STEP = "projector_config.pbtxt", "00000"  # names that torch's writer chooses
@@ -32,8 +32,8 @@ LAYOUT = {  # of the custom scalars tab: regular expressions of tags
     },
     "money": {
         "reward while training": ["Multiline", ["train/reward"]],
-        "revenue of policies": ["Multiline", ["policy_.*/revenue_per_session"]],
-        "incremental revenue of policies": ["Multiline", [f"policy_.*/{INCREMENTAL}"]],
+        "revenue of policies": ["Multiline", ["policy_.*/revenue_per_(session|shopper)"]],
+        "incremental revenue of policies": ["Multiline", ["policy_.*/incremental_revenue_per_.*"]],
     },
     "agent": {
         "loss": ["Multiline", ["agent/.*loss"]],
@@ -118,8 +118,8 @@ class Logger:
     def policies(
         self,
         summary: dict[str, Any],
-        metric: str = INCREMENTAL,
-        title: str = "incremental revenue a session",
+        metric: str,
+        title: str,
     ) -> None:
         """The policy table as numbers, and one metric as a figure."""
         for name, values in summary["policies"].items():

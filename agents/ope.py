@@ -17,7 +17,7 @@ from agents.evaluate import Run, open_run
 from agents.foreign import foreign_policy
 from agents.seeds import policies
 from agents.valuing import honest_policies, shop_specs
-from recgym import progress
+from recgym import metrics, progress
 from recgym.cli import command
 from recgym.errors import UserError
 from recgym.files import write_json
@@ -27,11 +27,15 @@ from recgym.types import Policy
 
 SCHEMA_VERSION = 1
 AUDITED = ("random", "popular", "greedy")  # beside the agent: those that show something
-INCREMENTAL = "incremental_revenue_per_session"
 
 
 def check_log(run: Run, folder: Path) -> None:
     """Stop where the log cannot say anything of what a policy would show."""
+    if run.offered["num_sessions"] > 1:
+        raise UserError(
+            f"run={folder} plays up to {run.offered['num_sessions']} sessions a shopper, and a "
+            "log's are read one by one: expected a run of env.num_sessions=1."
+        )
     if run.log.propensities() is None:
         raise UserError(
             f"run={folder}: its log does not say how likely each item was to be shown, so that it "
@@ -76,7 +80,7 @@ def claims_of(summary: dict[str, Any]) -> dict[str, float | None]:
     """Incremental revenue a session that the learned shop claims, by policy."""
     found: dict[str, float | None] = {}
     for name, shops in summary["policies"].items():
-        claim = (shops.get("learned") or {}).get(INCREMENTAL) or {}
+        claim = (shops.get("learned") or {}).get(metrics.INCREMENTAL) or {}
         found[name] = claim.get("mean")
     return found
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-INCREMENTAL = "incremental_revenue_per_session"
+from recgym import metrics
+
 LIFT = "{:+.3f}"
-COLUMNS = (
-    ("conversion", "conversion_rate", "{:.2%}"),
-    ("revenue/session", "revenue_per_session", "{:.3f}"),
-    ("incremental", INCREMENTAL, LIFT),
-)
+
+
+def columns(num_sessions: int) -> tuple[tuple[str, str, str], ...]:
+    """Title, metric and form of what the table says of a policy in a shop; the lift last."""
+    revenue, incremental = metrics.money(num_sessions)
+    unit = revenue.rpartition("_")[2]
+    told = [("conversion", "conversion_rate", "{:.2%}")]
+    if num_sessions > 1:
+        told.append(("sessions/shopper", "sessions_per_shopper", "{:.2f}"))
+    return *told, (f"revenue/{unit}", revenue, "{:.3f}"), ("incremental", incremental, LIFT)
 
 
 def cell(estimate: dict[str, Any] | None, form: str) -> str:
@@ -37,17 +43,19 @@ def policy_table(summary: dict[str, Any]) -> str:
     assumptions, and a second table gives the worst case and the means by rho.
     """
     shops = list(next(iter(summary["policies"].values())))
-    head = ["policy", *(f"{shop}: {title}" for shop in shops for title, _, _ in COLUMNS)]
+    told = columns(summary["num_sessions"])
+    lift = told[-1][1]
+    head = ["policy", *(f"{shop}: {title}" for shop in shops for title, _, _ in told)]
     if "assumed" in summary:
-        head[len(COLUMNS)] += " (worst to best)"
+        head[len(told)] += " (worst to best)"
     rows = [head]
     for name, values in summary["policies"].items():
         row = [name]
         for shop in shops:
-            for _, metric, form in COLUMNS:
+            for _, metric, form in told:
                 estimate = (values[shop] or {}).get(metric)
                 text = cell(estimate, form)
-                if estimate and metric == INCREMENTAL:
+                if estimate and metric == lift:
                     text = f"{text} {over_assumptions(estimate.get('range'), form)}".strip()
                 row.append(text)
         rows.append(row)
@@ -58,13 +66,13 @@ def _range_lines(summary: dict[str, Any]) -> list[str]:
     """The learned shop's lifts by assumption."""
     if "assumed" not in summary:
         return []
-    found = summary["assumed"]
+    found, incremental = summary["assumed"], metrics.money(summary["num_sessions"])[1]
     rhos = [f"{rho:g}" for rho in found["rho"]]
     rows = [
         ["policy", "(worst to best)", "worst case", "", *(f"mean at rho {rho}" for rho in rhos)]
     ]
     for name, values in summary["policies"].items():
-        lift = (values["learned"] or {}).get(INCREMENTAL, {}).get("range")
+        lift = (values["learned"] or {}).get(incremental, {}).get("range")
         if lift:
             case, means = lift["worst_case"], lift["mean_by_rho"]
             worst = cell({"mean": lift["worst"], **case}, LIFT)

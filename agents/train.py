@@ -35,8 +35,7 @@ from agents.valuing import (
     true_elasticity,
     true_side,
 )
-from agents.verdict import INCREMENTAL
-from recgym import progress
+from recgym import metrics, progress
 from recgym.cli import command, use_threads
 from recgym.envs.core import ShopCore
 from recgym.errors import UserError
@@ -83,10 +82,11 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             progress.say(line)
         member_folders = prepare_members(log, reader, model_settings, cache, device, seconds)
         split = halves([load_model(place, device) for place in member_folders])
-        offered = resources(model, log.sessions(), cfg.num_slots, seed)
+        num_sessions = int(cfg.env.num_sessions)
+        offered = resources(model, log.sessions(), cfg.num_slots, seed, num_sessions)
         show_fit(logger, log, model, offered["views_I"])
         agent = make_agent(settings["agent"], offered)
-        spec = shop_specs(model, None, cfg.num_slots, split)["learned"]
+        spec = shop_specs(model, None, cfg.num_slots, split, num_sessions)["learned"]
         steps = _train(agent, spec, log, cfg, folder, logger, seconds, resume)
         if ranks.rank():
             return {}
@@ -97,7 +97,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             shops,
             {**honest_policies(offered, shops.replayed), **policies(agent, name)},
             name,
-            num_sessions=int(cfg.evaluation.sessions),
+            num_shoppers=int(cfg.evaluation.sessions),
             seed=int(cfg.evaluation.seed),
             seconds=seconds,
             kept=played,
@@ -112,7 +112,8 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
             "environment_steps": steps,
             "seconds": {k: round(v, 2) for k, v in seconds.items()},
         }
-        logger.policies(summary)
+        lift = metrics.money(num_sessions)[1]
+        logger.policies(summary, lift, lift.replace("_per_", " a ").replace("_", " "))
         sums = {shop: {n: p.stats for n, p in runs.items()} for shop, runs in played.items()}
         show_end(logger, settings, summary, sums, policy_table(summary))
     keep_shoppers(
@@ -247,7 +248,8 @@ def _beside(cfg: DictConfig) -> None:
 
 def _values(cfg: DictConfig, summary: dict[str, Any]) -> jobs.Values:
     """What a sweeper is told of a run."""
-    return jobs.values_of(summary, cfg.objective, EARNED if job.asked_for(cfg) else INCREMENTAL)
+    lift = metrics.money(int(cfg.env.num_sessions))[1]
+    return jobs.values_of(summary, cfg.objective, EARNED if job.asked_for(cfg) else lift)
 
 
 def _whole(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any]:

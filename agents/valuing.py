@@ -45,18 +45,18 @@ class Played:
 def play(
     spec: ObservationSpec,
     policy: Policy,
-    num_sessions: int,
+    num_shoppers: int,
     seed: int,
     device: torch.device,
     lanes: int = LANES,
 ) -> Played:
-    """One session each of ``num_sessions`` shoppers, the same ones for every policy."""
+    """One episode each of ``num_shoppers`` shoppers, the same ones for every policy."""
     shown_I = torch.zeros(spec.catalog.num_items + 1, dtype=torch.bool, device=device)
 
     def on_step(_: Tensor, __: SimState, ___: Observation, outcome: Outcome) -> None:
         shown_I[outcome.page.item.flatten() + 1] = True
 
-    seed_B = SEED_BASE + (seed << 32) + torch.arange(num_sessions, device=device)
+    seed_B = SEED_BASE + (seed << 32) + torch.arange(num_shoppers, device=device)
     stats = rollout(
         spec,
         policy,
@@ -74,7 +74,11 @@ def play(
 
 
 def shop_specs(
-    model: SequenceModel, world: TrueShop | None, num_slots: int, split: Halves | None = None
+    model: SequenceModel,
+    world: TrueShop | None,
+    num_slots: int,
+    split: Halves | None = None,
+    num_sessions: int = 1,
 ) -> dict[str, ObservationSpec]:
     """The shops that policies meet, all read by the same encoder, the fit to all shoppers.
 
@@ -87,16 +91,19 @@ def shop_specs(
     if world is not None:
         shops["true"] = world
     return {
-        name: ObservationSpec(Simulator(shop, encoder=model, num_slots=num_slots), "encoder")
+        name: ObservationSpec(
+            Simulator(shop, encoder=model, num_slots=num_slots, num_sessions=num_sessions),
+            "encoder",
+        )
         for name, shop in shops.items()
     }
 
 
 def resources(
-    model: SequenceModel, sessions: Sessions, num_slots: int, seed: int
+    model: SequenceModel, sessions: Sessions, num_slots: int, seed: int, num_sessions: int = 1
 ) -> dict[str, Any]:
     """All that an agent's constructor may ask for by name."""
-    spec = shop_specs(model, None, num_slots)["learned"]
+    spec = shop_specs(model, None, num_slots, num_sessions=num_sessions)["learned"]
     train_B = rows_of(sessions, Split.TRAIN)
     in_train_B = torch.zeros(len(sessions.split), dtype=torch.bool)
     in_train_B[train_B] = True
@@ -111,6 +118,7 @@ def resources(
         "num_features": spec.num_features,
         "num_items": model.catalog.num_items,
         "num_slots": num_slots,
+        "num_sessions": num_sessions,
         "views_I": views_I,
         "view_V2": view_V2,
         "cart_paid": cart_paid(sessions),
@@ -140,7 +148,7 @@ def value(
     specs: dict[str, ObservationSpec],
     policies: dict[str, Policy],
     *,
-    num_sessions: int,
+    num_shoppers: int,
     seed: int,
     device: torch.device,
     only_true: dict[str, tuple[ObservationSpec, Policy]] | None = None,
@@ -152,19 +160,19 @@ def value(
     played: dict[str, dict[str, Played]] = {}
     for shop, spec in specs.items():
         played[shop] = {
-            name: play(spec, policy, num_sessions, seed, device)
+            name: play(spec, policy, num_shoppers, seed, device)
             for name, policy in policies.items()
         }
     for name, (spec, policy) in (only_true or {}).items():
-        played["true"][name] = play(spec, policy, num_sessions, seed, device)
+        played["true"][name] = play(spec, policy, num_shoppers, seed, device)
     return played
 
 
 def oracle_of(world: TrueShop, offered: dict[str, Any]) -> tuple[ObservationSpec, Policy]:
     """Greedy with the true shop's own probabilities and state: a myopic ceiling."""
-    num_slots = offered["num_slots"]
+    num_slots, num_sessions = offered["num_slots"], offered["num_sessions"]
     policy = Greedy(world, num_slots=num_slots, cart_paid=offered["cart_paid"])
-    return oracle_spec(world, num_slots), policy
+    return oracle_spec(world, num_slots, num_sessions), policy
 
 
 def seeing(
@@ -175,7 +183,10 @@ def seeing(
         return {}
     found = {}
     if logging is not None and is_confounded(logging):
-        found["logging"] = logging_spec(world, logging, offered["num_slots"]), logging
+        spec = logging_spec(
+            world, logging, offered["num_slots"], num_sessions=offered["num_sessions"]
+        )
+        found["logging"] = spec, logging
     return {**found, "oracle": oracle_of(world, offered)}
 
 

@@ -65,6 +65,8 @@ METRICS: dict[str, Callable[[SessionStats], Pair]] = {
     "cart_rate": lambda s: (s.carts, s.views),
     "session_length": lambda s: (s.views, _sessions(s)),
 }
+REVENUE, INCREMENTAL = OF_SESSIONS = "revenue_per_session", "incremental_revenue_per_session"
+OF_SHOPPERS = "revenue_per_shopper", "incremental_revenue_per_shopper"
 MONEY = (
     "revenue_per_shopper",
     "revenue_per_session",
@@ -101,6 +103,15 @@ def _bootstrap(
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(found, [tail, 1.0 - tail])
     return Estimate(mean, float(low), float(high))
+
+
+def money(num_sessions: int) -> tuple[str, str]:
+    """Names of the revenue that policies are ranked by, and of what lies above empty pages.
+
+    Of a session, or, where up to ``num_sessions`` of a shopper are played, of a shopper: who comes
+    back is then the policy's doing.
+    """
+    return OF_SESSIONS if num_sessions == 1 else OF_SHOPPERS
 
 
 def mean(stats_B: SessionStats, metric: str) -> float | None:

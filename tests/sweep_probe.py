@@ -110,6 +110,26 @@ def summary_of(agent: str, log: str, shops: dict[str, dict[str, Columns]]) -> di
     }  # fmt: skip
 
 
+def returning_run(folder: Path, agent: str, back: float) -> None:
+    """A run over up to two sessions, each worth 2; under ``agent`` this share comes back."""
+    run(folder, "dqn", curve=False, overrides={"agent": agent})
+    summary = json.loads((folder / "summary.json").read_text())
+    ones_B = np.ones(NUM_SHOPPERS, np.float32)
+    columns: dict[str, Columns] = {}
+    for name, share in (("nothing", 0.1), ("logging", 0.2), (agent, back)):
+        sessions_B = ones_B + (np.arange(NUM_SHOPPERS) < share * NUM_SHOPPERS)
+        columns[name] = {
+            "revenue": 2 * sessions_B, "credited_revenue": 2 * sessions_B, "converted": ones_B,
+            "sessions": sessions_B,
+        }  # fmt: skip
+    shops = {"learned": columns, "true": columns}
+    row = {"coverage": estimate([1.0])}
+    summary |= {"agent": agent, "num_sessions": 2,
+                "policies": {name: {shop: row for shop in shops} for name in columns}}  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary))
+    keep_shoppers(folder, shops, seed=0, sessions=NUM_SHOPPERS, log="log-1", model="model-1")
+
+
 def ad_run(folder: Path, agent: str, load: float, earned: float, tires: float | None) -> None:
     """A run with ads that shows ``load`` of its slots to them and earns so much a shopper.
 

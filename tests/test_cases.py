@@ -48,7 +48,7 @@ def cases(folder: Path) -> list[Case]:
     spec = shop_specs(model, None, SLOTS)["learned"]
     runs = {name: play(spec, policy, SESSIONS, 0, CPU) for name, policy in policies.items()}
     return play_range(
-        model, folder, policies, Case(0.3, 0, runs), CHOSEN, num_sessions=SESSIONS, seed=0
+        model, folder, policies, Case(0.3, 0, runs), CHOSEN, num_shoppers=SESSIONS, seed=0
     )
 
 
@@ -101,4 +101,4 @@ def test_a_run_without_its_fit_is_said_in_a_sentence(folder: Path, cases: list[C
     # Why: folders of earlier versions hold the assumed shop alone.
     bare = folder.parent / "fit"
     with pytest.raises(UserError, match=r"lacks the fit before assumptions.*agents\.train"):
-        play_range(shop(0.3, 0), bare, {}, cases[0], CHOSEN, num_sessions=SESSIONS, seed=0)
+        play_range(shop(0.3, 0), bare, {}, cases[0], CHOSEN, num_shoppers=SESSIONS, seed=0)

@@ -194,6 +194,23 @@ def test_a_sweep_of_ads_weighs_earnings_against_the_ad_load(tmp_path: Path) -> N
     assert "+0.300 a shopper" in text and "| ad load |" in text
 
 
+def test_where_shoppers_come_back_money_is_counted_by_the_shopper(tmp_path: Path) -> None:
+    # Why: by hand, each session is worth 2, so that by the session no policy earns anything above
+    # another; dqn brings 50 % back and nothing 10 %, which is worth 0.8 a shopper.
+    sweep_probe.returning_run(tmp_path / "dqn", "dqn", 0.5)
+    sweep_probe.returning_run(tmp_path / "ppo", "ppo", 0.4)
+    (found,) = report(tmp_path)
+    assert found.winner.name == "dqn" and found.arena.unit == "shopper"
+    assert found.winner.lift.mean == pytest.approx(0.8)
+    assert found.winner.values["money"].mean == pytest.approx(3.0)
+    assert found.winner.values["sessions"].mean == pytest.approx(1.5)
+    assert found.winner.values["conversion"].mean == pytest.approx(1.0 / 1.5)
+    text = (tmp_path / "report.md").read_text()
+    assert "+0.800 a shopper" in text and "| sessions/shopper |" in text
+    assert "revenue_per_shopper" in (tmp_path / "report.csv").read_text()
+    assert "a session" not in text.partition("## Jobs that are over")[0].partition("## Ranking")[0]
+
+
 def test_runs_that_kept_no_satisfaction_are_still_compared(tmp_path: Path) -> None:
     # Why: a folder of earlier runs, one of them made anew, must not end in a KeyError or in a
     # satisfaction of 1.

@@ -27,7 +27,7 @@ def played(seed: int = 0) -> dict[str, object]:
         "random": Random(num_slots=2),
         "twin": Popular(torch.arange(4), num_slots=2),
     }
-    runs = value({"learned": SPEC}, policies, num_sessions=200, seed=seed, device=CPU)
+    runs = value({"learned": SPEC}, policies, num_shoppers=200, seed=seed, device=CPU)
     return summarise(runs, "popular", seed)
 
 
@@ -71,7 +71,7 @@ def test_a_shop_where_nothing_earns_has_no_gap_and_no_headroom() -> None:
     # reads +730154397495.9%.
     policies = {"nothing": EmptyPages(2), "logging": EmptyPages(2), "popular": EmptyPages(2)}
     runs = {
-        shop: value({shop: SPEC}, policies, num_sessions=200, seed=0, device=CPU)[shop]
+        shop: value({shop: SPEC}, policies, num_shoppers=200, seed=0, device=CPU)[shop]
         for shop in ("learned", "true")
     }
     runs["true"]["oracle"] = runs["true"]["nothing"]

@@ -275,7 +275,7 @@ def test_a_policy_that_saw_too_much_is_played_in_its_own_shop_only(tmp_path: Pat
     policy = reader.logging_policy(world)
     assert isinstance(policy, SeeingPolicy)
     assert isinstance(logging_policy(log, reader, world), LoggedPages)
-    offered = {"num_slots": 3, "cart_paid": 0.3}
+    offered = {"num_slots": 3, "num_sessions": 1, "cart_paid": 0.3}
     assert list(seeing(world, policy, offered)) == ["logging", "oracle"]
     honest = LoggingPolicy(world.catalog, world.fame.exp(), num_slots=3)
     assert list(seeing(world, honest, offered)) == ["oracle"]

@@ -109,18 +109,12 @@ def check_shop(settings: Mapping[str, Any]) -> None:
     """Stop before the log and the fit where the true shop that is to write the log cannot serve.
 
     Raises:
-        UserError: where nobody comes back, or campaigns or rules do not go with the catalogue.
+        UserError: where campaigns or rules do not go with the catalogue.
     """
     reader, env = open_reader(settings["log"]), settings["env"]
     if not isinstance(reader, TrueShopLog):
         return
-    world, count = reader.true_shop(), int(env["num_sessions"])
-    if count > 1 and not (reader.max_sessions > 1 and getattr(world, "returns", False)):
-        raise UserError(
-            f"env.num_sessions={count}: nobody comes back in this shop's log; set world=loyal "
-            f"log.max_sessions={count}, or env.num_sessions=1."
-        )
-    listed = env["listed"]
+    world, listed = reader.true_shop(), env["listed"]
     AdMarket(
         campaigns_from(env["campaigns"] if listed is None else listed, world.catalog),
         world.catalog,

@@ -80,8 +80,18 @@ class Arena:
         return "ad_none" if self.ads else "nothing"
 
     @property
-    def num_sessions(self) -> int:
-        """Of each policy and shop; with returning shoppers, shoppers."""
+    def sessions_each(self) -> int:
+        """Of a shopper at most."""
+        return int(self.runs[0].summary.get("num_sessions", 1))
+
+    @property
+    def unit(self) -> str:
+        """What money is counted by."""
+        return "shopper" if self.ads or self.sessions_each > 1 else "session"
+
+    @property
+    def num_shoppers(self) -> int:
+        """Of each policy and shop."""
         return int(self.runs[0].settings["evaluation"]["sessions"])
 
 

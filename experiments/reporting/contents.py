@@ -44,11 +44,11 @@ def _answers(every: Sequence[Findings]) -> list[Block]:
     rows = []
     for found in every:
         said, best = wording.answers(found), found.winner
-        many = f"{wording.ranged(best.lift)} a {wording.unit(found)}"
+        many = f"{wording.ranged(best.lift)} a {found.arena.unit}"
         many += f"; {best.lift.mean * wording.PER:+,.0f} per {wording.PER:,}"
         if best.range and found.arena.deciding == "learned":
             ends = [wording.money(end) for end in best.range]
-            many += f" ({ends[0]} to {ends[1]} a session over the assumptions)"
+            many += f" ({ends[0]} to {ends[1]} over the assumptions)"
         second = found.runner_up
         beats = ""
         if second:
@@ -108,7 +108,7 @@ def _overview(sweep: Sweep, every: Sequence[Findings]) -> Section | None:
         said = f"No map of {pair}: they were swept over too many values, or few of their pairs."
         return Section(title, [said])
     what = "earnings" if every[0].arena.ads else "revenue"
-    value = f"Incremental {what} a {wording.unit(every[0])}"
+    value = f"Incremental {what} a {every[0].arena.unit}"
     return Section(title, [figures.heat(cells, (names[first], names[second]), value)])
 
 
@@ -152,10 +152,11 @@ def _caption(found: Findings) -> str:
 
 
 def _ranking(found: Findings) -> Table:
-    per, ads = wording.unit(found), found.arena.ads
+    per, ads = found.arena.unit, found.arena.ads
     head = ["policy", "kind", "seeds", f"{'earned' if ads else 'revenue'}/{per}",
             f"above {found.arena.nothing}", "conversion", "best"]  # fmt: skip
     head += ["sales/session", "ad revenue/session", "ad load"] if ads else []
+    head += ["sessions/shopper"] if "sessions" in found.winner.values else []
     claims = any(one.claim for one in found.standings)
     ranges = any(one.range for one in found.standings)
     head += ["learned shop claims"] if claims else []
@@ -174,6 +175,8 @@ def _ranking_row(one: Standing, ads: bool, claims: bool, ranges: bool) -> list[s
     if ads:
         row += [wording.ranged(values[key], signed=False) for key in ("sales", "ad_revenue")]
         row.append(_share(values["load"]))
+    if "sessions" in values:
+        row.append(wording.ranged(values["sessions"], signed=False))
     row += [wording.ranged(one.claim) if one.claim else "-"] if claims else []
     ends = one.range
     row += [f"{wording.money(ends[0])} to {wording.money(ends[1])}" if ends else "-"] * ranges
@@ -198,7 +201,7 @@ def _matrix(found: Findings) -> Table:
 
 def _pairs(found: Findings) -> Table:
     """Those of the winner; all the others are in the matrix and the CSV."""
-    winner, per = found.winner.name, wording.unit(found)
+    winner, per = found.winner.name, found.arena.unit
     rows = []
     for one in found.deployable[1:]:
         pair, sold = found.pairs[winner, one.name], found.conversion_pairs[winner, one.name]
@@ -221,9 +224,9 @@ def _trial_blocks(found: Findings) -> list[Block]:
     if not found.trials:
         return [
             "Not known: the runs do not hold each shopper's numbers (stats.npz), from which the "
-            "variance of a session is taken."
+            f"variance of a {found.arena.unit} is taken."
         ]
-    winner, rows, per = found.winner.name, [], wording.unit(found)
+    winner, rows, per = found.winner.name, [], found.arena.unit
     for name, one in found.trials.items():
         pair = found.pairs[winner, name].difference
         open_end = " (or any more: the interval holds 0)" if pair.low <= 0.0 <= pair.high else ""

@@ -41,7 +41,7 @@ def colours(found: Findings) -> dict[str, int]:
 
 def ranking(found: Findings) -> Figure:
     """Lifts with their intervals, the best above; hollow what the learned shop claims."""
-    unit = "shopper" if found.arena.ads else "session"
+    unit = found.arena.unit
     what = "earnings" if found.arena.ads else "revenue"
     claims = any(one.claim for one in found.standings)
     svg = _spans(
@@ -137,7 +137,7 @@ def learning(found: Findings, curves: Mapping[str, Mapping[str, Curve]]) -> list
 def pareto(found: Findings) -> list[Figure]:
     """Conversion against money; with ads, load and the shoppers' satisfaction against it too."""
     rows = found.deployable
-    money = "earnings a shopper" if found.arena.ads else "revenue a session"
+    money = f"{'earnings' if found.arena.ads else 'revenue'} a {found.arena.unit}"
     aims = ["conversion", "money", *(["load"] if found.arena.ads else [])]
     sign = {"load": -1.0}
     best = on_front(

@@ -22,6 +22,7 @@ from experiments.reporting.sampling import (
     shoppers_drawn,
 )
 from experiments.reporting.trial import Trial, trial
+from recgym import metrics
 
 HALF_WIDTH = 1.959964  # standard errors in half an interval of 95 %
 SEED = 0  # of the resampling
@@ -37,8 +38,13 @@ class Metric:
 
 
 RECOMMENDED = {
-    "money": Metric("revenue_per_session", "credited_revenue", "sessions"),
+    "money": Metric(metrics.REVENUE, "credited_revenue", "sessions"),
     "conversion": Metric("conversion_rate", "converted", "sessions"),
+}
+RETURNING = {  # shoppers, who may come back
+    **RECOMMENDED,
+    "money": Metric(metrics.OF_SHOPPERS[0], "credited_revenue", None),
+    "sessions": Metric("sessions_per_shopper", "sessions", None),
 }
 WITH_ADS = {
     "money": Metric("earned_per_shopper", "earned", None),
@@ -56,7 +62,7 @@ class Standing:
     """A candidate's place."""
 
     candidate: Candidate
-    values: dict[str, Interval]  # money, conversion; with ads sales, ad_revenue, load, satisfaction
+    values: dict[str, Interval]  # of each `Metric` of the arena
     lift: Interval  # of money, above showing nothing
     best: float | None  # share of resamples in which it is the best; None for what sees the truth
     claim: Interval | None  # the lift in the learned shop, where another shop decides
@@ -106,23 +112,23 @@ class Findings:
 
 def findings_of(arena: Arena) -> Findings:
     """Rank, compare and plan the tests, in the shop that decides."""
-    shop, metrics = arena.deciding, _metrics(arena)
-    draws = {key: _all_draws(arena, shop, metric) for key, metric in metrics.items()}
+    shop, wanted = arena.deciding, _metrics(arena)
+    draws = {key: _all_draws(arena, shop, metric) for key, metric in wanted.items()}
     lift = _lifts(arena, shop, draws["money"])
     claims = {}
     if shop != "learned":
-        claims = _lifts(arena, "learned", _all_draws(arena, "learned", metrics["money"]))
+        claims = _lifts(arena, "learned", _all_draws(arena, "learned", wanted["money"]))
     kinds = {one.name: one for one in arena.candidates}
     honest = {name: one for name, one in lift.items() if kinds[name].kind != CEILING}
     best = best_of(honest)
     standings = [
         Standing(
             candidate=kinds[name],
-            values={key: draws[key][name].interval() for key in metrics},
+            values={key: draws[key][name].interval() for key in wanted},
             lift=lift[name].interval(),
             best=best.get(name),
             claim=claims[name].interval() if name in claims else None,
-            range=_range(kinds[name]),
+            range=_range(kinds[name], metrics.money(arena.sessions_each)[1]),
         )
         for name in sorted(lift, key=lambda name: -lift[name].mean)
     ]
@@ -136,7 +142,7 @@ def findings_of(arena: Arena) -> Findings:
 def _metrics(arena: Arena) -> dict[str, Metric]:
     """Those that every run of the arena kept."""
     if not arena.ads:
-        return RECOMMENDED
+        return RECOMMENDED if arena.sessions_each == 1 else RETURNING
     seeds, shop = [seed for one in arena.candidates for seed in one.seeds], arena.deciding
 
     def kept(metric: Metric) -> bool:
@@ -197,16 +203,16 @@ def _lifts(arena: Arena, shop: str, money: Mapping[str, Draws]) -> dict[str, Dra
     """Above showing nothing; of runs without pairs their own differences, which were paired."""
     if not arena.paired and not arena.ads:
         kinds = {one.name: one for one in arena.candidates}
-        key = "incremental_revenue_per_session"
+        key = metrics.money(arena.sessions_each)[1]
         return {name: _from(kinds[name], shop, key) for name in money}
     nothing = money[arena.nothing]
     return {name: draws.minus(nothing) for name, draws in money.items()}
 
 
-def _range(candidate: Candidate) -> tuple[float, float] | None:
+def _range(candidate: Candidate, lift: str) -> tuple[float, float] | None:
     """Where showing is assumed: the worst and the best assumption's lift, means over seeds."""
     rows = [(seed.row("learned") or {}) for seed in candidate.seeds]
-    found = [(row.get("incremental_revenue_per_session") or {}).get("range") for row in rows]
+    found = [(row.get(lift) or {}).get("range") for row in rows]
     if not found or any(one is None for one in found):
         return None
     ends = [(one["worst"], one["best"]) for one in found if one is not None]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from experiments.reporting.findings import Findings
 from experiments.reporting.sampling import Interval
+from recgym import metrics
 
 FIELDS = ("kind", "where", "shop", "policy", "other", "seeds", "metric", "mean", "low", "high",
           "probability", "p", "p_holm")  # fmt: skip
@@ -26,7 +27,9 @@ def csv_text(every: Sequence[Findings]) -> str:
 
 def _values(found: Findings) -> list[dict[str, object]]:
     rows = []
-    money = "earned_per_shopper" if found.arena.ads else "revenue_per_session"
+    money = "earned_per_shopper"
+    if not found.arena.ads:
+        money = metrics.money(found.arena.sessions_each)[0]
     for one in found.standings:
         common = {
             "kind": "value",

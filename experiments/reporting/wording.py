@@ -64,11 +64,6 @@ def count(value: float | None) -> str:
     return f"{round(value, -max(digits, 0)):,.0f}"
 
 
-def unit(found: Findings) -> str:
-    """What money is counted by."""
-    return "shopper" if found.arena.ads else "session"
-
-
 def answers(found: Findings) -> Answers:
     """Which policy, how sure, and what will it earn."""
     best = found.winner
@@ -126,12 +121,12 @@ def based_on(found: Findings) -> str:
     pairs = "the same ones for every policy" if found.arena.paired else "without pairs"
     return (
         f"{trained} training seed{'' if trained == '1' else 's'}, "
-        f"{found.arena.num_sessions:,} shoppers, {pairs}."
+        f"{found.arena.num_shoppers:,} shoppers, {pairs}."
     )
 
 
 def _earn(found: Findings, best: Standing) -> tuple[str, str]:
-    per, shop = unit(found), found.arena.deciding
+    per, shop = found.arena.unit, found.arena.deciding
     many = best.lift.times(PER)
     low, mean, high = (f"{x:+,.0f}" for x in (many.low, many.mean, many.high))
     what = "earnings" if found.arena.ads else "revenue"

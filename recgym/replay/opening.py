@@ -122,7 +122,9 @@ def open_run(folder: Path, device: torch.device) -> Opened:
         run.model, folder / "model", report, run.settings, run.offered, world, logging, run.split
     )
     name = run.summary["agent"]
-    specs = shop_specs(run.model, world, run.offered["num_slots"], run.split)
+    specs = shop_specs(
+        run.model, world, run.offered["num_slots"], run.split, run.offered["num_sessions"]
+    )
     return Opened(
         folder=folder,
         agent=name,

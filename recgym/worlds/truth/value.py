@@ -21,10 +21,14 @@ def shoppers(num_sessions: int, seed: int) -> Tensor:
     return SEED_BASE + (seed << 32) + torch.arange(num_sessions)
 
 
-def oracle_spec(world: Shoppers, num_slots: int) -> ObservationSpec:
+def oracle_spec(world: Shoppers, num_slots: int, num_sessions: int = 1) -> ObservationSpec:
     """Observations in which ``encoder`` is the shop's own hidden state."""
     simulator = Simulator(
-        world, encoder=world, num_slots=num_slots, dtype=world.catalog.price.dtype
+        world,
+        encoder=world,
+        num_slots=num_slots,
+        num_sessions=num_sessions,
+        dtype=world.catalog.price.dtype,
     )
     return ObservationSpec(simulator, "history")
 
