@@ -33,7 +33,7 @@ class ModelState(SequenceState):
         none_N0 = views_N.unsqueeze(-1)[:, :0]
         belief = Belief(none_N0, none_N0, none_N0.unsqueeze(-1), none_N0.unsqueeze(-1))
         first = views_N.unsqueeze(-1), Nothing(), none_N0, none_N0, none_N0
-        return cls(*first, belief, none_N0, none_N0, none_N0.long(), 0 * views_N.long())
+        return cls(*first, belief, none_N0, none_N0, none_N0, none_N0.long(), 0 * views_N.long())
 
 
 class ProbeModel(ProbeShop):

@@ -220,7 +220,7 @@ def test_where_shoppers_come_back_what_keeps_them_away_is_found_too() -> None:
     # it lost in three days; the days away are a day at the median. A shopper's last session of
     # five is not followed by any, which the likelihood takes for staying away: few get there.
     model = shown_model()
-    model.return_head = ReturnHead().to(D)
+    model.return_head = ReturnHead(model.num_groups).to(D)
     model.return_head.days = torch.tensor([0.0, 1.0], dtype=D)
     model.return_head.bias = torch.tensor(-0.1, dtype=D)
     with torch.no_grad():

@@ -37,7 +37,7 @@ def never_waiting() -> Iterator[None]:
 def core_of(name: str, device: str) -> ShopCore:
     if name.startswith("learned"):
         shop: Any = learned_shop()
-        shop.return_head = ReturnHead()
+        shop.return_head = ReturnHead(shop.num_groups)
         shop = shop.to(device)
     else:
         shop = TasteShop(num_items=ITEMS, device=device, returns=True, return_weight=5.0)

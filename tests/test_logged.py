@@ -80,7 +80,7 @@ def core_of(num_envs: int, reward: Any = expected_revenue) -> LoggedCore:
 def test_a_log_is_played_session_by_session() -> None:
     # Why: observations of several sessions hold counts that a log's lanes would lack.
     model = learned_shop()
-    model.return_head = ReturnHead()
+    model.return_head = ReturnHead(model.num_groups)
     simulator = Simulator(model, encoder=model, num_slots=SLOTS, num_sessions=2)
     with pytest.raises(UserError, match="num_sessions=2 has no effect on a log's own pages"):
         LoggedCore(ObservationSpec(simulator, "encoder"), *by_hand(), click, num_envs=1)

@@ -136,6 +136,7 @@ def states(model: LSTMUserModel, n: int) -> SequenceState:
         some_belief(n, g),
         torch.randn(like.evidence.shape, generator=g, dtype=F64),
         3.0 * torch.rand(like.sated.shape, generator=g, dtype=F64),
+        like.clicks,
         like.last,
         like.fold,
     )

@@ -23,6 +23,7 @@ from recgym.users.base import Return
 from recgym.users.returning import (
     NUM_SUMMARIES,
     ReturnHead,
+    clicks_of,
     fit_return_head,
     followed,
     likeliest,
@@ -35,8 +36,9 @@ from recgym.users.store import load_model, save_model
 SLOTS = 4
 WORLD: dict[str, Any] = {
     "_target_": "recgym.worlds.taste.TasteShop", "num_items": 25, "slot": -2.5, "returns": True,
-    "return_base": -0.5, "return_weight": 6.0, "return_days": 3.0,
+    "return_base": -0.5, "return_weight": 6.0, "return_days": 3.0, "content_kind": 0.5,
 }  # fmt: skip
+J = 3  # groups of categories of `by_hand`, of item i the group i % J
 
 
 def reader(num_sessions: int = 1600) -> TrueShopLog:
@@ -101,6 +103,26 @@ def test_who_came_back_by_the_end_of_training_and_how_long_others_were_watched()
     assert float(read[2, -1]) == 0.0 and read.shape[1] == NUM_SUMMARIES
 
 
+def test_clicks_are_counted_by_kind_and_fade_over_a_shoppers_sessions() -> None:
+    # Why: by hand, half a page's count is left by the next: of the click on the first of the three
+    # pages of session 0 a quarter, and of that a quarter after the two pages of the shopper's next
+    # one; of the click of session 1 a half. And the running shop counts so.
+    sessions = by_hand()
+    group_I, row = torch.arange(6) % J, torch.tensor([0, 2, 1])
+    view = int(Kind.VIEW) % J
+    clicks = clicks_of(sessions, row, group_I, J, 0.5)
+    expected = torch.zeros(3, J)
+    expected[:, view] = torch.tensor([0.25, 0.0625, 0.5])
+    torch.testing.assert_close(clicks, expected)
+    head = ReturnHead(J)
+    head.memory.fill_(0.5)
+    running = torch.zeros(1, J)
+    for step in (0, 1, 2, 5, 6):  # of shopper 0
+        event = sessions.event.lanes(torch.tensor([step]))
+        running = head.count(running, group_I[event.item], event)
+    torch.testing.assert_close(running, clicks[1:2])
+
+
 def test_the_likelihood_by_hand() -> None:
     # Why: half come back, after e^0 days with sd 1. After 1 day: ln 0.5 - ln sqrt(2 pi) = -1.6121;
     # nobody by then: 1 - 0.5 * 0.5, ln 0.75 = -0.2877; not watched at all: 0.
@@ -122,7 +144,8 @@ def test_who_is_not_back_yet_is_not_taken_for_gone() -> None:
     watched = 6.0 * torch.rand(count, generator=g)
     back = (torch.rand(count, generator=g) < torch.sigmoid(logit)) & (away < watched)
     assert float(back.float().mean()) < 0.6 * float(torch.sigmoid(logit).mean())
-    head = likeliest(read, back, torch.where(back, away, watched))
+    head, loss = likeliest(read, back, torch.where(back, away, watched))
+    assert 0.0 < loss < 2.0
     assert float(head.bias) == pytest.approx(1.0, abs=0.3)
     assert head.weight[:2].tolist() == pytest.approx([-2.0, 0.0], abs=0.4)
     assert head.weight[2:].abs().max() < 1e-6
@@ -131,7 +154,7 @@ def test_who_is_not_back_yet_is_not_taken_for_gone() -> None:
 
 def test_where_nobody_comes_back_there_is_no_head() -> None:
     # Why: one return has no spread of days, and none has no law; several sessions are then refused.
-    assert fit_return_head(by_hand()) is None
+    assert fit_return_head(by_hand(), torch.arange(6) % J, J) is None
     with pytest.raises(UserError, match="nobody comes back to this LSTMUserModel"):
         open_core(learned_shop(), num_slots=2, num_sessions=2)
 
@@ -150,20 +173,25 @@ def test_a_log_of_returning_shoppers_ends_with_the_calendar(log: Log) -> None:
 def test_the_head_is_calibrated_in_the_shop_that_wrote_the_log(log: Log) -> None:
     # Why: an agent in the learned shop weighs a click against coming back at the head's odds. The
     # truth is the shop's own probability at the end of each session of other shoppers.
-    head = fit_return_head(log.sessions())
+    shop = reader().true_shop()
+    kinds = shop.catalog.num_categories
+    head = fit_return_head(log.sessions(), shop.catalog.category, kinds)
     assert head is not None
     assert head.days.tolist() == pytest.approx([math.log(3.0), 0.8], abs=0.1)
-    shop = reader().true_shop()
     simulator = Simulator(shop, num_slots=SLOTS, num_sessions=6, expected_revenue=False)
     said: list[Tensor] = []
+    clicks_BJ = torch.zeros(1500, kinds)
 
-    def on_step(_: Tensor, state: SimState, __: Observation, outcome: Outcome) -> None:
+    def on_step(index: Tensor, state: SimState, __: Observation, outcome: Outcome) -> None:
         past = state.visit.past
         assert past is not None
         tally = past.tally.clone()
         tally[:, 0] += 1.0  # the page that is left, on which nothing else happens but repeats
         law = shop.returning(state.user, state.visit)  # type: ignore[attr-defined]
-        logit = head.weight @ summaries(tally, past.before, past.sessions).T + head.bias
+        group = shop.catalog.category[outcome.event.item]
+        clicks_BJ[index] = head.count(clicks_BJ[index], group, outcome.event)
+        read = torch.cat([summaries(tally, past.before, past.sessions), clicks_BJ[index]], -1)
+        logit = read @ head.weight + head.bias
         both = torch.stack([torch.sigmoid(law.logit), torch.sigmoid(logit)], -1)
         said.append(both[outcome.left])
 
@@ -181,7 +209,7 @@ def test_the_head_is_calibrated_in_the_shop_that_wrote_the_log(log: Log) -> None
 def test_a_learned_shop_plays_several_sessions_and_is_kept(tmp_path: Path) -> None:
     # Why: at a bias of 20 all come back, and at -20 nobody; the days are those of the head.
     model = learned_shop()
-    model.return_head = ReturnHead()
+    model.return_head = ReturnHead(model.num_groups)
     model.return_head.bias += 20.0
     model.return_head.days = torch.tensor([math.log(4.0), 0.1])
     save_model(model, tmp_path / "model", {})

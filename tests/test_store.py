@@ -64,7 +64,7 @@ def test_a_shop_opens_by_its_name(folder: Path) -> None:
 def test_the_description_keeps_what_the_fit_said(folder: Path) -> None:
     # Why: a report on a model must be able to name its assumptions and figures.
     description = read_description(folder)
-    assert description["extra"] == {"valid": {"nll": 1.5}} and description["schema_version"] == 12
+    assert description["extra"] == {"valid": {"nll": 1.5}} and description["schema_version"] == 13
     assert sorted(os.listdir(folder)) == ["model.json", "model.pt"]
 
 

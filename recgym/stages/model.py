@@ -212,7 +212,8 @@ def _fit(
     )
     if member is not None:
         return model, {"member": member}
-    head = fit_return_head(sessions)
+    group_I = model.tables.groups(model.num_groups).cpu()
+    head = fit_return_head(sessions, group_I, model.num_groups)
     model.return_head = None if head is None else head.to(device)
     test_B = rows_of(sessions, Split.TEST, Split.TEST_NEW)
     report: dict[str, Any] = dict(predictive_report(model, sessions, train_B, test_B))

@@ -40,7 +40,7 @@ from recgym.users.ad_law import AdLaw
 from recgym.users.ad_report import AdFit, Estimate, load_ads, save_ads
 from recgym.users.ad_steps import AdSteps, Carried, collect
 from recgym.users.base import Return
-from recgym.users.returning import followed, log_likelihood
+from recgym.users.returning import clicks_of, followed, log_likelihood
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.sponsored import measured
@@ -239,9 +239,12 @@ def _fit_return(
     tired_A = torch.full((len(sessions.split),), torch.nan, dtype=torch.float64)
     tired_A[row_B] = steps.ends(law, begin).tired
     among_B = ~tired_A[all_B].isnan()
-    read_BF, back_B, days_B = read_BF[among_B], back_B[among_B], days_B[among_B].double()
-    tired_B, head = tired_A[all_B[among_B]], model.return_head
+    head, group_I = model.return_head, model.tables.groups(model.num_groups).cpu()
     assert head is not None
+    clicks_BJ = clicks_of(sessions, all_B, group_I, model.num_groups, float(head.memory))
+    read_BF = torch.cat([read_BF, clicks_BJ], -1)[among_B]
+    back_B, days_B = back_B[among_B], days_B[among_B].double()
+    tired_B = tired_A[all_B[among_B]]
     weight_F, bias = head.weight.double().cpu(), head.bias.double().cpu()
     pages_B = sessions.offset.diff()[all_B[among_B]]
     usual_B = steps.usual.tired(law.memory, pages_B)

@@ -229,6 +229,7 @@ def run(
         beliefs(begin.belief, lesson, steps.active),
         even_BG[row_n],
         sated_nJ,
+        begin.clicks[row_n],  # which move no likelihood of a step
         last_n2L,
         begin.fold[row_n],
     )

@@ -263,7 +263,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
         last = torch.full((len(h_NH), 2, self.num_last), -1, device=h_NH.device)
         fold = fold_of(arrival.session)
         return SequenceState(
-            h_NH, memory, context_NX, tally, viewed, belief, evidence, sated, last, fold
+            h_NH, memory, context_NX, tally, viewed, belief, evidence, sated, sated, last, fold
         )
 
     def wide(self, state: SequenceState) -> Tensor:
@@ -395,6 +395,7 @@ class SequenceModel(ComesBack, nn.Module, ABC):
             tastes.learn(state.belief, lesson),
             evidence_NG,
             senses.tire(tables, state.sated, event),
+            self.counted(state.clicks, tables.groups(self.num_groups, event.item), event),
             remembered(state.last, event),
             state.fold,
         )
@@ -402,7 +403,8 @@ class SequenceModel(ComesBack, nn.Module, ABC):
     def encode(self, state: Record) -> Tensor:
         """All of the state that moves, [N, num_encoded]: what a policy reads.
 
-        But precisions, and the belief's part of pages passed over, which moves the search alone.
+        But precisions, the belief's part of pages passed over, which moves the search alone, and
+        the counts of clicks, which move coming back.
         """
         assert isinstance(state, SequenceState)
         moving = [state.h, squashed(state.tally), state.viewed, state.belief.mean, state.sated]

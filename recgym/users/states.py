@@ -26,6 +26,7 @@ class SequenceState(Record):
     belief: Belief
     evidence: Tensor  # [N, G] log-likelihood of what happened so far in each segment, normalised
     sated: Tensor  # [N, J] fading count of the views of each group of categories
+    clicks: Tensor  # [N, J] the same of clicks, over the shopper's sessions; see `returning`
     last: Tensor  # [N, 2, L] int64, items viewed, newest first, and what followed; -1 for none
     fold: Tensor  # [N] int64, which table says what follows what, see `pointers.Successors`
 

@@ -21,13 +21,13 @@ from recgym.users.attention import AttentionUserModel
 from recgym.users.convolution import ConvolutionUserModel
 from recgym.users.gru import GRUUserModel
 from recgym.users.lstm import LSTMUserModel
-from recgym.users.returning import ReturnHead
+from recgym.users.returning import NUM_SUMMARIES, ReturnHead
 from recgym.users.rnn import RNNUserModel
 from recgym.users.sequence import SequenceModel
 from recgym.users.transformer import TransformerUserModel
 from recgym.users.wrong import ItemClicks, PageBlind
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 KINDS: dict[str, type[SequenceModel]] = {
     kind.__name__: kind
     for kind in (
@@ -157,7 +157,7 @@ def _build(
             **description["settings"],
         )
     if "return_head.bias" in state:
-        model.return_head = ReturnHead()
+        model.return_head = ReturnHead(len(state["return_head.weight"]) - NUM_SUMMARIES)
     model = model.to(state["items.own"].dtype)
     model.load_state_dict(state)
     model.catalog = catalog
