@@ -80,9 +80,10 @@ def test_where_a_log_lies_does_not_matter_but_what_it_holds_does(tmp_path: Path)
 
 
 def test_a_fit_is_made_once_and_belongs_to_its_log(
-    log: tuple[Log, ReaderBase], cache: Path
+    log: tuple[Log, ReaderBase], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Why: a model of another log, or of other settings, answers other questions.
+    # Why: a model of another log, or of other settings, answers other questions, and one of another
+    # version none.
     model, report, folder, reused = prepare_model(*log, MODEL, cache, CPU, {})
     assert not reused and not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -94,6 +95,8 @@ def test_a_fit_is_made_once_and_belongs_to_its_log(
     assert prepare_model(*log, settings, cache, CPU, {})[2] != folder
     other, reader, _ = prepare_log(changed(num_sessions=80), cache, {})
     assert prepare_model(other, reader, MODEL, cache, CPU, {})[2] != folder
+    monkeypatch.setattr(model_stage, "MODEL_VERSION", 0)
+    assert prepare_model(*log, MODEL, cache, CPU, {})[2] != folder
     assert not [path.name for path in cache.iterdir() if path.name.startswith(".")]
 
 

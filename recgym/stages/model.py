@@ -105,8 +105,9 @@ def prepare_model(
     decided["fields"] = log.fields()
     if member is not None:
         decided["member"] = member
-    folder = cache / f"model-{key_of({'log': log.folder.name, 'model': MODEL_VERSION, **decided})}"
-
+    # last, and by names that no setting of a model has
+    decided |= {"log": log.folder.name, "model_version": MODEL_VERSION}
+    folder = cache / f"model-{key_of(decided)}"
     checkpoint = folder.with_name(f"{folder.name}.resume.pt")  # of a fit that was killed
 
     def make() -> None:
