@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from test_train import summary_of
-from tiny import TRAIN, below, call
+from tiny import TRAIN, WORLD, below, call
 
 from agents import evaluate, ope, train
 from agents.shoppers import Columns, read_shoppers
@@ -17,8 +17,7 @@ from recgym.replay import __main__ as replay
 
 pytestmark = pytest.mark.slow
 MOST = 3
-LOYAL = ["world=loyal", "world.num_items=30", "log.num_sessions=500", "log.max_sessions=6",
-         f"env.num_sessions={MOST}"]  # fmt: skip
+LOYAL = ["world=loyal", *WORLD, "log.max_sessions=6", f"env.num_sessions={MOST}"]
 REVENUE, LIFT = OF_SHOPPERS
 
 
