@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,9 @@ def test_clicks_are_counted_by_kind_and_fade_over_a_shoppers_sessions() -> None:
     expected = torch.zeros(3, J)
     expected[:, view] = torch.tensor([0.25, 0.0625, 0.5])
     torch.testing.assert_close(clicks, expected)
+    three = torch.tensor([0, 2, 3])  # the sessions of one shopper, were the last one hers too
+    alone = dataclasses.replace(sessions, shopper=torch.tensor([0, 1, 0, 0]))
+    assert clicks_of(alone, three, group_I, J, 0.5)[:, view].tolist() == [0.25, 0.0625, 0.015625]
     head = ReturnHead(J)
     head.memory.fill_(0.5)
     running = torch.zeros(1, J)

@@ -185,10 +185,12 @@ def clicks_of(
     cell_X = owner_S[clicked_X] * num_groups + group_I[event.item[clicked_X]]
     flat.index_add_(0, cell_X, memory ** later_S[clicked_X].float())
     clicks_BJ, number_B = flat.view(-1, num_groups)[row_B], _numbers(sessions.shopper[row_B])
-    for number in range(1, int(number_B.max()) + 1):  # what the session before has left of its own
-        (later_X,) = (number_B == number).nonzero(as_tuple=True)
-        left_X1 = (memory ** length_B[row_B[later_X]].float()).unsqueeze(-1)
-        clicks_BJ[later_X] += left_X1 * clicks_BJ[later_X - 1]
+    (next_X,) = (number_B == 1).nonzero(as_tuple=True)
+    while len(next_X):  # second sessions, then third ones, ...: what the one before has left
+        left_X1 = (memory ** length_B[row_B[next_X]].float()).unsqueeze(-1)
+        clicks_BJ[next_X] += left_X1 * clicks_BJ[next_X - 1]
+        next_X = next_X[next_X + 1 < len(number_B)] + 1
+        next_X = next_X[number_B[next_X] > 0]
     return clicks_BJ
 
 
