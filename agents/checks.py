@@ -87,7 +87,7 @@ def _check_sessions(cfg: DictConfig, settings: dict[str, Any]) -> None:
         )
     reader = open_reader(settings["log"])
     if not isinstance(reader, TrueShopLog):
-        return  # whether a log's shoppers come back is known once it is fitted
+        return  # of a log see `recgym.stages.model.check_returns`
     if not (reader.max_sessions > 1 and getattr(reader.true_shop(), "returns", False)):
         raise UserError(
             f"env.num_sessions={count}: nobody comes back in this shop's log; set world=loyal "

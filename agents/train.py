@@ -46,7 +46,7 @@ from recgym.runs import CONFIG, SUMMARY
 from recgym.shops import choose_device
 from recgym.spaces import ObservationSpec
 from recgym.stages.log import check_priced, prepare_log
-from recgym.stages.model import check_shown, prepare_members, prepare_model
+from recgym.stages.model import check_returns, check_shown, prepare_members, prepare_model
 from recgym.users.ensemble import halves
 from recgym.users.store import load_model
 
@@ -67,6 +67,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     check_priced(log, name)
     check_shown(log, settings["user_model"]["ensemble"]["members"])
+    check_returns(log, int(cfg.env.num_sessions))
     if learns_from_log(settings["agent"]):
         check_pages(log.sessions(), str(log.meta.get("source", log.folder)), name)
     world, logging = true_side(reader, device, int(cfg.num_slots))

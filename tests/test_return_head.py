@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from recgym.record import TrueShopLog
 from recgym.rollout import rollout
 from recgym.simulator import SimState, Simulator
 from recgym.spaces import ObservationSpec
+from recgym.stages.model import check_returns
 from recgym.types import DAY_MS, After, Event, Kind, Observation, Outcome, Page, Sessions, Split
 from recgym.users.base import Return
 from recgym.users.returning import (
@@ -29,6 +31,7 @@ from recgym.users.returning import (
     followed,
     likeliest,
     log_likelihood,
+    num_returns,
     summaries,
     tallies_of,
 )
@@ -125,6 +128,18 @@ def test_clicks_are_counted_by_kind_and_fade_over_a_shoppers_sessions() -> None:
         event = sessions.event.lanes(torch.tensor([step]))
         running = head.count(running, group_I[event.item], event)
     torch.testing.assert_close(running, clicks[1:2])
+
+
+def test_a_log_to_which_nobody_comes_back_is_refused_before_its_fit() -> None:
+    # Why: a fit takes minutes to hours. By hand: one return in training, and the days of one have
+    # no spread; were session 3 of shopper 1 training too, there would be two.
+    log: Any = SimpleNamespace(sessions=by_hand, meta={"source": "a.csv"}, folder=Path("log"))
+    check_returns(log, 1)
+    with pytest.raises(UserError, match=r"env\.num_sessions=3 needs.*a\.csv.*env\.num_sessions=1"):
+        check_returns(log, 3)
+    whole = dataclasses.replace(by_hand(), split=torch.full((4,), int(Split.TRAIN)))
+    assert num_returns(by_hand()) == 1 and num_returns(whole) == 2
+    check_returns(SimpleNamespace(sessions=lambda: whole), 3)  # type: ignore[arg-type]
 
 
 def test_the_likelihood_by_hand() -> None:

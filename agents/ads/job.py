@@ -39,7 +39,7 @@ from recgym.runs import CONFIG
 from recgym.settings import Share, check
 from recgym.shops import choose_device
 from recgym.stages.log import check_priced, open_reader, prepare_log
-from recgym.stages.model import prepare_model
+from recgym.stages.model import check_returns, prepare_model
 from recgym.users.ad_law import AdLaw
 
 SCHEMA_VERSION = 1
@@ -136,6 +136,7 @@ def run(cfg: DictConfig, folder: Path, *, resume: bool = False) -> dict[str, Any
     name, seconds = str(cfg.agent_name), dict[str, float]()
     log, reader, reused = prepare_log(settings["log"], cache, seconds)
     check_priced(log, name)
+    check_returns(log, int(env["num_sessions"]))
     world, _ = true_side(reader, device)
     say_log(log, reader, reused, None)
     with Logger(folder) as logger:

@@ -27,7 +27,7 @@ from recgym.users.fit_settings import FitSettings
 from recgym.users.likelihood import cart_counts
 from recgym.users.propensities import weighed
 from recgym.users.report import predictive_report
-from recgym.users.returning import fit_return_head
+from recgym.users.returning import LEAST_RETURNS, fit_return_head, num_returns
 from recgym.users.sequence import SequenceModel
 from recgym.users.sessions import rows_of
 from recgym.users.store import SCHEMA_VERSION as MODEL_VERSION
@@ -75,6 +75,16 @@ def check_shown(log: Log, members: int) -> None:
             f"user_model.ensemble.members={members} needs a log that says what was shown, and "
             f"{log.meta.get('source', log.folder)} does not: its lifts are ranged over assumptions "
             "instead; set user_model.ensemble.members=0."
+        )
+
+
+def check_returns(log: Log, num_sessions: int) -> None:
+    """Stop where several sessions of a shopper are to be played and nobody comes back."""
+    if num_sessions > 1 and num_returns(log.sessions()) < LEAST_RETURNS:
+        raise UserError(
+            f"env.num_sessions={num_sessions} needs a log whose shoppers come back, and in the "
+            f"training period of {log.meta.get('source', log.folder)} fewer than {LEAST_RETURNS} "
+            "sessions follow another one of the same shopper: set env.num_sessions=1."
         )
 
 

@@ -36,6 +36,7 @@ NUM_SUMMARIES = 9  # of `summaries`
 RIDGE = 0.5  # of all weights, against logs in which some count never moves; tells for few sessions
 DOUBT = 0.5  # sessions with a return and as many without that a constant begins with
 MEMORIES = (0.5, 0.7, 0.8, 0.9, 1.0)  # of the counts of clicks: the likeliest is taken
+LEAST_RETURNS = 2  # of a log: the days of a single absence have no spread
 LEAST_DAYS = 1e-3  # of an absence: two sessions of one second are no minus infinity
 CHUNK = 65_536  # steps whose pages are compared at once
 
@@ -203,6 +204,12 @@ def log_likelihood(law: Return, back_B: Tensor, days_B: Tensor) -> Tensor:
     return torch.where(back_B, came_B, not_yet_B)
 
 
+def num_returns(sessions: Sessions) -> int:
+    """How many training sessions of a log another one of the same shopper follows."""
+    who_B = sessions.shopper[sessions.split == int(Split.TRAIN)]
+    return len(who_B) - len(who_B.unique())
+
+
 def fit_return_head(sessions: Sessions, group_I: Tensor, num_groups: int) -> ReturnHead | None:
     """The head of greatest likelihood; None where hardly a shopper of the log comes back.
 
@@ -211,9 +218,9 @@ def fit_return_head(sessions: Sessions, group_I: Tensor, num_groups: int) -> Ret
         group_I: of each item, the group of categories that its clicks are counted for, in [0, J).
         num_groups: J.
     """
-    read_BF, back_B, days_B, row_B = followed(sessions)
-    if int(back_B.sum()) < 2:  # days away have no spread
+    if num_returns(sessions) < LEAST_RETURNS:
         return None
+    read_BF, back_B, days_B, row_B = followed(sessions)
     found = []
     for memory in MEMORIES:
         clicks_BJ = clicks_of(sessions, row_B, group_I, num_groups, memory)
